@@ -1,0 +1,104 @@
+"""Shared fixtures: the goldens, recorded from the original implementation with small random weights.
+
+INFUSENET_GOLDENS names another folder of the same layout; its cases are then run instead of the ones kept here.
+A test that takes `goldens` gets the folder; one that takes `golden_case` runs once for every case in it.
+"""
+
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+FOLDER = Path(os.environ.get("INFUSENET_GOLDENS") or Path(__file__).parent / "goldens" / "data")
+
+
+def deviation(got: Any, want: Any) -> float:
+    """Largest |got - want|, measured in the reference's RMS; absolute where the reference is all zero."""
+    if want.numel() == 0:
+        return 0.0
+    worst = float((got.double() - want.double()).abs().max())
+    rms = float(want.double().square().mean().sqrt())
+    return worst / rms if rms else worst
+
+
+class Golden(Mapping[str, Any]):
+    """One recorded file: `golden["step/velocity"]` is a tensor, `golden.meta["case"]` how it was made."""
+
+    def __init__(self, path: Path) -> None:
+        from safetensors import safe_open
+
+        self.path = path
+        self.name = path.stem
+        with safe_open(str(path), framework="pt") as file:
+            self.meta: dict[str, Any] = json.loads((file.metadata() or {}).get("meta", "{}"))
+            self._tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
+
+    def __getitem__(self, key: str) -> Any:
+        return self._tensors[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._tensors)
+
+    def __len__(self) -> int:
+        return len(self._tensors)
+
+    def check(self, key: str, got: Any, tolerance: float = 1e-4) -> float:
+        """Fail unless `got` equals the recorded tensor in shape and within `tolerance`; returns the deviation."""
+        import torch
+
+        want = self[key]
+        got = torch.as_tensor(got).detach().cpu()
+        where = f"{self.name} {key}"
+        assert got.shape == want.shape, f"{where}: shape {tuple(got.shape)}, recorded {tuple(want.shape)}"
+        assert bool(torch.isfinite(got.double()).all()), f"{where}: holds values that are not finite"
+        found = deviation(got, want)
+        assert found <= tolerance, f"{where}: off by {found:.3g} of the RMS, allowed {tolerance:.3g}"
+        return found
+
+
+class Goldens:
+    """The folder of recorded files. `goldens("frontend/arcface")` opens one."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __call__(self, name: str) -> Golden:
+        return Golden(self.folder / f"{name.removesuffix('.safetensors')}.safetensors")
+
+    def model(self, name: str) -> Path:
+        """Path of a small model's folder or file, as in `goldens.model("dev_5x9")`."""
+        return self.folder / "models" / name
+
+    def table(self, name: str) -> Any:
+        """A recorded table: "schedules", "windows" or "block_mapping"."""
+        return json.loads((self.folder / "tables" / f"{name}.json").read_text(encoding="utf-8"))
+
+    def case_names(self) -> list[str]:
+        """Names of all recorded pipeline calls."""
+        return sorted(path.stem for path in (self.folder / "cases").glob("*.safetensors"))
+
+
+@pytest.fixture(scope="session")
+def goldens() -> Goldens:
+    """The recorded reference files."""
+    return Goldens(FOLDER)
+
+
+@pytest.fixture
+def golden_case(request: pytest.FixtureRequest, goldens: Goldens) -> Golden:
+    """One recorded pipeline call; a test that takes it runs once for each."""
+    return goldens(f"cases/{request.param}")
+
+
+@pytest.fixture(scope="session")
+def deviation_of() -> Callable[[Any, Any], float]:
+    """The measure that `Golden.check` uses, for tensors that are not in a golden."""
+    return deviation
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "golden_case" in metafunc.fixturenames:
+        metafunc.parametrize("golden_case", Goldens(FOLDER).case_names(), indirect=True)
