@@ -1,7 +1,7 @@
 """Identity-preserved FLUX in four steps, and a probe that shows, step by step, where a face drifts.
 
-Every name in `__all__` is imported when it is first used, so that `import infusenet` costs nothing and needs none of the
-large libraries.
+Every name in `__all__` is imported when it is first used, so that `import infusenet` costs nothing and needs
+none of the large libraries.
 """
 
 from importlib import import_module
