@@ -1,0 +1,206 @@
+"""Pure functions of FLUX sampling: the schedule, the adapter's window and block mapping, denoised predictions, packing."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .backbones import BackboneSpec
+from .errors import SettingsError
+
+PIXELS_PER_TOKEN = 16  # the VAE's 8, times the 2x2 patch of latents that is one token
+
+
+def flux_mu(spec: BackboneSpec, image_seq_len: int) -> float:
+    """The schedule's shift: linear in the token count and not clamped.
+
+    Args:
+        spec: the backbone.
+        image_seq_len: number of image tokens, (width // 16) * (height // 16).
+
+    Returns:
+        mu, 0.5 at 256 tokens and 1.15 at 4096 with FLUX's settings.
+    """
+    slope = (spec.max_shift - spec.base_shift) / (spec.max_image_seq_len - spec.base_image_seq_len)
+    return image_seq_len * slope + (spec.base_shift - slope * spec.base_image_seq_len)
+
+
+def flux_sigmas(steps: int, spec: BackboneSpec, *, image_seq_len: int) -> Tensor:
+    """FLUX's noise levels, bit-equal to those of diffusers' FLUX pipelines.
+
+    Args:
+        steps: number of denoising steps N, at least 1.
+        spec: the backbone, whose schedule is meant.
+        image_seq_len: number of image tokens, (width // 16) * (height // 16).
+
+    Returns:
+        float32 [N+1], falling from 1 to 0.
+
+    Raises:
+        SettingsError: `steps` or `image_seq_len` is below 1.
+    """
+    check_steps(steps)
+    if image_seq_len < 1:
+        raise SettingsError(f"Expected at least one image token, got {image_seq_len}. Choose a size of 16x16 or more.")
+    # float32 throughout, in this order: float64 or another grouping moves the last bit
+    t = np.linspace(1.0, 1 / steps, steps).astype(np.float32)
+    if spec.use_dynamic_shifting:
+        exp_mu = math.exp(flux_mu(spec, image_seq_len))
+        sigmas = exp_mu / (exp_mu + (1 / t - 1))
+    else:
+        sigmas = spec.shift * t / (1 + (spec.shift - 1) * t)
+    return torch.cat([torch.from_numpy(sigmas).to(torch.float32), torch.zeros(1)])
+
+
+def check_steps(steps: int) -> None:
+    """Raise SettingsError unless `steps` is a whole number of at least 1."""
+    if isinstance(steps, bool) or int(steps) != steps or steps < 1:
+        raise SettingsError(f"Expected a whole number of steps, 1 or more, got {steps}. Try 4 for schnell, 28 for dev.")
+
+
+def conditioning_window(steps: int, start: float, end: float) -> list[bool]:
+    """At which steps InfuseNet acts: step i of N is on when i/N >= start and (i+1)/N <= end.
+
+    The rule goes by step index, not by noise level, as in the original pipeline. With N = 1 any `end` < 1 turns it off.
+
+    Args:
+        steps: number of steps N.
+        start: first share of the run, 0..1.
+        end: last share of the run, 0..1.
+
+    Returns:
+        N booleans.
+
+    Raises:
+        SettingsError: `steps` is below 1, or `start` or `end` is outside 0..1.
+    """
+    check_steps(steps)
+    for label, value in (("start", start), ("end", end)):
+        if not 0.0 <= value <= 1.0:
+            raise SettingsError(f"Expected {label} as a share of the run between 0 and 1, got {value}.")
+    return [not (i / steps < start or (i + 1) / steps > end) for i in range(steps)]
+
+
+def residual_index(block: int, n_blocks: int, n_residuals: int) -> int:
+    """Which residual a block of the backbone receives: block // ceil(n_blocks / n_residuals).
+
+    With 19 double blocks and 4 residuals: 5, 5, 5 and 4 blocks share one. Trailing residuals may stay unused.
+
+    Args:
+        block: index of the backbone's block, 0..n_blocks-1, counted apart for double and single blocks.
+        n_blocks: how many such blocks the backbone has.
+        n_residuals: how many residuals InfuseNet gives for them, at least 1.
+
+    Returns:
+        An index in 0..n_residuals-1.
+
+    Raises:
+        SettingsError: a count is below 1, or the block is not one of the backbone's.
+    """
+    if n_residuals < 1 or not 0 <= block < n_blocks:
+        raise SettingsError(
+            f"Expected a block in 0..{n_blocks - 1} and one residual or more, "
+            f"got block {block} and {n_residuals} residuals."
+        )
+    return block // math.ceil(n_blocks / n_residuals)
+
+
+def denoised_from_velocity(sample: Tensor, velocity: Tensor, sigma: float | Tensor) -> Tensor:
+    """The x0 prediction of a flow model: x - sigma v, in the arithmetic of diffusers' Euler step.
+
+    Args:
+        sample: x, the latents that went into the step, any shape.
+        velocity: the model's output v, same shape.
+        sigma: noise level of the step, 0..1.
+
+    Returns:
+        The denoised prediction in the sample's shape and dtype. At the last step, whose next noise level is 0, it is
+        bit for bit the step's own result.
+    """
+    return (sample.float() - sigma * velocity).to(sample.dtype)
+
+
+def denoised_from_latents(
+    sample: Tensor, next_sample: Tensor, sigma: float | Tensor, next_sigma: float | Tensor
+) -> Tensor:
+    """The x0 prediction from the latents before and after one Euler step, where the velocity was not kept.
+
+    Args:
+        sample: latents before the step, any shape.
+        next_sample: latents after it, same shape.
+        sigma: noise level before, 0..1.
+        next_sigma: noise level after, below `sigma`.
+
+    Returns:
+        The denoised prediction in the sample's shape and dtype.
+
+    Raises:
+        SettingsError: the two noise levels are equal, so that nothing can be told.
+    """
+    span = sigma - next_sigma
+    if not bool(span != 0):
+        raise SettingsError(f"Expected two different noise levels, got {float(sigma)} twice: this is not a step.")
+    velocity = (sample.float() - next_sample.float()) / span
+    return denoised_from_velocity(sample, velocity, sigma)
+
+
+def pack_latents(latents: Tensor) -> Tensor:
+    """Latents [B, C, 2h, 2w] to FLUX's tokens [B, h*w, 4*C]: 2x2 patches, channel slowest.
+
+    Raises:
+        SettingsError: not four dimensions, or an odd height or width.
+    """
+    if latents.ndim != 4 or latents.shape[-2] % 2 or latents.shape[-1] % 2:
+        raise SettingsError(
+            f"Expected latents [B, C, H, W] with even H and W, got {list(latents.shape)}. "
+            "Choose a size divisible by 16."
+        )
+    batch, channels, height, width = latents.shape
+    patches = latents.reshape(batch, channels, height // 2, 2, width // 2, 2)
+    return patches.permute(0, 2, 4, 1, 3, 5).reshape(batch, (height // 2) * (width // 2), channels * 4)
+
+
+def unpack_latents(tokens: Tensor, height: int, width: int) -> Tensor:
+    """FLUX's tokens [B, h*w, 4*C] back to latents [B, C, 2h, 2w].
+
+    Args:
+        tokens: packed latents.
+        height: the picture's height in pixels; floored to a multiple of 16, h = height // 16.
+        width: the picture's width in pixels, likewise.
+
+    Returns:
+        Latents in the VAE's layout.
+
+    Raises:
+        SettingsError: the number of tokens does not belong to this size.
+    """
+    rows, columns = height // PIXELS_PER_TOKEN, width // PIXELS_PER_TOKEN
+    if tokens.ndim != 3 or tokens.shape[1] != rows * columns:
+        raise SettingsError(
+            f"Expected tokens [B, {rows * columns}, C] for {width}x{height} pixels, got {list(tokens.shape)}. "
+            "Give the size that the picture was sampled at."
+        )
+    batch, _, channels = tokens.shape
+    patches = tokens.reshape(batch, rows, columns, channels // 4, 2, 2)
+    return patches.permute(0, 3, 1, 4, 2, 5).reshape(batch, channels // 4, rows * 2, columns * 2)
+
+
+def floor_size(width: int, height: int) -> tuple[int, int]:
+    """Floor a size to multiples of 16 pixels, as FLUX's pipelines do.
+
+    Args:
+        width: pixels, at least 16.
+        height: pixels, at least 16.
+
+    Returns:
+        (width, height), both divisible by 16.
+
+    Raises:
+        SettingsError: a side is shorter than 16 pixels.
+    """
+    if min(width, height) < PIXELS_PER_TOKEN:
+        raise SettingsError(f"Expected a size of at least 16x16 pixels, got {width}x{height}.")
+    return width // PIXELS_PER_TOKEN * PIXELS_PER_TOKEN, height // PIXELS_PER_TOKEN * PIXELS_PER_TOKEN
