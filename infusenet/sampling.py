@@ -1,4 +1,4 @@
-"""Pure functions of FLUX sampling: the schedule, the adapter's window and block mapping, denoised predictions, packing."""
+"""Pure functions of FLUX sampling: schedule, the adapter's window and block mapping, denoised predictions, packing."""
 
 from __future__ import annotations
 
@@ -120,6 +120,8 @@ def denoised_from_velocity(sample: Tensor, velocity: Tensor, sigma: float | Tens
         The denoised prediction in the sample's shape and dtype. At the last step, whose next noise level is 0, it is
         bit for bit the step's own result.
     """
+    # a tensor and a Python number round differently in half precision; the scheduler's noise levels are tensors
+    sigma = torch.as_tensor(sigma, dtype=torch.float32, device=sample.device)
     return (sample.float() - sigma * velocity).to(sample.dtype)
 
 
