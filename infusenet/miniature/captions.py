@@ -1,0 +1,298 @@
+"""Captions for the miniature's pictures in a closed vocabulary, the prompts it is measured with, and its tokenizers."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import SettingsError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+LEVELS = ("minimal", "portrait", "scene", "detailed", "complex", "style")
+MAX_WORDS = 36
+TEXT_LENGTH = 40  # tokens of a row of `encode`
+LOOKING = 0.13  # radians of yaw from which a person looks to a side
+
+_STYLE_HEADS = (
+    ("", "a photo of", "a portrait of", "a portrait photo of", "a professional photo of"),
+    ("a pencil sketch of", "a sketch of", "a pencil drawing of"),
+    ("a watercolor painting of", "a watercolor of", "a watercolor portrait of"),
+    ("pixel art of", "a pixel art portrait of"),
+    ("a comic drawing of", "a comic book portrait of", "a comic of"),
+)
+_COLOURS = ("red", "blue", "green", "yellow", "black", "white", "purple", "orange")
+_BACKGROUNDS = (
+    ("in front of {c} wall",), ("in a studio", "in a photo studio"), ("at the beach", "on a beach"), ("in a forest",),
+    ("in a city at night", "in the city at night"), ("in a library",), ("in the snow",), ("at sunset",),
+    ("in space", "in outer space"),
+)
+_CLOTHES = ("{c} shirt", "{c} hoodie", "{c} suit", "{c} striped shirt")
+_ACCESSORIES = ("", "glasses", "sunglasses", "a hat", "headphones")
+_LIGHTS = (("",), ("warm light",), ("cool light",), ("light from the left",), ("light from the right",),
+           ("dramatic light", "dramatic lighting"))
+_EXPRESSIONS = (("", "", "neutral"), ("smiling", "happy"), ("surprised",), ("sad",), ("winking",))
+_HAIR = ("no hair", "short {c} hair", "parted {c} hair", "{a} bob", "long {c} hair", "curly {c} hair", "{a} bun",
+         "{a} mohawk", "{a} quiff", "spiky {c} hair")
+_HAIR_COLOURS = ("black", "brown", "red", "blonde", "gray", "blue")
+_BEARDS = ("", "a moustache", "a goatee", "a beard")
+_FILLERS = ("detailed", "cinematic", "beautiful", "high quality", "sharp focus")
+_NOUNS = ("person", "man", "woman")
+_SPARE = "very and the with wearing looking left right to camera face head drawing style picture image bright dark"
+
+
+def _article(words: str) -> str:
+    return f"an {words}" if words[0] in "aeiou" else f"a {words}"
+
+
+def _noun(identity: Mapping[str, float] | None, rng: random.Random) -> str:
+    """Only a beard tells anything; every other face may be called either."""
+    if identity is None:
+        return "person"
+    if identity["beard"]:
+        return rng.choice(("person", "man", "man"))
+    return rng.choices(_NOUNS, (6, 1.5, 2.5))[0]
+
+
+def _looks(identity: Mapping[str, float], rng: random.Random) -> str:
+    """Hair, beard or both."""
+    colour = _HAIR_COLOURS[int(identity["hair_colour"])]
+    hair = _HAIR[int(identity["hair_style"])].format(c=colour, a=_article(colour))
+    beard = _BEARDS[int(identity["beard"])]
+    if not beard:
+        return hair
+    return rng.choice((hair, beard, f"{hair} and {beard}"))
+
+
+def _subject(scene: Mapping[str, float], identity: Mapping[str, float] | None, level: str, rng: random.Random) -> str:
+    """The style words, the person, and how the face looks."""
+    head = rng.choice(_STYLE_HEADS[int(scene["style"])])
+    mood = "" if level == "minimal" else rng.choice(_EXPRESSIONS[int(scene["expression"])])
+    words = f"{head} {_article(f'{mood} {_noun(identity, rng)}'.strip())}"
+    if identity is not None and level != "minimal":
+        words += f" with {_looks(identity, rng)}"
+    return words.strip()
+
+
+def _worn(scene: Mapping[str, float]) -> str:
+    """Clothes, and an accessory whenever there is one."""
+    clothes = _CLOTHES[int(scene["clothes"])].format(c=_COLOURS[int(scene["clothes_colour"])])
+    accessory = _ACCESSORIES[int(scene["accessory"])]
+    return f"wearing {_article(clothes)}" + (f" and {accessory}" if accessory else "")
+
+
+def _place(scene: Mapping[str, float], rng: random.Random) -> str:
+    colour = _article(_COLOURS[int(scene["background_colour"])])
+    return rng.choice(_BACKGROUNDS[int(scene["background"])]).format(c=colour)
+
+
+def _extras(scene: Mapping[str, float], rng: random.Random) -> list[str]:
+    """Light, where the person looks, and words without content."""
+    extras = []
+    light = rng.choice(_LIGHTS[int(scene["light"])])
+    if light:
+        extras.append(f"with {light}")
+    if abs(scene["yaw"]) > LOOKING:
+        extras.append("looking right" if scene["yaw"] > 0 else "looking left")
+    elif abs(scene["yaw"]) < 0.05 and rng.random() < 0.3:
+        extras.append("looking to the camera")
+    if rng.random() < 0.4:
+        extras.append(rng.choice(_FILLERS))
+    return extras
+
+
+def caption(scene: Mapping[str, float], identity: Mapping[str, float] | None, level: str, rng: random.Random) -> str:
+    """Describe one picture; all that is said is true of it.
+
+    Args:
+        scene: One sample of `faces.sample_scenes` as plain numbers.
+        identity: The same of `faces.sample_identities`: hair and beard are then described. None: they are not.
+        level: One of LEVELS, from a bare mention of a person to all that the scene holds; ``style`` tells the drawing
+            style and the place. A picture that is not a photo has its style told at every level, and ``detailed``,
+            ``complex`` tell what is worn.
+        rng: Chooses among the wordings.
+
+    Returns:
+        Lower case words of `vocabulary` without punctuation, at most MAX_WORDS.
+
+    Raises:
+        SettingsError: The level is unknown.
+    """
+    if level not in LEVELS:
+        raise SettingsError(f"expected a caption level out of {', '.join(LEVELS)}, got {level!r}; pick one of these")
+    parts = [_subject(scene, identity, level, rng)]
+    if level in ("detailed", "complex") or (level == "style" and rng.random() < 0.5):
+        parts.append(_worn(scene))
+    if level in ("scene", "detailed", "complex", "style"):
+        parts.append(_place(scene, rng))
+    for extra in _extras(scene, rng) if level == "complex" else ():
+        if len(" ".join((*parts, extra)).split()) <= MAX_WORDS:
+            parts.append(extra)
+    return " ".join(parts)
+
+
+@dataclass(frozen=True)
+class EvaluationPrompt:
+    """A prompt and what it asks for: values of the scene, keys and codes as in `faces.sample_scenes`."""
+
+    level: str
+    text: str
+    attributes: Mapping[str, int] = field(default_factory=dict)
+
+
+def _prompt(level: str, text: str, **attributes: int) -> EvaluationPrompt:
+    return EvaluationPrompt(level, text, {"style": 0, **attributes})
+
+
+PROMPTS = (
+    _prompt("minimal", "a photo of a person"),
+    _prompt("minimal", "a person"),
+    _prompt("minimal", "a portrait of a person"),
+    _prompt("portrait", "a portrait of a smiling person", expression=1),
+    _prompt("portrait", "a portrait of a surprised person", expression=2),
+    _prompt("portrait", "a photo of a sad person", expression=3),
+    _prompt("scene", "a photo of a person at the beach", background=2),
+    _prompt("scene", "a photo of a smiling person in a forest", background=3, expression=1),
+    _prompt("scene", "a photo of a person in a city at night", background=4),
+    _prompt("detailed", "a professional photo of a person wearing a blue suit in a studio", background=1, clothes=2,
+            clothes_colour=1),
+    _prompt("detailed", "a photo of a person wearing a red hoodie and glasses in the snow", background=6, clothes=1,
+            clothes_colour=0, accessory=1),
+    _prompt("detailed", "a photo of a smiling person wearing a green striped shirt and a hat at the beach", background=2,
+            clothes=3, clothes_colour=2, accessory=3, expression=1),
+    _prompt("complex", "a photo of a smiling person wearing a purple hoodie and headphones in a city at night with cool light",
+            background=4, clothes=1, clothes_colour=6, accessory=4, light=2, expression=1),
+    _prompt("complex", "a photo of a person wearing a black suit and glasses in a library with warm light", background=5,
+            clothes=2, clothes_colour=4, accessory=1, light=1),
+    _prompt("complex", "a photo of a sad person wearing a yellow shirt at sunset with light from the left", background=7,
+            clothes=0, clothes_colour=3, light=3, expression=3),
+    _prompt("style", "a pencil sketch of a person in a library", style=1, background=5),
+    _prompt("style", "a watercolor painting of a smiling person in a forest", style=2, background=3, expression=1),
+    _prompt("style", "a comic drawing of a person wearing a white shirt in space", style=4, background=8, clothes=0,
+            clothes_colour=5),
+    _prompt("style", "pixel art of a person at the beach", style=3, background=2),
+)
+NINE = tuple(PROMPTS[k] for k in (0, 3, 6, 9, 11, 12, 15, 16, 17))
+
+
+@cache
+def _words() -> tuple[str, ...]:
+    groups: list[Iterable[str]] = [*_STYLE_HEADS, *_BACKGROUNDS, *_LIGHTS, *_EXPRESSIONS, _COLOURS, _CLOTHES, _ACCESSORIES,
+                                   _HAIR, _HAIR_COLOURS, _BEARDS, _FILLERS, _NOUNS, (_SPARE, "a an")]
+    found = {word for group in groups for phrase in group for word in phrase.split() if "{" not in word}
+    return tuple(sorted(found))
+
+
+def vocabulary() -> list[str]:
+    """All words of the captions, sorted."""
+    return list(_words())
+
+
+_LETTERS = tuple("abcdefghijklmnopqrstuvwxyz0123456789.,-'!?:;()\"")
+_BOS, _EOS = "<|startoftext|>", "<|endoftext|>"
+_SPACE = "\u2581"
+
+
+def _merge(pieces: list[str], ranks: Mapping[tuple[str, str], int]) -> list[str]:
+    """Byte pair encoding of one word by the merges so far."""
+    while True:
+        known = [ranks[pair] for pair in zip(pieces, pieces[1:], strict=False) if pair in ranks]
+        if not known:
+            return pieces
+        left, right = next(pair for pair, rank in ranks.items() if rank == min(known))
+        joined: list[str] = []
+        k = 0
+        while k < len(pieces):
+            both = tuple(pieces[k:k + 2]) == (left, right)
+            joined.append(left + right if both else pieces[k])
+            k += 2 if both else 1
+        pieces = joined
+
+
+@cache
+def _clip_vocabulary() -> tuple[dict[str, int], list[tuple[str, str]]]:
+    """Token ids and merges, such that every word of the vocabulary becomes one token."""
+    tokens = dict.fromkeys((_BOS, _EOS, *_LETTERS, *(f"{letter}</w>" for letter in _LETTERS)))
+    ranks: dict[tuple[str, str], int] = {}
+    for word in _words():
+        pieces = _merge([*word[:-1], f"{word[-1]}</w>"], ranks)
+        while len(pieces) > 1:  # later merges rank lower, so that earlier words stay whole
+            ranks[pieces[0], pieces[1]] = len(ranks)
+            tokens[pieces[0] + pieces[1]] = None
+            pieces = _merge([*word[:-1], f"{word[-1]}</w>"], ranks)
+    return {token: k for k, token in enumerate(tokens)}, list(ranks)
+
+
+@cache
+def _t5_vocabulary() -> tuple[tuple[str, float], ...]:
+    """Tokens and scores: words win over letters."""
+    words = [(f"{_SPACE}{word}", -1.0) for word in _words()]
+    return (("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), (_SPACE, -20.0), *words,
+            *((letter, -30.0) for letter in (*_LETTERS, *"ABCDEFGHIJKLMNOPQRSTUVWXYZ")))
+
+
+@cache
+def _word_ids() -> dict[str, tuple[int, int]]:
+    """CLIP id and T5 id of every word."""
+    clip = _clip_vocabulary()[0]
+    t5 = {token: k for k, (token, _) in enumerate(_t5_vocabulary())}
+    return {word: (clip[f"{word}</w>"], t5[f"{_SPACE}{word}"]) for word in _words()}
+
+
+def encode(captions: Sequence[str]) -> np.ndarray:
+    """Token ids of captions, without a tokenizer: equal to what the tokenizers of `build_tokenizers` give.
+
+    Args:
+        captions: Texts of words of the vocabulary, at most TEXT_LENGTH - 2 words each.
+
+    Returns:
+        int16 ``(n, 2, 40)``: the row of CLIP (begin, words, end, end, ...), the row of T5 (words, end, padding).
+
+    Raises:
+        SettingsError: A word is not in the vocabulary, or a caption is too long.
+    """
+    import numpy as np
+
+    known, clip = _word_ids(), _clip_vocabulary()[0]
+    rows = np.zeros((len(captions), 2, TEXT_LENGTH), dtype=np.int16)
+    rows[:, 0] = clip[_EOS]
+    rows[:, 0, 0] = clip[_BOS]
+    for row, text in zip(rows, captions, strict=True):
+        words = text.split()
+        unknown = [word for word in words if word not in known]
+        if unknown or len(words) > TEXT_LENGTH - 2:
+            raise SettingsError(f"expected at most {TEXT_LENGTH - 2} words of the vocabulary, got {len(words)} words, "
+                                f"unknown: {unknown}; use the tokenizers for free text")
+        ids = [known[word] for word in words]
+        row[0, 1:len(ids) + 1] = [pair[0] for pair in ids]
+        row[1, :len(ids) + 1] = [*(pair[1] for pair in ids), 1]
+    return rows
+
+
+def build_tokenizers(folder: str | Path) -> None:
+    """Write ``tokenizer`` (CLIP) and ``tokenizer_2`` (T5) with the vocabulary of the captions into a folder.
+
+    Every word of the vocabulary is one token; other words fall apart into smaller pieces. CLIP: ids 0 begin, 1 end and
+    padding, up to 77 tokens. T5: 0 padding, 1 end, 2 unknown, up to 512 tokens.
+
+    Args:
+        folder: Where the two folders are put; made if missing.
+    """
+    import json
+
+    from transformers import CLIPTokenizer, T5TokenizerFast
+
+    root = Path(folder)
+    ids, merges = _clip_vocabulary()
+    clip = CLIPTokenizer(vocab=dict(ids), merges=list(merges), model_max_length=77, pad_token=_EOS)
+    clip.save_pretrained(root / "tokenizer")
+    (root / "tokenizer" / "vocab.json").write_text(json.dumps(ids), encoding="utf-8")
+    merge_lines = ["#version: 0.2", *(" ".join(pair) for pair in merges)]
+    (root / "tokenizer" / "merges.txt").write_text("\n".join(merge_lines) + "\n", encoding="utf-8")
+    t5 = T5TokenizerFast(vocab=list(_t5_vocabulary()), extra_ids=0, model_max_length=512)
+    t5.save_pretrained(root / "tokenizer_2")
