@@ -6,6 +6,7 @@ import random
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,7 +29,7 @@ _STYLE_HEADS = (
 )
 _COLOURS = ("red", "blue", "green", "yellow", "black", "white", "purple", "orange")
 _BACKGROUNDS = (
-    ("in front of {c} wall",), ("in a studio", "in a photo studio"), ("at the beach", "on a beach"), ("in a forest",),
+    ("in front of {wall}",), ("in a studio", "in a photo studio"), ("at the beach", "on a beach"), ("in a forest",),
     ("in a city at night", "in the city at night"), ("in a library",), ("in the snow",), ("at sunset",),
     ("in space", "in outer space"),
 )
@@ -37,8 +38,9 @@ _ACCESSORIES = ("", "glasses", "sunglasses", "a hat", "headphones")
 _LIGHTS = (("",), ("warm light",), ("cool light",), ("light from the left",), ("light from the right",),
            ("dramatic light", "dramatic lighting"))
 _EXPRESSIONS = (("", "", "neutral"), ("smiling", "happy"), ("surprised",), ("sad",), ("winking",))
-_HAIR = ("no hair", "short {c} hair", "parted {c} hair", "{a} bob", "long {c} hair", "curly {c} hair", "{a} bun",
-         "{a} mohawk", "{a} quiff", "spiky {c} hair")
+_COUNTED = ("{c} bob", "{c} bun", "{c} mohawk", "{c} quiff")
+_HAIR = ("no hair", "short {c} hair", "parted {c} hair", "{c} bob", "long {c} hair", "curly {c} hair", "{c} bun",
+         "{c} mohawk", "{c} quiff", "spiky {c} hair")
 _HAIR_COLOURS = ("black", "brown", "red", "blonde", "gray", "blue")
 _BEARDS = ("", "a moustache", "a goatee", "a beard")
 _FILLERS = ("detailed", "cinematic", "beautiful", "high quality", "sharp focus")
@@ -46,8 +48,17 @@ _NOUNS = ("person", "man", "woman")
 _SPARE = "very and the with wearing looking left right to camera face head drawing style picture image bright dark"
 
 
+SKETCH, HAT, SUNGLASSES, WINKING = 1, 3, 2, 4  # codes of the scene that hide something
+
+
 def _article(words: str) -> str:
     return f"an {words}" if words[0] in "aeiou" else f"a {words}"
+
+
+def _filled(phrase: str, colour: str, scene: Mapping[str, float]) -> str:
+    """A phrase with its colour, or without where none can be seen."""
+    shown = "" if scene["style"] == SKETCH else colour
+    return " ".join(phrase.format(c=shown).split())
 
 
 def _noun(identity: Mapping[str, float] | None, rng: random.Random) -> str:
@@ -59,43 +70,45 @@ def _noun(identity: Mapping[str, float] | None, rng: random.Random) -> str:
     return rng.choices(_NOUNS, (6, 1.5, 2.5))[0]
 
 
-def _looks(identity: Mapping[str, float], rng: random.Random) -> str:
-    """Hair, beard or both."""
-    colour = _HAIR_COLOURS[int(identity["hair_colour"])]
-    hair = _HAIR[int(identity["hair_style"])].format(c=colour, a=_article(colour))
+def _looks(scene: Mapping[str, float], identity: Mapping[str, float], rng: random.Random) -> str:
+    """Hair, beard or both; a hat hides the hair."""
+    style, colour = _HAIR[int(identity["hair_style"])], _HAIR_COLOURS[int(identity["hair_colour"])]
+    hair = _filled(style, colour, scene)
+    hair = _article(hair) if style in _COUNTED else hair
     beard = _BEARDS[int(identity["beard"])]
-    if not beard:
-        return hair
-    return rng.choice((hair, beard, f"{hair} and {beard}"))
+    if scene["accessory"] == HAT:
+        return beard
+    return rng.choice((hair, beard, f"{hair} and {beard}")) if beard else hair
 
 
 def _subject(scene: Mapping[str, float], identity: Mapping[str, float] | None, level: str, rng: random.Random) -> str:
     """The style words, the person, and how the face looks."""
     head = rng.choice(_STYLE_HEADS[int(scene["style"])])
-    mood = "" if level == "minimal" else rng.choice(_EXPRESSIONS[int(scene["expression"])])
+    hidden = scene["expression"] == WINKING and scene["accessory"] == SUNGLASSES  # the mouth still smiles
+    mood = "" if level == "minimal" else rng.choice(_EXPRESSIONS[1 if hidden else int(scene["expression"])])
     words = f"{head} {_article(f'{mood} {_noun(identity, rng)}'.strip())}"
-    if identity is not None and level != "minimal":
-        words += f" with {_looks(identity, rng)}"
-    return words.strip()
+    looks = _looks(scene, identity, rng) if identity is not None and level != "minimal" else ""
+    return f"{words} with {looks}".strip() if looks else words.strip()
 
 
 def _worn(scene: Mapping[str, float]) -> str:
     """Clothes, and an accessory whenever there is one."""
-    clothes = _CLOTHES[int(scene["clothes"])].format(c=_COLOURS[int(scene["clothes_colour"])])
+    clothes = _filled(_CLOTHES[int(scene["clothes"])], _COLOURS[int(scene["clothes_colour"])], scene)
     accessory = _ACCESSORIES[int(scene["accessory"])]
     return f"wearing {_article(clothes)}" + (f" and {accessory}" if accessory else "")
 
 
 def _place(scene: Mapping[str, float], rng: random.Random) -> str:
-    colour = _article(_COLOURS[int(scene["background_colour"])])
-    return rng.choice(_BACKGROUNDS[int(scene["background"])]).format(c=colour)
+    colour = _COLOURS[int(scene["background_colour"])]
+    wall = _article(_filled("{c} wall", colour, scene))
+    return rng.choice(_BACKGROUNDS[int(scene["background"])]).format(wall=wall)
 
 
 def _extras(scene: Mapping[str, float], rng: random.Random) -> list[str]:
     """Light, where the person looks, and words without content."""
     extras = []
     light = rng.choice(_LIGHTS[int(scene["light"])])
-    if light:
+    if light and not (scene["style"] == SKETCH and light in ("warm light", "cool light")):
         extras.append(f"with {light}")
     if abs(scene["yaw"]) > LOOKING:
         extras.append("looking right" if scene["yaw"] > 0 else "looking left")
@@ -142,7 +155,7 @@ class EvaluationPrompt:
 
     level: str
     text: str
-    attributes: Mapping[str, int] = field(default_factory=dict)
+    attributes: Mapping[str, int] = field(default_factory=dict, hash=False)
 
 
 def _prompt(level: str, text: str, **attributes: int) -> EvaluationPrompt:
@@ -163,27 +176,27 @@ PROMPTS = (
             clothes_colour=1),
     _prompt("detailed", "a photo of a person wearing a red hoodie and glasses in the snow", background=6, clothes=1,
             clothes_colour=0, accessory=1),
-    _prompt("detailed", "a photo of a smiling person wearing a green striped shirt and a hat at the beach", background=2,
-            clothes=3, clothes_colour=2, accessory=3, expression=1),
-    _prompt("complex", "a photo of a smiling person wearing a purple hoodie and headphones in a city at night with cool light",
-            background=4, clothes=1, clothes_colour=6, accessory=4, light=2, expression=1),
-    _prompt("complex", "a photo of a person wearing a black suit and glasses in a library with warm light", background=5,
-            clothes=2, clothes_colour=4, accessory=1, light=1),
-    _prompt("complex", "a photo of a sad person wearing a yellow shirt at sunset with light from the left", background=7,
-            clothes=0, clothes_colour=3, light=3, expression=3),
+    _prompt("detailed", "a photo of a smiling person wearing a green striped shirt and a hat at the beach",
+            background=2, clothes=3, clothes_colour=2, accessory=3, expression=1),
+    _prompt("complex", "a photo of a smiling person wearing a purple hoodie and headphones in a city at night with "
+            "cool light", background=4, clothes=1, clothes_colour=6, accessory=4, light=2, expression=1),
+    _prompt("complex", "a photo of a person wearing a black suit and glasses in a library with warm light",
+            background=5, clothes=2, clothes_colour=4, accessory=1, light=1),
+    _prompt("complex", "a photo of a sad person wearing a yellow shirt at sunset with light from the left",
+            background=7, clothes=0, clothes_colour=3, light=3, expression=3),
     _prompt("style", "a pencil sketch of a person in a library", style=1, background=5),
     _prompt("style", "a watercolor painting of a smiling person in a forest", style=2, background=3, expression=1),
     _prompt("style", "a comic drawing of a person wearing a white shirt in space", style=4, background=8, clothes=0,
             clothes_colour=5),
     _prompt("style", "pixel art of a person at the beach", style=3, background=2),
 )
-NINE = tuple(PROMPTS[k] for k in (0, 3, 6, 9, 11, 12, 15, 16, 17))
+NINE = tuple(PROMPTS[k] for k in (0, 3, 4, 9, 11, 12, 15, 16, 17))
 
 
 @cache
 def _words() -> tuple[str, ...]:
-    groups: list[Iterable[str]] = [*_STYLE_HEADS, *_BACKGROUNDS, *_LIGHTS, *_EXPRESSIONS, _COLOURS, _CLOTHES, _ACCESSORIES,
-                                   _HAIR, _HAIR_COLOURS, _BEARDS, _FILLERS, _NOUNS, (_SPARE, "a an")]
+    groups: list[Iterable[str]] = [*_STYLE_HEADS, *_BACKGROUNDS, *_LIGHTS, *_EXPRESSIONS, _COLOURS, _CLOTHES,
+                                   _ACCESSORIES, _HAIR, _HAIR_COLOURS, _BEARDS, _FILLERS, _NOUNS, (_SPARE, "a an wall")]
     found = {word for group in groups for phrase in group for word in phrase.split() if "{" not in word}
     return tuple(sorted(found))
 
@@ -201,7 +214,7 @@ _SPACE = "\u2581"
 def _merge(pieces: list[str], ranks: Mapping[tuple[str, str], int]) -> list[str]:
     """Byte pair encoding of one word by the merges so far."""
     while True:
-        known = [ranks[pair] for pair in zip(pieces, pieces[1:], strict=False) if pair in ranks]
+        known = [ranks[pair] for pair in pairwise(pieces) if pair in ranks]
         if not known:
             return pieces
         left, right = next(pair for pair, rank in ranks.items() if rank == min(known))

@@ -13,12 +13,36 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .hair import draw_back_hair, draw_front_hair
-from .heads import (EYE_DEPTH, MOUTH_DEPTH, NOSE_DEPTH, Head, draw_beard, draw_brows, draw_ears, draw_eyes, draw_marks,
-                    draw_mouth, draw_nose, draw_skull, head_distance, measure, mouth_bend, mouth_half_width)
 from .canvas import coverage
-from .scenes import (SIZE, draw_background, draw_clothes, draw_glasses, draw_hat, draw_headphones, draw_light,
-                     sample_scenes)
+from .hair import draw_back_hair, draw_front_hair
+from .heads import (
+    EYE_DEPTH,
+    MOUTH_DEPTH,
+    NOSE_DEPTH,
+    Head,
+    draw_beard,
+    draw_brows,
+    draw_ears,
+    draw_eyes,
+    draw_marks,
+    draw_mouth,
+    draw_nose,
+    draw_skull,
+    head_distance,
+    measure,
+    mouth_bend,
+    mouth_half_width,
+)
+from .scenes import (
+    SIZE,
+    draw_background,
+    draw_clothes,
+    draw_glasses,
+    draw_hat,
+    draw_headphones,
+    draw_light,
+    sample_scenes,
+)
 from .styles import apply_style
 
 __all__ = ["BEARDS", "HAIR_COLOURS", "HAIR_STYLES", "SIZE", "Rendered", "render", "render_scene", "sample_identities",
@@ -30,10 +54,10 @@ BEARDS = ("none", "moustache", "goatee", "beard")
 CENTRE = (63.5, 58.5)  # pixels: where the middle of the head lies without a shift
 ZOOM = 1.05  # pixels of the picture per pixel of the head's frame at scale 1
 
-_CONTINUOUS = ("face_width", "face_height", "jaw", "skin", "undertone", "eye_size", "eye_spacing", "eye_level", "eye_tilt",
-               "eye_aspect", "iris_shade", "brow_thickness", "brow_tilt", "brow_level", "brow_length", "nose_length",
-               "nose_width", "nose_shape", "mouth_width", "lips", "lip_colour", "mouth_level", "ears", "hair_shade",
-               "hair_volume", "hairline", "freckle_shade", "mole_x", "mole_y")
+_CONTINUOUS = ("face_width", "face_height", "jaw", "skin", "undertone", "eye_size", "eye_spacing", "eye_level",
+               "eye_tilt", "eye_aspect", "iris_shade", "brow_thickness", "brow_tilt", "brow_level", "brow_length",
+               "nose_length", "nose_width", "nose_shape", "mouth_width", "lips", "lip_colour", "mouth_level", "ears",
+               "hair_shade", "hair_volume", "hairline", "freckle_shade", "mole_x", "mole_y")
 # Shares of the values of a discrete feature, in order.
 _DISCRETE = {
     "iris": (0.2, 0.2, 0.2, 0.2, 0.2),

@@ -24,8 +24,9 @@ BACK = (
     (0.0, -20.0, 20.0, 0.0, -60.0, 0.0, 0.0),  # quiff
     (0.0, -20.0, 20.0, 0.0, -60.0, 0.0, 0.0),  # spiky
 )
-# Over the forehead, pixels: cap wider, cap higher, half width of the strip kept, hairline shift, slope from the parting,
-# parting (face half widths), curve at the sides, hairline wave, outline wave, sideburn end y, lock end y (-60: none).
+# Over the forehead, pixels: cap wider, cap higher, half width of the strip kept, hairline shift, slope from the
+# parting, parting (face half widths), curve at the sides, hairline wave, outline wave, sideburn end y, lock end y (-60:
+# none).
 FRONT = (
     (0.0, 0.0, -99.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, -60.0, -60.0),
     (1.0, 4.0, 99.0, -2.0, 0.0, 0.0, 16.0, 0.0, 0.0, -3.0, -60.0),

@@ -157,7 +157,8 @@ def draw_nose(picture: Tensor, head: Head, identity: Mapping[str, Tensor]) -> Te
     lower = coverage(-y - 0.5, 3.0)
     picture = paint(picture, head.line, coverage(tip - 1.3) * lower)
     picture = paint(picture, head.skin * 0.93, coverage(tip))
-    picture = paint(picture, (head.skin * 1.15).clamp(0, 1), coverage(circle(x + 0.6, y + 1.6, width * 0.22), 2.0) * 0.8)
+    glow = circle(x + 0.6, y + 1.6, width * 0.22)
+    picture = paint(picture, (head.skin * 1.15).clamp(0, 1), coverage(glow, 2.0) * 0.8)
     nostril = ellipse(x.abs() - width * 0.46, y - 2.1, width * 0.2 + 0.5, 1.1)
     return paint(picture, head.line * 0.6, coverage(nostril))
 

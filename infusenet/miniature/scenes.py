@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from .canvas import (box, circle, columns, constant, coverage, ellipse, fraction, mix, outlined, paint, pick, scatter)
+from .canvas import box, circle, columns, constant, coverage, ellipse, fraction, mix, outlined, paint, pick, scatter
 from .heads import EAR_DEPTH, EYE_DEPTH, Head
 
 SIZE = 128
@@ -104,12 +104,12 @@ def draw_background(scene: Mapping[str, Tensor], x: Tensor, y: Tensor) -> Tensor
     disc_x = torch.where(kind == 1, 54 + 20 * scene["vary_b"], 14 + 100 * (scene["vary_b"] > 0.5))
     disc_y = torch.where(kind == 7, 52.0, torch.where(kind == 1, 50.0, 18.0)) + 10 * scene["vary_c"]
     alpha = (0.5 - circle(x - disc_x, y - disc_y, radius) / softness).clamp(0, 1) * (radius > 0)
-    picture = paint(picture, torch.where(kind == 8, pick(PALETTE, scene["background_colour"]), pick(DISCS, kind)), alpha)
+    disc = torch.where(kind == 8, pick(PALETTE, scene["background_colour"]), pick(DISCS, kind))
+    picture = paint(picture, disc, alpha)
     picture = draw_columns(picture, scene, x, y)
-    level = horizon + 10 * (scene["vary_a"] - 0.5)
-    picture = paint(picture, pick(GROUNDS, kind), coverage(level + waves * torch.sin(x * 0.06 + 6 * scene["vary_d"]) - y))
-    picture = paint(picture, pick(SANDS, kind), coverage(second + 10 * (scene["vary_a"] - 0.5)
-                                                         + 2 * torch.sin(x * 0.07 + 6 * scene["vary_d"]) - y))
+    lift, phase = 10 * (scene["vary_a"] - 0.5), 6 * scene["vary_d"]
+    picture = paint(picture, pick(GROUNDS, kind), coverage(horizon + lift + waves * torch.sin(x * 0.06 + phase) - y))
+    picture = paint(picture, pick(SANDS, kind), coverage(second + lift + 2 * torch.sin(x * 0.07 + phase) - y))
     return draw_dots(picture, scene, x, y)
 
 
@@ -160,16 +160,19 @@ def draw_clothes(picture: Tensor, scene: Mapping[str, Tensor], head: Head, x: Te
     inside = coverage(torso)
     picture = outlined(picture, colour, line, torso)
     white = constant((0.95, 0.95, 0.95), x)
-    gap = torch.where(colour_index == 5, constant((0.25, 0.30, 0.55), x), white)  # white stripes would not show on white
+    is_white = colour_index == 5  # white details would not show
+    gap = torch.where(is_white, constant((0.25, 0.30, 0.55), x), white)
     stripe = coverage((fraction(y / 9) - 0.5).abs() * 9 - 2.1) * (clothes == 3)
     picture = paint(picture, gap, stripe * inside)
     suit = (clothes == 2) * inside
     opening = (x.abs() - (30 - y) * 0.62) * 0.85
     picture = paint(picture, line, coverage(opening - 1.6) * suit)
-    picture = paint(picture, torch.where(colour_index == 5, constant((0.62, 0.72, 0.88), x), white), coverage(opening) * suit)
+    front = torch.where(is_white, constant((0.62, 0.72, 0.88), x), white)
+    picture = paint(picture, front, coverage(opening) * suit)
     tie = pick(PALETTE[3:] + PALETTE[:3], colour_index) * 0.85
     picture = paint(picture, tie, coverage(box(x, y - 24, 3.2, 18.0)) * suit)
-    neck = torch.maximum(x.abs() - head.half_width * 0.5, ellipse(x, y, head.half_width * 0.58, torch.where(clothes == 2, 8.0, 13.0)))
+    collar = ellipse(x, y, head.half_width * 0.58, torch.where(clothes == 2, 8.0, 13.0))
+    neck = torch.maximum(x.abs() - head.half_width * 0.5, collar)
     picture = outlined(picture, head.skin * 0.76, torch.where(clothes == 3, line, head.line), neck)
     hood = ellipse(x, y - 3, head.half_width * 0.86, 11.5).abs() - 4.2
     hood = torch.maximum(hood, -y - 1)
@@ -177,7 +180,7 @@ def draw_clothes(picture: Tensor, scene: Mapping[str, Tensor], head: Head, x: Te
     picture = paint(picture, line, coverage(hood - 1.2) * hoodie)
     picture = paint(picture, colour * 0.82, coverage(hood) * hoodie)
     cords = box(x.abs() - 7, y - 24, 1.3, 8.0, 1.0)
-    return paint(picture, torch.where(colour_index == 5, line, white), coverage(cords) * hoodie)
+    return paint(picture, torch.where(is_white, line, white), coverage(cords) * hoodie)
 
 
 def draw_glasses(picture: Tensor, scene: Mapping[str, Tensor], head: Head) -> Tensor:
@@ -228,7 +231,7 @@ def draw_light(picture: Tensor, scene: Mapping[str, Tensor], x: Tensor, y: Tenso
     tint = pick(((1.0, 1.0, 1.0), (1.09, 0.96, 0.77), (0.84, 0.96, 1.13), (1.0, 1.0, 1.0), (1.0, 1.0, 1.0),
                  (1.02, 1.0, 0.96)), kind)
     side = torch.where(scene["vary_b"] > 0.5, 1.0, -1.0)
-    direction = torch.where(kind == 3, -1.0, torch.where(kind == 4, 1.0, torch.where(kind == 5, side, torch.zeros_like(side))))
+    direction = torch.where(kind == 5, side, pick(((0.0,), (0.0,), (0.0,), (-1.0,), (1.0,), (0.0,)), kind))
     strength = torch.where(kind == 5, 0.68, 0.38)
     across = (x * (1 / 30)).clamp(-1.2, 1.2) * direction
     fall = 1 + strength * (across - 0.25).clamp(-0.9, 0.4) * (direction != 0)
