@@ -1,0 +1,263 @@
+"""The `infusenet` command. Imports of large libraries happen after the arguments were found to be good."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from . import catalogue
+from .errors import InfuseNetError
+
+BAD_INPUT = 2
+
+_OVERVIEW = """\
+Put the person of a photo into the scene that a prompt describes, with FLUX and InfuseNet, in 4 steps or in 28;
+and measure at every step how much of the person is there.
+
+Nothing is ever downloaded. The miniature models mini-schnell and mini-dev are part of the package and run on a CPU.
+"""
+_START = """\
+begin with:
+  infusenet demo                  everything, on the miniature, in about a minute; then open out/report.html
+  infusenet models                which real weights are on this machine, and where to get them
+  infusenet generate --help       your own picture, with examples
+"""
+_GENERATE = """\
+examples:
+  one picture in 4 steps with the miniature, which knows drawn faces only, such as the demo's reference:
+    infusenet generate --backbone mini-schnell --face out/reference.png --prompt "a portrait" --out portrait.png
+  a photo, with the real models found in your folders (see: infusenet models):
+    infusenet generate --backbone flux-schnell --face me.jpg --prompt "a chef in a kitchen, natural light" --out chef.png
+  several photos of the same person make a steadier identity:
+    infusenet generate --backbone flux-dev --face a.jpg b.jpg c.jpg --prompt "an astronaut" --out astronaut.png
+  head position and size taken from another photo:
+    infusenet generate --backbone flux-dev --face me.jpg --pose pose.jpg --prompt "a knight" --out knight.png
+  where does the face drift? Writes sketch.trace.json and sketch.drift.png beside the picture:
+    infusenet generate --backbone mini-dev --face out/reference.png --prompt "a sketch" --probe --out sketch.png
+
+Use pictures of people who agreed to it. Every picture written is marked as AI-generated in its metadata.
+"""
+_MODELS = """\
+Folders searched, in this order: those named here, those in the environment variable INFUSENET_MODELS (several as
+in PATH), ./models. A ComfyUI checkout may be named: its models folder is meant.
+"""
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(BAD_INPUT, f"{self.prog}: {message}. See: {self.prog} --help\n")
+
+
+def _size(text: str) -> tuple[int, int]:
+    width, _, height = text.lower().partition("x")
+    try:
+        return int(width), int(height)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected WIDTHxHEIGHT such as 864x1152, got {text!r}") from None
+
+
+def _face(text: str) -> str | int:
+    if text == "largest" or text.isdigit():
+        return int(text) if text.isdigit() else text
+    raise argparse.ArgumentTypeError(f"expected 'largest' or a number counted from the left, 0 first, got {text!r}")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command's arguments."""
+    raw = argparse.RawDescriptionHelpFormatter
+    top = _Parser(prog="infusenet", description=_OVERVIEW, epilog=_START, formatter_class=raw)
+    top.add_argument("--version", action="store_true", help="print the version and stop")
+    commands = top.add_subparsers(dest="command", metavar="demo | generate | models", parser_class=_Parser)
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--quiet", action="store_true", help="no progress bars")
+    common.add_argument("--verbose", action="store_true", help="show every library's notices")
+
+    text = "the main job on the miniature: a reference face, pictures of it in 4 and in 28 steps, every step measured"
+    demo = commands.add_parser("demo", help=text, description=text, formatter_class=raw, parents=[common])
+    demo.add_argument("--out", type=Path, default=Path("out"), metavar="DIR", help="where to write (default: out)")
+    demo.add_argument(
+        "--face", type=Path, metavar="FILE", help="your own reference; default: a drawn person no model has seen"
+    )
+    demo.add_argument("--seed", type=int, default=0, help="draws another person and other pictures (default: 0)")
+
+    text = "one picture of the person in the photos, with real or miniature weights"
+    make = commands.add_parser(
+        "generate", help=text, description=text, epilog=_GENERATE, formatter_class=raw, parents=[common]
+    )
+    need = make.add_argument_group("what is needed")
+    need.add_argument(
+        "--backbone",
+        required=True,
+        metavar="NAME|PATH",
+        help="mini-schnell, mini-dev, flux-schnell, flux-dev, or a path",
+    )
+    need.add_argument(
+        "--face", required=True, nargs="+", type=Path, metavar="FILE", help="one photo or several of the same person"
+    )
+    need.add_argument("--prompt", required=True, help="the scene, in words")
+    need.add_argument("--out", required=True, type=Path, metavar="FILE.png", help="the picture to write")
+    tune = make.add_argument_group("what can be tuned (default: the backbone's own)")
+    tune.add_argument("--steps", type=int, help="4 for schnell, 28 for dev")
+    tune.add_argument("--strength", type=float, default=1.0, help="how much of the person, 0 to 3 (default: 1)")
+    tune.add_argument("--guidance", type=float, help="3.5 for dev; schnell has none")
+    tune.add_argument(
+        "--start", type=float, default=0.0, help="share of the run at which InfuseNet begins (default: 0)"
+    )
+    tune.add_argument("--end", type=float, default=1.0, help="share of the run at which InfuseNet ends (default: 1)")
+    tune.add_argument("--seed", type=int, default=0, help="the same seed gives the same picture (default: 0)")
+    tune.add_argument("--size", type=_size, metavar="WxH", help="pixels, rounded down to multiples of 16")
+    tune.add_argument(
+        "--negative", metavar="TEXT", help="what to avoid; doubles the time (true classifier-free guidance)"
+    )
+    tune.add_argument("--pose", type=Path, metavar="FILE", help="a photo whose five facial keypoints place the head")
+    tune.add_argument(
+        "--which-face", type=_face, default="largest", metavar="largest|N", help="if a photo shows several people"
+    )
+    tune.add_argument("--probe", action="store_true", help="measure every step: writes a trace and a drift chart too")
+    files = make.add_argument_group("which files (default: the miniature's, or those found; see: infusenet models)")
+    for name in ("infusenet", "image-proj", "arcface", "face-pack"):
+        files.add_argument(f"--{name}", type=Path, metavar="PATH")
+    files.add_argument(
+        "--models", type=Path, action="append", default=[], metavar="DIR", help="another folder to search"
+    )
+    files.add_argument("--device", help="cpu, cuda, cuda:1, mps (default: cuda where there is one)")
+    files.add_argument(
+        "--dtype", choices=("float32", "bfloat16", "float16"), help="default: bfloat16 on cuda, float32 on cpu"
+    )
+
+    text = "which weight files are found, where they are looked for, where to get them, under what licence"
+    models = commands.add_parser(
+        "models", help=text, description=text, epilog=_MODELS, formatter_class=raw, parents=[common]
+    )
+    models.add_argument("folders", nargs="*", type=Path, metavar="DIR", help="folders to search first")
+    return top
+
+
+def _prepare(arguments: argparse.Namespace) -> None:
+    """Keep this process off the network, and its messages to what matters."""
+    os.environ.update(
+        HF_HUB_OFFLINE="1",
+        TRANSFORMERS_OFFLINE="1",
+        HF_HUB_DISABLE_TELEMETRY="1",
+        DISABLE_TELEMETRY="YES",
+        NO_ALBUMENTATIONS_UPDATE="1",
+        TOKENIZERS_PARALLELISM="false",
+        MPLBACKEND="Agg",
+    )
+    logging.basicConfig(level=logging.INFO if arguments.verbose else logging.WARNING, format="%(message)s")
+    if not arguments.verbose:
+        os.environ.update(TRANSFORMERS_VERBOSITY="error", DIFFUSERS_VERBOSITY="error", HF_HUB_VERBOSITY="error")
+        warnings.simplefilter("ignore")
+
+
+def _models(arguments: argparse.Namespace) -> int:
+    from . import miniature
+
+    folders = catalogue.search_folders(arguments.folders)
+    found = catalogue.find_all(folders)
+    print("Folders searched")
+    for folder in folders:
+        print(f"  {folder}{'' if folder.is_dir() else '  (does not exist)'}")
+    print(f"  (name others here, in {catalogue.ENVIRONMENT}, or make ./models)\n")
+    print("Miniature: mini-schnell, mini-dev and all they need\n  shipped with this package, Apache-2.0")
+    print(
+        f"  {'found' if all(path.exists() for path in miniature.BACKBONES.values()) else 'MISSING'}: {miniature.WEIGHTS}"
+    )
+    for weights in catalogue.CATALOGUE:
+        print(f"\n{weights.title}\n  from {weights.source}\n  licence: {weights.licence}")
+        for path in found[weights.key]:
+            print(f"  found: {path}{_seems(path)}")
+        if not found[weights.key]:
+            print(f"  not found; looked for {', '.join(weights.patterns)}")
+    print("\nSwitching from dev to schnell lifts FLUX.1 dev's terms only: those of the other files stay.")
+    return 0
+
+
+def _seems(path: Path) -> str:
+    """What a single file holds, in brackets; folders are not opened."""
+    if not path.is_file():
+        return ""
+    from .weights import describe
+
+    return f"  ({describe(path)})"
+
+
+def _generate(arguments: argparse.Namespace) -> int:
+    from . import generate
+
+    given = {"infusenet": arguments.infusenet, "image_proj": arguments.image_proj}
+    given |= {"arcface": arguments.arcface, "face_pack": arguments.face_pack}
+    settings = generate.Settings(
+        prompt=arguments.prompt,
+        negative=arguments.negative,
+        steps=arguments.steps,
+        guidance=arguments.guidance,
+        strength=arguments.strength,
+        start=arguments.start,
+        end=arguments.end,
+        seed=arguments.seed,
+        size=arguments.size,
+    )
+    files = generate.files_for(arguments.backbone, catalogue.search_folders(arguments.models), **given)
+    told = generate.make_picture(
+        files,
+        settings,
+        faces=arguments.face,
+        out=arguments.out,
+        pose=arguments.pose,
+        which_face=arguments.which_face,
+        probe=arguments.probe,
+        device=arguments.device,
+        dtype=arguments.dtype,
+        quiet=arguments.quiet,
+    )
+    print("\n".join(told))
+    return 0
+
+
+def _demo(arguments: argparse.Namespace) -> int:
+    from .demo import run_demo
+
+    run_demo(arguments.out, face=arguments.face, seed=arguments.seed, quiet=arguments.quiet)
+    return 0
+
+
+_RUN = {"demo": _demo, "generate": _generate, "models": _models}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command.
+
+    Args:
+        argv: arguments without the program's name; the process's own by default.
+
+    Returns:
+        The exit code: 0 done, 2 bad input (said in one line on stderr), 130 stopped by the user.
+    """
+    top = parser()
+    arguments = top.parse_args(argv)
+    if arguments.version:
+        from . import __version__
+
+        print(__version__)
+        return 0
+    if arguments.command is None:
+        top.print_help()
+        return 0
+    _prepare(arguments)
+    try:
+        return _RUN[arguments.command](arguments)
+    except (InfuseNetError, OSError) as error:
+        print(f"infusenet {arguments.command}: {' '.join(str(error).split())}", file=sys.stderr)
+        return BAD_INPUT
+    except KeyboardInterrupt:
+        print("Stopped.", file=sys.stderr)
+        return 130

@@ -1,0 +1,238 @@
+"""The demo's page: one HTML file that holds everything it shows, readable in light, in dark and on paper.
+
+Pure functions from plain records to text; nothing is measured or drawn anew here.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from string import Template
+
+from .charts import Row, Run, drift_chart, mean, number, strip_chart
+
+_STYLE = Path(__file__).with_name("report.css")
+
+
+@dataclass(frozen=True)
+class Shot:
+    """One generated picture. `similarity` to the reference is a cosine, None where no face was found."""
+
+    file: Path
+    similarity: float | None
+
+
+@dataclass(frozen=True)
+class Series:
+    """One backbone's results.
+
+    Attributes:
+        name: the backbone.
+        colour: a colour class of the style sheet: "quick" or "slow".
+        steps: steps of each picture.
+        seconds: median time of a picture.
+        shots: one for each prompt of the page.
+        run: the probed run.
+        words: what that run says, in a sentence or two.
+    """
+
+    name: str
+    colour: str
+    steps: int
+    seconds: float
+    shots: tuple[Shot, ...]
+    run: Run
+    words: str
+
+    @property
+    def similarities(self) -> list[float]:
+        """The cosines that are defined."""
+        return [shot.similarity for shot in self.shots if shot.similarity is not None]
+
+
+@dataclass(frozen=True)
+class Page:
+    """Everything the page shows.
+
+    Attributes:
+        reference: the reference picture.
+        reference_note: what it is, in a few words.
+        prompts: one text for each shot of every series.
+        probed: the prompt of the probed runs.
+        series: the backbones, the quick one first.
+        strangers: similarities of other people's pictures to the reference.
+        redrawn: similarities of the same person's true pictures to the reference; empty where there are none.
+        sheets: title and file of each faces sheet.
+        files: name and meaning of every file beside the page.
+        facts: label and value, for the last section.
+        reading: paragraphs that say what the figures mean.
+    """
+
+    reference: Path
+    reference_note: str
+    prompts: tuple[str, ...]
+    probed: str
+    series: tuple[Series, ...]
+    strangers: tuple[float, ...]
+    redrawn: tuple[float, ...]
+    sheets: tuple[tuple[str, Path], ...]
+    files: tuple[tuple[str, str], ...]
+    facts: tuple[tuple[str, str], ...]
+    reading: tuple[str, ...]
+
+
+_PAGE = Template("""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="generator" content="infusenet demo">
+<title>InfuseNet demo: one face, new scenes</title>
+<style>
+$style</style>
+</head>
+<body>
+<main>
+<header>
+$reference
+<div>
+<h1>One face, new scenes</h1>
+<p class="lead">This face went in as 8 identity tokens. The pictures below came out: the person in scenes that only words
+described, in 4 steps and in 28. A second recognizer, which had no part in making them, measured how much of the person
+is in each.</p>
+$tiles
+</div>
+</header>
+<section>
+<h2>The pictures</h2>
+$cards
+</section>
+<section>
+<h2>How alike</h2>
+$strip
+$table
+$reading
+</section>
+<section>
+<h2>Where the face forms, and where it drifts</h2>
+$drift
+$runs
+$sheets
+</section>
+<section>
+<h2>Files and facts</h2>
+$files
+$facts
+</section>
+</main>
+</body>
+</html>
+""")
+
+
+def render(page: Page) -> str:
+    """The whole page as HTML with its style and pictures inside; it asks nothing of any network."""
+    strip = strip_chart(_rows(page))
+    drift = drift_chart([series.run for series in page.series], mean(page.strangers))
+    return _PAGE.substitute(
+        style=_STYLE.read_text(encoding="utf-8"),
+        reference=_figure(
+            _image(page.reference, "the reference"),
+            f"<b>The reference</b><br>{escape(page.reference_note)}",
+            "reference",
+        ),
+        tiles=_tiles(page),
+        cards=_cards(page),
+        strip=_figure(strip, "Each dot is one picture; the bar is the mean, given at the right.", "chart"),
+        table=_table(page),
+        reading="\n".join(f"<p>{escape(text)}</p>" for text in page.reading),
+        drift=_figure(drift, _drift_caption(page), "chart"),
+        runs="\n".join(f"<p>{_name(series)} {escape(series.words)}</p>" for series in page.series),
+        sheets="\n".join(_figure(_image(file, title, "sheet"), escape(title), "wide") for title, file in page.sheets),
+        files=_pairs(page.files, "files"),
+        facts=_pairs(page.facts, "facts"),
+    )
+
+
+def _rows(page: Page) -> list[Row]:
+    rows = [Row("strangers", "other", page.strangers)]
+    rows += [Row(f"{series.name}, {series.steps} steps", series.colour, series.similarities) for series in page.series]
+    return rows + ([Row("same person, drawn again", "same", page.redrawn)] if page.redrawn else [])
+
+
+def _drift_caption(page: Page) -> str:
+    return (
+        f"Two runs of “{escape(page.probed)}”: what each step believes the finished picture to be, measured against the "
+        "reference. The ring marks the peak."
+    )
+
+
+def _tiles(page: Page) -> str:
+    tiles = [
+        _tile(
+            series.colour, mean(series.similarities), series.name, f"{series.steps} steps, {number(series.seconds)} s"
+        )
+        for series in page.series
+    ]
+    tiles.append(_tile("other", mean(page.strangers), "strangers", "the floor"))
+    if page.redrawn:
+        tiles.append(_tile("same", mean(page.redrawn), "the same person, drawn again", "the ceiling"))
+    return f'<p class="kicker">Mean similarity to the reference</p>\n<div class="tiles">{"".join(tiles)}</div>'
+
+
+def _tile(colour: str, value: float | None, label: str, note: str) -> str:
+    return f'<div class="tile {colour}"><b>{number(value)}</b><span>{escape(label)}<br>{escape(note)}</span></div>'
+
+
+def _cards(page: Page) -> str:
+    cards = []
+    for index, prompt in enumerate(page.prompts):
+        pictures = "".join(
+            _figure(
+                _image(series.shots[index].file, f"{series.name}: {prompt}"),
+                f"{_name(series)} {_similarity(series.shots[index])}",
+            )
+            for series in page.series
+        )
+        cards.append(
+            f'<article class="card"><p class="prompt">{escape(prompt)}</p><div class="pair">{pictures}</div></article>'
+        )
+    return f'<div class="cards">{"".join(cards)}</div>'
+
+
+def _similarity(shot: Shot) -> str:
+    if shot.similarity is None:
+        return '<span class="figure">no face found</span>'
+    return f'<span class="figure">{number(shot.similarity)}</span>'
+
+
+def _name(series: Series) -> str:
+    return f'<span class="{series.colour} name">{escape(series.name)}</span>'
+
+
+def _table(page: Page) -> str:
+    labels = ("backbone", "steps", "seconds a picture", "similarity", "faces found")
+    head = "".join(f'<th scope="col">{label}</th>' for label in labels)
+    rows = "".join(
+        f'<tr><th scope="row">{_name(series)}</th><td>{series.steps}</td>'
+        f"<td>{number(series.seconds)}</td><td>{number(mean(series.similarities), 3)}</td>"
+        f"<td>{len(series.similarities)} of {len(series.shots)}</td></tr>"
+        for series in page.series
+    )
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
+
+
+def _figure(content: str, caption: str, kind: str = "") -> str:
+    return f'<figure class="{kind}">{content}<figcaption>{caption}</figcaption></figure>'
+
+
+def _image(path: Path, alt: str, kind: str = "picture") -> str:
+    data = base64.b64encode(path.read_bytes()).decode("ascii")
+    return f'<img class="{kind}" alt="{escape(alt, quote=True)}" src="data:image/png;base64,{data}">'
+
+
+def _pairs(pairs: Sequence[tuple[str, str]], kind: str) -> str:
+    return f'<dl class="{kind}">' + "".join(f"<dt>{escape(a)}</dt><dd>{escape(b)}</dd>" for a, b in pairs) + "</dl>"

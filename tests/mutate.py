@@ -1,0 +1,149 @@
+"""Break the library on purpose, one mistake at a time, and name the test that notices.
+
+Every mistake is a replacement of exact code text in a copy of the package; text that is no longer there is an error, so
+that this list follows the code. Exits with 1 when a mistake goes unnoticed, 2 when it cannot be made.
+
+    python tests/mutate.py            all of them
+    python tests/mutate.py guidance   those whose name contains the word
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+COPIED = ("infusenet", "tests", "pyproject.toml", "requirements.txt", "README.md")
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """One wrong line: `right` in `file` becomes `wrong`; `tests` are the ones that should notice."""
+
+    name: str
+    file: str
+    right: str
+    wrong: str
+    tests: tuple[str, ...]
+
+
+MISTAKES = (
+    Mistake(
+        "guidance constant: InfuseNet gets FLUX's guidance",
+        "infusenet/adapter.py",
+        "GUIDANCE = 1.0",
+        "GUIDANCE = 3.5",
+        ("tests/test_adapter.py",),
+    ),
+    Mistake(
+        "block mapping: residuals spread evenly",
+        "infusenet/sampling.py",
+        "return block // math.ceil(n_blocks / n_residuals)",
+        "return block * n_residuals // n_blocks",
+        ("tests/test_sampling.py",),
+    ),
+    Mistake(
+        "window rule: by the step's begin alone",
+        "infusenet/sampling.py",
+        "(i + 1) / steps > end",
+        "i / steps >= end",
+        ("tests/test_sampling.py",),
+    ),
+    Mistake(
+        "shift of dev: the function's default instead of the configuration's",
+        "infusenet/backbones.py",
+        "max_shift: float = 1.15",
+        "max_shift: float = 1.16",
+        ("tests/test_sampling.py",),
+    ),
+    Mistake(
+        "shift of schnell: dev's",
+        "infusenet/backbones.py",
+        '"shift": 1.0',
+        '"shift": 3.0',
+        ("tests/test_sampling.py",),
+    ),
+)
+
+
+def copy_to(folder: Path) -> None:
+    """The package and its tests; weights and recordings, which no mistake touches, as links."""
+    large = {ROOT / "infusenet/miniature/weights", ROOT / "tests/goldens"}
+
+    def skip(place: str, names: list[str]) -> set[str]:
+        return {name for name in names if Path(place, name) in large or name == "__pycache__"}
+
+    for name in COPIED:
+        source = ROOT / name
+        if source.is_dir():
+            shutil.copytree(source, folder / name, ignore=skip)
+        else:
+            shutil.copy(source, folder / name)
+    for source in large:
+        if source.exists():
+            (folder / source.relative_to(ROOT)).symlink_to(source, target_is_directory=True)
+
+
+def run_tests(folder: Path, tests: tuple[str, ...]) -> tuple[int, str]:
+    """Pytest's exit code and output, stopping at the first failure."""
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "--tb=no", "-p", "no:cacheprovider", *tests]
+    environment = {**os.environ, "PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=1200)
+    return done.returncode, done.stdout + done.stderr
+
+
+def tests_the_copy(folder: Path) -> bool:
+    """Whether `import infusenet` finds the copy rather than an installed one."""
+    command = [sys.executable, "-c", "import infusenet; print(infusenet.__file__)"]
+    environment = {**os.environ, "PYTHONPATH": str(folder)}
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120)
+    return Path(done.stdout.strip()).resolve().is_relative_to(folder.resolve())
+
+
+def try_mistake(folder: Path, mistake: Mistake) -> str | None:
+    """The test that notices, None if none does. The copy is put right again."""
+    path = folder / mistake.file
+    text = path.read_text(encoding="utf-8")
+    if text.count(mistake.right) != 1:
+        print(
+            f"{mistake.name}: expected {mistake.right!r} exactly once in {mistake.file}, found it "
+            f"{text.count(mistake.right)} times. Bring tests/mutate.py up to date with the code."
+        )
+        sys.exit(2)
+    path.write_text(text.replace(mistake.right, mistake.wrong), encoding="utf-8")
+    try:
+        _, output = run_tests(folder, mistake.tests)
+    finally:
+        path.write_text(text, encoding="utf-8")
+    found = re.search(r"^FAILED (\S+)", output, re.MULTILINE)
+    return found[1] if found else None
+
+
+def main(words: list[str]) -> int:
+    chosen = [mistake for mistake in MISTAKES if all(word in mistake.name for word in words)]
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        copy_to(folder)
+        if not tests_the_copy(folder):
+            print("The tests would import another infusenet than the copy: uninstall it, or run from the checkout.")
+            return 2
+        tests = tuple(dict.fromkeys(test for mistake in chosen for test in mistake.tests))
+        code, output = run_tests(folder, tests)
+        if code:
+            print(f"{output}\nThe tests must pass before mistakes are made.")
+            return 2
+        unnoticed = 0
+        for mistake in chosen:
+            test = try_mistake(folder, mistake)
+            unnoticed += test is None
+            print(f"{'NOT NOTICED' if test is None else 'noticed'}  {mistake.name}\n         by {test}", flush=True)
+    print(f"{len(chosen)} deliberate mistakes, {len(chosen) - unnoticed} noticed")
+    return 1 if unnoticed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
