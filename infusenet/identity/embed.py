@@ -8,6 +8,7 @@ of each later stage (N = 3, 7, 21), `body.N.res_layer.{0..4}`, `body.N.res_layer
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,16 +17,20 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import WeightsError
+from ..layouts import Shapes
+from ..weights import load_checked, load_module, misfit
 
 if TYPE_CHECKING:
     from .align import Picture
 
+WHAT = "an ArcFace IR-SE recognizer"
 WIDTHS = (64, 128, 256, 512)
 DEPTHS = (3, 4, 14, 3)
 EMBEDDING = 512
 _SIDE = 7  # of the last feature map of a 112 x 112 crop
 _SQUEEZE = 16
 _DROPOUT = 0.6
+_UNREADABLE = (KeyError, IndexError, ValueError, RuntimeError, ZeroDivisionError)
 
 
 class _SqueezeExcite(nn.Module):
@@ -122,19 +127,16 @@ class IRSE(nn.Module):
         return F.normalize(self.features(x), dim=1)
 
     @classmethod
-    def sized_like(cls, state: Mapping[str, Tensor], path: object = "the file") -> IRSE:
-        """An untrained net of the sizes that a state dict's shapes show.
+    def sized_like(cls, tensors: Shapes, path: object = "the file") -> IRSE:
+        """An untrained net of the sizes that a state dict's or a file header's shapes show.
 
         Raises:
             WeightsError: the shapes are not an IR-SE recognizer's.
         """
         try:
-            return cls(*_sizes(state))
-        except (KeyError, IndexError, ValueError, RuntimeError, ZeroDivisionError) as error:
-            raise WeightsError(
-                f"{path} does not hold an ArcFace IR-SE recognizer (its layer list cannot be read: {error!r}). "
-                "Expected recognition_arcface_ir_se50.pth."
-            ) from error
+            return cls(*_sizes(tensors))
+        except _UNREADABLE as error:
+            raise WeightsError(misfit(tensors, path, WHAT, error, "recognition_arcface_ir_se50.pth")) from error
 
     @classmethod
     def from_state(cls, state: Mapping[str, Tensor], path: object = "the file") -> IRSE:
@@ -143,15 +145,18 @@ class IRSE(nn.Module):
         Raises:
             WeightsError: keys or shapes do not fit, or a value is not finite.
         """
-        from ..weights import load_checked
+        return load_checked(lambda tensors: cls.sized_like(tensors, path), state, path, WHAT).float()
 
-        return load_checked(lambda: cls.sized_like(state, path), state, path, "ArcFace IR-SE recognizer").float()
+    @classmethod
+    def from_file(cls, path: str | Path) -> IRSE:
+        """As `from_state`, for a file; nothing is allocated before names and shapes are checked."""
+        return load_module(lambda tensors: cls.sized_like(tensors, path), path, WHAT).float()
 
 
-def _sizes(state: Mapping[str, Tensor]) -> tuple[list[int], int, list[int], int]:
+def _sizes(state: Shapes) -> tuple[list[int], int, list[int], int]:
     """Widths, embedding, depths and squeeze that a state dict's shapes show."""
     count = 1 + max(int(key.split(".")[1]) for key in state if key.startswith("body."))
-    starts = [n for n in range(count) if n == 0 or f"body.{n}.shortcut_layer.0.weight" in state]
+    starts = [n for n in range(count) if n == 0 or any(key.startswith(f"body.{n}.shortcut_layer.") for key in state)]
     widths = [state[f"body.{n}.res_layer.1.weight"].shape[0] for n in starts]
     depths = [end - start for start, end in zip(starts, [*starts[1:], count], strict=True)]
     squeezed, last = state[f"body.{count - 1}.res_layer.5.fc1.weight"].shape[:2]

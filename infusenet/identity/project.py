@@ -8,14 +8,21 @@ ff_mult 4, 8 queries, 512 -> 4096, 84.6 M parameters. Keys: `latents`, `proj_in`
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from ..errors import WeightsError
+from ..layouts import Shapes
+from ..weights import load_checked, load_module, misfit
+
+WHAT = "an identity Resampler"
 
 HEAD_SIZES = (64, 32, 16)
 """Head sizes in use; the largest that divides the attention's width is taken when none is given."""
+_UNREADABLE = (KeyError, IndexError, ValueError, StopIteration, RuntimeError, ZeroDivisionError)
 
 
 class _Attention(nn.Module):
@@ -106,28 +113,24 @@ class Resampler(nn.Module):
         """
         latents = self.latents.expand(embedding.shape[0], -1, -1)
         x = self.proj_in(embedding)
-        for attention, feed_forward in self.layers:  # type: ignore[misc]  # each a pair
+        for layer in self.layers:
+            attention, feed_forward = cast("nn.ModuleList", layer)
             latents = attention(x, latents) + latents
             latents = feed_forward(latents) + latents
         out: Tensor = self.norm_out(self.proj_out(latents))
         return out
 
     @classmethod
-    def sized_like(
-        cls, state: Mapping[str, Tensor], path: object = "the file", *, dim_head: int | None = None
-    ) -> Resampler:
-        """An untrained Resampler of the sizes that a state dict's shapes show.
+    def sized_like(cls, tensors: Shapes, path: object = "the file", *, dim_head: int | None = None) -> Resampler:
+        """An untrained Resampler of the sizes that a state dict's or a file header's shapes show.
 
         Raises:
             WeightsError: the shapes are not a Resampler's.
         """
         try:
-            return cls(**_sizes(state, dim_head))
-        except (KeyError, IndexError, ValueError, StopIteration, RuntimeError, ZeroDivisionError) as error:
-            raise WeightsError(
-                f"{path} does not hold an identity Resampler (its layer list cannot be read: {error!r}). "
-                "Expected InfiniteYou's image_proj_model.bin."
-            ) from error
+            return cls(**_sizes(tensors, dim_head))
+        except _UNREADABLE as error:
+            raise WeightsError(misfit(tensors, path, WHAT, error, "InfiniteYou's image_proj_model.bin")) from error
 
     @classmethod
     def from_state(
@@ -144,12 +147,15 @@ class Resampler(nn.Module):
         Raises:
             WeightsError: keys or shapes do not fit, or a value is not finite.
         """
-        from ..weights import load_checked
+        return load_checked(lambda tensors: cls.sized_like(tensors, path, dim_head=dim_head), state, path, WHAT)
 
-        return load_checked(lambda: cls.sized_like(state, path, dim_head=dim_head), state, path, "identity Resampler")
+    @classmethod
+    def from_file(cls, path: str | Path, *, dim_head: int | None = None) -> Resampler:
+        """As `from_state`, for a file; nothing is allocated before names and shapes are checked."""
+        return load_module(lambda tensors: cls.sized_like(tensors, path, dim_head=dim_head), path, WHAT)
 
 
-def _sizes(state: Mapping[str, Tensor], dim_head: int | None) -> dict[str, int]:
+def _sizes(state: Shapes, dim_head: int | None) -> dict[str, int]:
     """The constructor's arguments, read off the shapes."""
     _, num_queries, dim = state["latents"].shape
     inner = state["layers.0.0.to_q.weight"].shape[0]
