@@ -135,8 +135,8 @@ def _draw_person(picture: Tensor, head: Head, identity: Mapping[str, Tensor], sc
     picture = draw_ears(picture, head, identity)
     picture = draw_skull(picture, head, distance)
     picture = draw_marks(picture, head, identity, face)
-    picture = draw_mouth(picture, head, identity)
     picture = draw_beard(picture, head, identity, face)
+    picture = draw_mouth(picture, head, identity)  # over the beard: the expression must show
     picture = draw_nose(picture, head, identity)
     picture = draw_eyes(picture, head, identity)
     picture = draw_front_hair(picture, head, identity)
