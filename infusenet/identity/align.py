@@ -7,12 +7,13 @@ Everything here reproduces the InfiniteYou pipeline: `norm_crop` follows Insight
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..errors import FaceError, PackageError, SettingsError
+from ..errors import FaceError, SettingsError
+from .packages import import_cv2
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,18 +49,6 @@ class Detector(Protocol):
     """What finds faces: `FaceDetector` or a stand-in."""
 
     def detect(self, rgb: Picture) -> Sequence[HasKps]: ...
-
-
-def import_cv2() -> Any:
-    """OpenCV, or an error that says how to get it."""
-    try:
-        import cv2
-    except ImportError as error:
-        raise PackageError(
-            f"OpenCV is needed for faces, but it cannot be imported ({error}). "
-            "Run: python -m pip install opencv-python-headless"
-        ) from error
-    return cv2
 
 
 def check_kps(kps: ArrayLike) -> Points:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import torch
@@ -110,6 +110,11 @@ class IRSE(nn.Module):
             nn.BatchNorm1d(embedding),
         )
 
+    @property
+    def embedding_dim(self) -> int:
+        """Length of the embedding that comes out."""
+        return cast("nn.Linear", self.output_layer[3]).out_features
+
     def features(self, x: Tensor) -> Tensor:
         """Embeddings before they are brought to unit length: [B, 3, 112, 112] -> [B, embedding]."""
         out: Tensor = self.output_layer(self.body(self.input_layer(x)))
@@ -169,7 +174,7 @@ def crops_to_input(crops: Picture) -> Tensor:
     return pixels / 255 * 2 - 1
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def embed_crops(network: nn.Module, crops: Picture) -> Tensor:
     """Unit embeddings of aligned BGR crops, on the network's device: uint8 [N, 112, 112, 3] -> float32 [N, d]."""
     device = next(network.parameters()).device

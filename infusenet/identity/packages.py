@@ -1,0 +1,95 @@
+"""The packages that the face stack stands on, imported when used, with the command that mends what is missing."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from importlib import metadata
+from typing import Any
+
+from ..errors import PackageError
+
+log = logging.getLogger(__name__)
+
+RUNTIMES = ("onnxruntime", "onnxruntime-gpu")
+"""Two distributions of one import folder: whichever was installed last wins, and removing one breaks the other."""
+
+_OLDEST = 2
+
+
+def pip_command(*arguments: str) -> str:
+    """The command that runs pip for this very Python, to be copied."""
+    return " ".join([f'"{sys.executable}"' if " " in sys.executable else sys.executable, "-m pip", *arguments])
+
+
+def import_cv2() -> Any:
+    """OpenCV.
+
+    Raises:
+        PackageError: it cannot be imported.
+    """
+    try:
+        import cv2
+    except ImportError as error:
+        command = pip_command("install opencv-python-headless")
+        raise PackageError(f"OpenCV is needed for faces, but cannot be imported ({error}). Run: {command}") from error
+    return cv2
+
+
+def import_model_zoo() -> Any:
+    """InsightFace's `model_zoo`, version 2 or newer. Nothing is downloaded.
+
+    Raises:
+        PackageError: insightface or onnxruntime is missing, too old, or broken.
+    """
+    try:
+        import insightface
+        from insightface import model_zoo
+    except (ImportError, AttributeError, OSError) as error:
+        raise PackageError(_complaint(error)) from error
+    version = str(getattr(insightface, "__version__", "0"))
+    if int(version.split(".")[0]) < _OLDEST:
+        raise PackageError(
+            f"insightface {version} is too old: {_OLDEST}.0 or newer is needed. "
+            f"Run: {pip_command('install --upgrade', quoted('insightface>=2.0'))}"
+        )
+    return model_zoo
+
+
+def quoted(requirement: str) -> str:
+    """A requirement as a shell takes it."""
+    return f'"{requirement}"'
+
+
+def installed_runtimes() -> list[str]:
+    """Which of the two onnxruntime distributions pip knows of; both at once clash."""
+    return [name for name in RUNTIMES if _is_installed(name)]
+
+
+def _is_installed(name: str) -> bool:
+    try:
+        metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+def _complaint(error: Exception) -> str:
+    """What to do about a face stack that cannot be imported."""
+    runtimes = installed_runtimes()
+    if not _is_installed("insightface"):
+        command = pip_command("install", quoted("insightface>=2.0"))
+        return f"insightface is needed for faces, but is not installed. Run: {command}"
+    if len(runtimes) == 2:
+        command = " && ".join(
+            [pip_command("uninstall -y", *RUNTIMES), pip_command("install --force-reinstall --no-deps onnxruntime-gpu")]
+        )
+        return (
+            f"onnxruntime and onnxruntime-gpu are both installed and break each other ({error}). Keep one. "
+            f"For an NVIDIA GPU run: {command} (on other machines install onnxruntime instead)."
+        )
+    if not runtimes:
+        command = pip_command("install onnxruntime")
+        return f"onnxruntime is needed for faces, but is not installed. Run: {command}"
+    command = pip_command("install --force-reinstall --no-deps", runtimes[0], "insightface")
+    return f"The face stack (insightface, {runtimes[0]}) cannot be imported ({error}). Run: {command}"
