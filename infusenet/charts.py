@@ -1,4 +1,4 @@
-"""Charts as SVG text for the demo's page: they take their colours from its style sheet, in light, in dark and on paper."""
+"""Charts as SVG text for the demo's page, whose style sheet gives them their colours in light, in dark and on paper."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from . import catalogue
 from .errors import InfuseNetError
@@ -33,9 +33,9 @@ examples:
   one picture in 4 steps with the miniature, which knows drawn faces only, such as the demo's reference:
     infusenet generate --backbone mini-schnell --face out/reference.png --prompt "a portrait" --out portrait.png
   a photo, with the real models found in your folders (see: infusenet models):
-    infusenet generate --backbone flux-schnell --face me.jpg --prompt "a chef in a kitchen, natural light" --out chef.png
+    infusenet generate --backbone flux-schnell --face me.jpg --prompt "a chef in a kitchen" --out chef.png
   several photos of the same person make a steadier identity:
-    infusenet generate --backbone flux-dev --face a.jpg b.jpg c.jpg --prompt "an astronaut" --out astronaut.png
+    infusenet generate --backbone flux-dev --face a.jpg b.jpg --prompt "an astronaut" --out astronaut.png
   head position and size taken from another photo:
     infusenet generate --backbone flux-dev --face me.jpg --pose pose.jpg --prompt "a knight" --out knight.png
   where does the face drift? Writes sketch.trace.json and sketch.drift.png beside the picture:
@@ -76,7 +76,7 @@ def parser() -> argparse.ArgumentParser:
     top = _Parser(prog="infusenet", description=_OVERVIEW, epilog=_START, formatter_class=raw)
     top.add_argument("--version", action="store_true", help="print the version and stop")
     commands = top.add_subparsers(dest="command", metavar="demo | generate | models", parser_class=_Parser)
-    common = argparse.ArgumentParser(add_help=False)
+    common = _Parser(add_help=False)
     common.add_argument("--quiet", action="store_true", help="no progress bars")
     common.add_argument("--verbose", action="store_true", help="show every library's notices")
 
@@ -117,6 +117,7 @@ def parser() -> argparse.ArgumentParser:
     tune.add_argument(
         "--negative", metavar="TEXT", help="what to avoid; doubles the time (true classifier-free guidance)"
     )
+    tune.add_argument("--true-cfg", type=float, default=2.0, metavar="SCALE", help="with --negative (default: 2)")
     tune.add_argument("--pose", type=Path, metavar="FILE", help="a photo whose five facial keypoints place the head")
     tune.add_argument(
         "--which-face", type=_face, default="largest", metavar="largest|N", help="if a photo shows several people"
@@ -168,9 +169,8 @@ def _models(arguments: argparse.Namespace) -> int:
         print(f"  {folder}{'' if folder.is_dir() else '  (does not exist)'}")
     print(f"  (name others here, in {catalogue.ENVIRONMENT}, or make ./models)\n")
     print("Miniature: mini-schnell, mini-dev and all they need\n  shipped with this package, Apache-2.0")
-    print(
-        f"  {'found' if all(path.exists() for path in miniature.BACKBONES.values()) else 'MISSING'}: {miniature.WEIGHTS}"
-    )
+    shipped = all(path.exists() for path in miniature.BACKBONES.values())
+    print(f"  {'found' if shipped else 'MISSING'}: {miniature.WEIGHTS}")
     for weights in catalogue.CATALOGUE:
         print(f"\n{weights.title}\n  from {weights.source}\n  licence: {weights.licence}")
         for path in found[weights.key]:
@@ -191,42 +191,49 @@ def _seems(path: Path) -> str:
 
 
 def _generate(arguments: argparse.Namespace) -> int:
-    from . import generate
+    from .generate import Settings, files_for, load_pipeline
+    from .order import Order, carry_out
 
-    given = {"infusenet": arguments.infusenet, "image_proj": arguments.image_proj}
-    given |= {"arcface": arguments.arcface, "face_pack": arguments.face_pack}
-    settings = generate.Settings(
-        prompt=arguments.prompt,
-        negative=arguments.negative,
-        steps=arguments.steps,
-        guidance=arguments.guidance,
-        strength=arguments.strength,
-        start=arguments.start,
-        end=arguments.end,
-        seed=arguments.seed,
-        size=arguments.size,
-    )
-    files = generate.files_for(arguments.backbone, catalogue.search_folders(arguments.models), **given)
-    told = generate.make_picture(
-        files,
-        settings,
-        faces=arguments.face,
+    parts = ("infusenet", "image_proj", "arcface", "face_pack")
+    given = {part: getattr(arguments, part) for part in parts}
+    names = ("prompt", "negative", "true_cfg", "steps", "guidance", "strength", "start", "end", "seed", "size")
+    order = Order(
+        files=files_for(arguments.backbone, catalogue.search_folders(arguments.models), **given),
+        settings=Settings(**{name: getattr(arguments, name) for name in names}),
+        faces=tuple(arguments.face),
         out=arguments.out,
         pose=arguments.pose,
         which_face=arguments.which_face,
         probe=arguments.probe,
-        device=arguments.device,
-        dtype=arguments.dtype,
-        quiet=arguments.quiet,
     )
-    print("\n".join(told))
+
+    def load() -> Any:
+        loaded = load_pipeline(
+            order.files,
+            arguments.device,
+            arguments.dtype,
+            components=arguments.components,
+            offload="model" if arguments.offload else None,
+        )
+        loaded.set_progress_bar_config(disable=arguments.quiet, desc="steps", leave=False)
+        return loaded
+
+    result = carry_out(order, load)
+    print(f"{order.out}  ({result.made_with['steps']} steps, seed {result.made_with['seed']})")
+    if result.trace is not None:
+        from .drift import in_words
+
+        print(f"{order.trace}\n{order.chart}\n{in_words(result.trace)}")
     return 0
 
 
 def _demo(arguments: argparse.Namespace) -> int:
     from .demo import run_demo
+    from .findings import table
 
-    run_demo(arguments.out, face=arguments.face, seed=arguments.seed, quiet=arguments.quiet)
+    summary = run_demo(arguments.out, face=arguments.face, seed=arguments.seed, quiet=arguments.quiet)
+    page = arguments.out / "report.html"
+    print(f"{table(summary)}\n\nOpen {page} in a browser; its figures are in summary.json beside it.")
     return 0
 
 

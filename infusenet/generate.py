@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,23 +18,33 @@ if TYPE_CHECKING:
 
     from .identity import IdentityEncoder
     from .pipeline import InfuseNetPipeline
+    from .probe import ProbeRecorder, RunInfo, Trace
+
+    Picture = NDArray[np.uint8]
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Files:
-    """The weight files of one set-up: a backbone and what carries a face into it."""
+    """The weight files of one set-up: a backbone and what carries a face into it.
+
+    Attributes:
+        backbone: what `load_pipeline` takes.
+        expected: a name of BACKBONES that the weights must match, if one was asked for.
+    """
 
     backbone: str | Path
+    expected: str | None
     infusenet: Path
     image_proj: Path
     arcface: Path
     face_pack: Path
 
     def names(self) -> dict[str, str]:
-        """File names alone, for a picture's metadata: no folder of the user's is told."""
-        return {key: Path(str(path)).name for key, path in vars(self).items()}
+        """File names for a picture's metadata: no folder of the user's is told."""
+        parts = ("infusenet", "image_proj", "arcface", "face_pack")
+        return {"backbone": Path(str(self.backbone)).name, **{part: getattr(self, part).name for part in parts}}
 
 
 @dataclass(frozen=True)
@@ -50,6 +60,7 @@ class Settings:
     end: float = 1.0
     seed: int = 0
     size: tuple[int, int] | None = None
+    true_cfg: float = 2.0
 
     def __post_init__(self) -> None:
         """Raise SettingsError where a value cannot be meant."""
@@ -59,11 +70,13 @@ class Settings:
             )
         if self.steps is not None and self.steps < 1:
             raise SettingsError(f"Expected 1 step or more, got {self.steps}. Try 4 with schnell, 28 with dev.")
-        if not 0 <= self.start <= self.end <= 1:
+        if self.size is not None and min(self.size) < 16:
+            raise SettingsError("Expected a size of at least 16x16, got {}x{}.".format(*self.size))
+        if not 0 <= self.start <= self.end <= 1:  # NaN fails too
             raise SettingsError(
-                f"Expected 0 <= start <= end <= 1, got start {self.start} and end {self.end}. They are shares of the run."
+                f"Expected 0 <= start <= end <= 1, got start {self.start} and end {self.end}: shares of the run."
             )
-        if self.strength < 0:
+        if not self.strength >= 0:
             raise SettingsError(
                 f"Expected a strength of 0 or more, got {self.strength}. 1 is what InfuseNet was trained at."
             )
@@ -73,10 +86,11 @@ class Settings:
 
 @dataclass(frozen=True)
 class Result:
-    """A finished picture and what it was made with, as its metadata tells it."""
+    """A finished picture RGB uint8 [H, W, 3], what it was made with, and the trace where a probe listened."""
 
-    picture: NDArray[np.uint8]
-    made_with: dict[str, Any] = field(default_factory=dict)
+    picture: Picture
+    made_with: dict[str, Any]
+    trace: Trace | None = None
 
 
 def files_for(backbone: str | Path, folders: Sequence[Path], **given: Path | None) -> Files:
@@ -91,26 +105,22 @@ def files_for(backbone: str | Path, folders: Sequence[Path], **given: Path | Non
         SettingsError: an unknown name that is no path either.
         WeightsError: a file that is needed was not found.
     """
+    name = str(backbone)
     small = {
         "infusenet": miniature.INFUSENET,
         "image_proj": miniature.IMAGE_PROJ,
         "arcface": miniature.ARCFACE,
         "face_pack": miniature.FACE_PACK,
     }
-    name = str(backbone)
-    is_small = name in miniature.BACKBONES
     if name not in BACKBONES and not Path(backbone).exists():
         get_backbone(name)  # says which names are known
-    where: str | Path = name
-    if name in BACKBONES and not is_small:
-        where = catalogue.find(name, folders)
-    elif name not in BACKBONES:
-        where = Path(backbone)
+    is_small = name in miniature.BACKBONES or Path(backbone).resolve() in miniature.BACKBONES.values()
     chosen = {
-        key: path or (small[key] if is_small else catalogue.find(key.replace("_", "-"), folders))
-        for key, path in ((key, given.get(key)) for key in small)
+        key: given.get(key) or (path if is_small else catalogue.find(key.replace("_", "-"), folders))
+        for key, path in small.items()
     }
-    return Files(where, **chosen)
+    where = catalogue.find(name, folders) if name in BACKBONES and not is_small else backbone
+    return Files(where, name if name in BACKBONES else None, **chosen)
 
 
 def load_encoder(files: Files, device: str | None = None) -> IdentityEncoder:
@@ -121,15 +131,17 @@ def load_encoder(files: Files, device: str | None = None) -> IdentityEncoder:
 
 
 def load_pipeline(
-    files: Files, device: str | None = None, dtype: str | None = None, **components: Any
+    files: Files, device: str | None = None, dtype: str | None = None, **options: Any
 ) -> InfuseNetPipeline:
-    """The pipeline of a set-up, its own device and dtype where none is given."""
+    """The pipeline of a set-up, quiet; options are `loading.load_pipeline`'s."""
     import torch
 
     from .loading import load_pipeline as load
 
     kind = None if dtype is None else getattr(torch, dtype)
-    return load(files.backbone, files.infusenet, device=device, dtype=kind, **components)
+    pipeline = load(files.backbone, files.infusenet, expected=files.expected, device=device, dtype=kind, **options)
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
 
 
 def fitted_size(settings: Settings, spec: BackboneSpec) -> tuple[int, int]:
@@ -139,61 +151,40 @@ def fitted_size(settings: Settings, spec: BackboneSpec) -> tuple[int, int]:
     width, height = settings.size or (spec.width, spec.height)
     fitted = floor_size(width, height)
     if fitted != (width, height):
-        log.warning("Size %dx%d is not a multiple of 16: %dx%d is used.", width, height, *fitted)
+        log.warning("A size of %dx%d is not made of multiples of 16: the picture has %dx%d.", width, height, *fitted)
     return fitted
 
 
 def generate(
     pipeline: InfuseNetPipeline,
-    spec: BackboneSpec,
     identity: Any,
     settings: Settings,
     *,
-    pose: NDArray[np.uint8] | None = None,
-    on_step: Callable[..., dict[str, Any]] | None = None,
+    pose: Picture | None = None,
+    recorder: ProbeRecorder | None = None,
 ) -> Result:
     """Sample one picture.
 
     Args:
-        pipeline: a loaded pipeline.
-        spec: its backbone's spec, for what `settings` leaves open.
-        identity: an `Identity`, or None for none.
+        pipeline: a loaded pipeline; its `spec` fills in what `settings` leaves open.
+        identity: an `Identity`.
         settings: what is asked for.
         pose: keypoint control image RGB uint8 [H, W, 3] in the picture's size; black by default.
-        on_step: diffusers' `callback_on_step_end`; it is given "latents" and "denoised".
+        recorder: listens to the steps; the picture is the same with and without.
 
     Returns:
-        The picture, RGB uint8 [H, W, 3], with what it was made with.
+        The picture, with what it was made with, and the trace of a recorder.
     """
     import numpy as np
     import torch
     from PIL import Image
 
+    spec = pipeline.spec
     width, height = fitted_size(settings, spec)
     steps = settings.steps or spec.num_inference_steps
     guidance = spec.guidance_scale if settings.guidance is None else settings.guidance
-    if settings.guidance and not spec.guidance_embeds:
+    if settings.guidance and not spec.guidance_embeds and settings.negative is None:
         log.warning("%s has no guidance: --guidance %g changes nothing.", spec.title, settings.guidance)
-    options: dict[str, Any] = {}
-    if settings.negative is not None:
-        options |= {"negative_prompt": settings.negative, "true_cfg_scale": max(guidance, 1.0)}
-    if on_step is not None:
-        options |= {"callback_on_step_end": on_step, "callback_on_step_end_tensor_inputs": ["latents", "denoised"]}
-    picture = pipeline(
-        prompt=settings.prompt,
-        identity=identity,
-        control_image=None if pose is None else Image.fromarray(pose),
-        width=width,
-        height=height,
-        num_inference_steps=steps,
-        guidance_scale=guidance,
-        controlnet_conditioning_scale=settings.strength,
-        control_guidance_start=settings.start,
-        control_guidance_end=settings.end,
-        max_sequence_length=spec.max_sequence_length,
-        generator=torch.Generator("cpu").manual_seed(settings.seed),
-        **options,
-    ).images[0]
     made_with = {
         "prompt": settings.prompt,
         "negative": settings.negative,
@@ -206,4 +197,40 @@ def generate(
         "seed": settings.seed,
         "size": [width, height],
     }
-    return Result(np.asarray(picture.convert("RGB")), made_with)
+    options: dict[str, Any] = {}
+    if settings.negative is not None:
+        options |= {"negative_prompt": settings.negative, "true_cfg_scale": settings.true_cfg}
+    if recorder is not None:
+        recorder.start(height=height, width=width, run=_run_info(made_with))
+        options |= {
+            "callback_on_step_end": recorder.pipeline_callback,
+            "callback_on_step_end_tensor_inputs": recorder.tensor_inputs,
+        }
+    picture = pipeline(
+        prompt=settings.prompt,
+        identity=identity,
+        control_image=None if pose is None else Image.fromarray(pose),
+        width=width,
+        height=height,
+        num_inference_steps=steps,
+        guidance_scale=guidance,
+        controlnet_conditioning_scale=settings.strength,
+        control_guidance_start=settings.start,
+        control_guidance_end=settings.end,
+        generator=torch.Generator("cpu").manual_seed(settings.seed),
+        **options,
+    ).images[0]
+    pixels = np.asarray(picture.convert("RGB"))
+    return Result(pixels, made_with, recorder.finish(pixels[None]) if recorder is not None else None)
+
+
+def _run_info(made_with: dict[str, Any]) -> RunInfo:
+    """What a trace tells of a run."""
+    from .probe import RunInfo
+    from .probe.versions import library_versions
+
+    told = {
+        key: made_with[key] for key in ("prompt", "backbone", "steps", "guidance", "strength", "start", "end", "seed")
+    }
+    width, height = made_with["size"]
+    return RunInfo(**told, width=width, height=height, sampler="euler", scheduler="flux", versions=library_versions())

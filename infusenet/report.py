@@ -100,9 +100,9 @@ $style</style>
 $reference
 <div>
 <h1>One face, new scenes</h1>
-<p class="lead">This face went in as 8 identity tokens. The pictures below came out: the person in scenes that only words
-described, in 4 steps and in 28. A second recognizer, which had no part in making them, measured how much of the person
-is in each.</p>
+<p class="lead">This face went in as 8 identity tokens. The pictures below came out: the person in scenes that only
+words described, in 4 steps and in 28. A second recognizer, which had no part in making them, measured how much of
+the person is in each.</p>
 $tiles
 </div>
 </header>
@@ -165,8 +165,8 @@ def _rows(page: Page) -> list[Row]:
 
 def _drift_caption(page: Page) -> str:
     return (
-        f"Two runs of “{escape(page.probed)}”: what each step believes the finished picture to be, measured against the "
-        "reference. The ring marks the peak."
+        f"Two runs of “{escape(page.probed)}”: what each step believes the finished picture to be, measured against "
+        "the reference. The ring marks the peak."
     )
 
 

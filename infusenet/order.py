@@ -1,0 +1,126 @@
+"""One picture as the command line asks for it: read the photos, sample, write the picture and what a probe saw."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from .errors import SettingsError
+from .generate import Files, Result, Settings, fitted_size, generate, load_encoder
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from .identity import FaceRecognizer
+    from .pipeline import InfuseNetPipeline
+    from .probe import ProbeRecorder, Trace
+
+    Picture = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Order:
+    """One picture as it was asked for on the command line.
+
+    Attributes:
+        faces: photos of the person, one or more.
+        out: the PNG to write; never one of the inputs.
+        pose: a photo whose facial keypoints place the head.
+        which_face: "largest", or a face's number counted from the left, from 0.
+        probe: measure every step, and write a trace and a drift chart beside the picture.
+    """
+
+    files: Files
+    settings: Settings
+    faces: tuple[Path, ...]
+    out: Path
+    pose: Path | None = None
+    which_face: Literal["largest"] | int = "largest"
+    probe: bool = False
+
+    def __post_init__(self) -> None:
+        """Raise SettingsError where the picture could not be written."""
+        if self.out.suffix.lower() != ".png":
+            raise SettingsError(
+                f"Expected an output ending in .png, got {self.out.name!r}: PNG keeps what a picture was made with."
+            )
+        inputs = {path.resolve() for path in self.inputs}
+        for path in (self.out, self.trace, self.chart):
+            if path.resolve() in inputs:
+                raise SettingsError(f"The output {path} is one of the inputs. Choose another name.")
+
+    @property
+    def inputs(self) -> tuple[Path, ...]:
+        """Files that are read and never written."""
+        return (*self.faces, *([self.pose] if self.pose else []))
+
+    @property
+    def trace(self) -> Path:
+        """Where the probe's trace goes."""
+        return self.out.with_suffix(".trace.json")
+
+    @property
+    def chart(self) -> Path:
+        """Where the probe's chart goes."""
+        return self.out.with_suffix(".drift.png")
+
+
+def carry_out(order: Order, load: Callable[[], InfuseNetPipeline], device: str | None = None) -> Result:
+    """Read the photos, sample, and write the picture with its metadata, and the probe's files if asked for.
+
+    Args:
+        order: what is asked for.
+        load: loads the pipeline; called when the photos were found to be good.
+        device: where the identity encoder runs; by default the CPU.
+    """
+    from .identity import FaceRecognizer, face_pose
+    from .pictures import open_picture, save_picture
+
+    photos = [open_picture(path) for path in order.faces]
+    pose = None if order.pose is None else open_picture(order.pose)
+    encoder = load_encoder(order.files, device)
+    identity = encoder.encode(photos, face=order.which_face)
+    pipeline = load()
+    if pose is not None:
+        pose = face_pose(pose, encoder, *fitted_size(order.settings, pipeline.spec))
+    recorder = None
+    if order.probe:
+        recorder = probe_for(pipeline, FaceRecognizer.from_pack(order.files.face_pack), photos)
+    result = generate(pipeline, identity, order.settings, pose=pose, recorder=recorder)
+    order.out.parent.mkdir(parents=True, exist_ok=True)
+    save_picture(result.picture, order.out, metadata(order.files, result, len(photos)), inputs=order.inputs)
+    if result.trace is not None:
+        result.trace.save(order.trace)
+        save_chart([result.trace], order.chart)
+    return result
+
+
+def metadata(files: Files, result: Result, photos: int) -> dict[str, Any]:
+    """What a picture tells about itself: with what and from what it was made. No embedding, no folder of the user's."""
+    from . import __version__
+
+    told = {**result.made_with, "models": files.names(), "photos": photos}
+    return {"Software": f"infusenet {__version__}", "parameters": told}
+
+
+def save_chart(traces: Sequence[Trace], path: Path) -> None:
+    """Draw the similarity at every step of one run or more, and write it as a PNG that appears whole."""
+    import io
+
+    from .plots import similarity_figure
+    from .probe.trace import write_atomically
+
+    content = io.BytesIO()
+    similarity_figure(traces).savefig(content, format="png", dpi=160)
+    write_atomically(path, content.getvalue())
+
+
+def probe_for(pipeline: InfuseNetPipeline, recognizer: FaceRecognizer, pictures: Sequence[Picture]) -> ProbeRecorder:
+    """A recorder that compares every step with the person in the pictures."""
+    from .probe import ProbeRecorder, Reference, vae_decoder
+
+    reference = Reference.from_pictures(recognizer, pictures, source="the pictures that were encoded")
+    return ProbeRecorder(recognizer, reference, vae_decoder(pipeline.vae))
