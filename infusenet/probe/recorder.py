@@ -1,0 +1,310 @@
+"""ProbeRecorder: listens to a sampler's callback and measures identity in every denoised prediction."""
+
+import math
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from torch import Tensor
+
+from ..errors import SettingsError
+from ..sampling import unpack_latents
+from .decode import as_pictures
+from .faces import FaceReader, Recognizer, Reference
+from .gallery import Gallery
+from .records import Baseline, Evaluation, RunInfo, Status, StepRecord
+from .session import Decode, Session
+from .store import LatentStore
+from .trace import Trace
+from .versions import library_versions
+
+CAPACITY = 256 * 2**20  # bytes of latents held in memory before they go to files
+
+
+@dataclass(frozen=True)
+class KeptLatents:
+    """The denoised latents [B, C, h, w] of one step, exactly as the sampler had them, on the CPU."""
+
+    step: int
+    latents: Tensor
+
+
+class ProbeRecorder:
+    """Records one run at a time: `start`, `on_step` after every step, `finish`; then it can start again.
+
+    It changes nothing: predictions are copied, never written to, and no random number is drawn. While sampling goes
+    on it raises nothing but what is no `Exception`: what fails is kept, and told by the trace.
+
+    Args:
+        recognizer: measures identity; not the network that conditions, or the measurement is circular.
+        reference: the person to compare with (`Reference.from_pictures`).
+        decode: latents [n, C, h, w] -> pictures [n, 3, H, W] in 0..1, on any device. Must not draw random numbers.
+        when: "after" only copies latents during sampling and measures in `finish`; "live" measures at once.
+        every: probe steps 1, 1 + every, 1 + 2 every, … and the last.
+        strangers: what other people score (`Reference.baseline`).
+        ceiling: what other pictures of the same person score, if known.
+        fallback_kps: landmarks [5, 2] of the pose picture as fractions (x / width, y / height), used while no face has
+            been found.
+        keep_latents: "best" keeps the latents of the best step in `best`; "none" does not.
+        on_record: called with every finished StepRecord, live or after; again with the same step when it was
+            back-filled.
+        quality: also measure sharpness and contrast.
+        batch_size: pictures decoded and measured at a time.
+        capacity: bytes of latents held in memory; what comes after that goes to files.
+        folder: where a temporary folder for these is made; the system's own by default.
+
+    Raises:
+        SettingsError: a value is outside what is accepted.
+    """
+
+    tensor_inputs: tuple[str, ...] = ("denoised",)  # for diffusers' callback_on_step_end_tensor_inputs
+
+    def __init__(
+        self,
+        recognizer: Recognizer,
+        reference: Reference,
+        decode: Decode,
+        *,
+        when: Evaluation = "after",
+        every: int = 1,
+        strangers: Baseline | None = None,
+        ceiling: float | None = None,
+        fallback_kps: Any = None,
+        keep_latents: Literal["best", "none"] = "best",
+        on_record: Callable[[StepRecord], object] | None = None,
+        quality: bool = True,
+        batch_size: int = 8,
+        capacity: int = CAPACITY,
+        folder: str | os.PathLike[str] | None = None,
+    ) -> None:
+        if when not in ("live", "after") or keep_latents not in ("best", "none"):
+            raise SettingsError(
+                f'Expected when "live" or "after" and keep_latents "best" or "none", got {when!r}, {keep_latents!r}.'
+            )
+        if every < 1 or batch_size < 1 or capacity < 0:
+            raise SettingsError(
+                f"Expected every >= 1, batch_size >= 1 and capacity >= 0, got {every}, {batch_size} and {capacity}."
+            )
+        self.recognizer, self.reference, self.strangers, self.ceiling = recognizer, reference, strangers, ceiling
+        self.when, self.every = when, every
+        self.best: KeptLatents | None = None
+        self.gallery = Gallery()
+        self._decode, self._fallback, self._on_record = decode, fallback_kps, on_record
+        self._keep_best, self._quality, self._batch_size = keep_latents == "best", quality, batch_size
+        self._capacity, self._folder = capacity, folder
+        self._session: Session | None = None
+
+    # -- while sampling --------------------------------------------------------------------------------------------
+
+    def start(
+        self,
+        sigmas: Sequence[float] | Tensor | None = None,
+        batch: int | None = None,
+        *,
+        height: int | None = None,
+        width: int | None = None,
+        run: RunInfo | None = None,
+    ) -> None:
+        """Begin a run, forgetting an earlier one that was not finished.
+
+        Args:
+            sigmas: the sampler's noise levels [N + 1]; the pipeline callback finds them by itself.
+            batch: pictures in the batch; read off the first prediction by default.
+            height: the picture's height in pixels; needed by the pipeline callback unless it is the backbone's own.
+            width: likewise.
+            run: how the pictures are made, for the record.
+        """
+        self.close()
+        self.best, self.gallery = None, Gallery()
+        info = run or RunInfo()
+        self._session = Session(
+            decode=self._decode,
+            reader=FaceReader(self.recognizer, self.reference, self._fallback),
+            store=LatentStore(self._capacity, self._folder),
+            gallery=self.gallery,
+            info=replace(
+                info,
+                height=height or info.height,
+                width=width or info.width,
+                versions=info.versions or library_versions(),
+            ),
+            sigmas=_floats(sigmas),
+            batch=batch,
+            live=self.when == "live",
+            keep=self._keep_best,
+            quality=self._quality,
+            batch_size=self._batch_size,
+            on_record=self._on_record,
+        )
+
+    def on_step(self, step: int, sigma: float | Tensor | None, denoised: Tensor) -> StepRecord | None:
+        """Take the prediction of a step that has just been completed.
+
+        Args:
+            step: steps completed, from 1.
+            sigma: noise level that the model was asked at; None where the sampler does not say.
+            denoised: x0 prediction [B, C, h, w], in the space that `decode` takes. It is copied.
+
+        Returns:
+            The step's record when it was measured at once, else None. Errors are kept for the trace, never raised.
+
+        Raises:
+            SettingsError: `start` was not called.
+        """
+        session, began = self._running(), time.perf_counter()
+        try:
+            session.last_step = max(session.last_step, step)
+            if (step - 1) % self.every and step != len(session.sigmas) - 1:
+                return None
+            return session.take(step, _number(sigma), denoised)
+        except Exception as error:
+            session.note(f"step {step}", error)
+            return None
+        finally:
+            session.seconds_in_loop += time.perf_counter() - began
+
+    def pipeline_callback(self, pipe: Any, i: int, t: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
+        """diffusers' `callback_on_step_end`; ask for `callback_on_step_end_tensor_inputs=recorder.tensor_inputs`.
+
+        Args:
+            pipe: an `InfuseNetPipeline`.
+            i: index of the step, from 0.
+            t: its timestep; not used.
+            kwargs: holds "denoised", packed [B, L, 4 * C].
+
+        Returns:
+            An empty dict: nothing is changed.
+        """
+        if self._session is None:
+            self.start()
+        session = self._running()
+        session.every_step_reported = True
+        try:
+            session.sigmas = session.sigmas or _floats(pipe.scheduler.sigmas)
+            info = session.info
+            latents = unpack_latents(kwargs["denoised"], info.height or pipe.spec.height, info.width or pipe.spec.width)
+        except Exception as error:
+            session.note(f"step {i + 1}", error)
+        else:
+            self.on_step(i + 1, session.sigmas[i], latents)
+        return {}
+
+    # -- afterwards ------------------------------------------------------------------------------------------------
+
+    def finish(
+        self,
+        pictures: Any = None,
+        *,
+        latents: Tensor | None = None,
+        status: Status | None = None,
+        reason: str | None = None,
+        final_step: int | None = None,
+    ) -> Trace:
+        """Measure what is not measured yet, and the finished pictures, and end the run.
+
+        Args:
+            pictures: the finished pictures: a tensor [B, 3, H, W] in 0..1, an array [B, H, W, 3] (8-bit, or 0..1), or a
+                sequence of PIL pictures or such arrays [H, W, 3]. None when there are none.
+            latents: the final latents [B, C, h, w] instead; `decode` turns them into pictures.
+            status: how the run ended; by default "complete", or what the recorder noticed.
+            reason: why it ended early, in words.
+            final_step: the step whose prediction the finished picture is, when that is not the last one.
+
+        Returns:
+            The trace. What could not be measured is None there, with status "failed" and the reason.
+
+        Raises:
+            SettingsError: `start` was not called.
+        """
+        session, began = self._running(), time.perf_counter()
+        try:
+            session.attempt("measuring the steps", session.measure_pending)
+            final = None
+            if pictures is not None or latents is not None:
+                final = session.attempt("the finished picture", lambda: _final(session, pictures, latents, final_step))
+            session.attempt("back-filling", session.back_fill)
+            trace = self._trace(session, final, status, reason)
+            self.best = session.attempt("keeping the best step", lambda: _best(session, trace))
+            return replace(trace, seconds_after=time.perf_counter() - began)
+        finally:
+            self.close()
+
+    @property
+    def records(self) -> tuple[StepRecord, ...]:
+        """The records of the run in progress so far, in order of steps."""
+        return () if self._session is None else self._session.in_order()
+
+    def close(self) -> None:
+        """Drop a run without measuring it, and its temporary files. `best` and `gallery` stay until the next start."""
+        if self._session is not None:
+            self._session.store.clear()
+            self._session = None
+
+    def _running(self) -> Session:
+        """The run in progress."""
+        if self._session is None:
+            raise SettingsError("The probe has no run in progress. Call start() before the steps and before finish().")
+        return self._session
+
+    def _trace(self, session: Session, final: StepRecord | None, status: Status | None, reason: str | None) -> Trace:
+        """All that was seen, as a trace."""
+        short = session.every_step_reported and session.last_step < len(session.sigmas) - 1
+        noticed: Status = "failed" if session.failure else "interrupted" if short else "complete"
+        reasons = [reason, session.failure]
+        return Trace(
+            records=session.in_order(),
+            final=final,
+            batch=session.batch or (final.batch if final else 0),
+            every=self.every,
+            sigmas=session.sigmas,
+            reference=self.reference.info,
+            strangers=self.strangers,
+            ceiling=self.ceiling,
+            recognizer=self.recognizer.name,
+            evaluation=self.when,
+            status="failed" if session.failure and status in (None, "complete") else status or noticed,
+            reason="; ".join(text for text in reasons if text) or None,
+            warnings=(*_circular(self.recognizer.name, session.info), *session.warnings),
+            seconds_in_loop=session.seconds_in_loop,
+            seconds_after=0.0,
+            run=session.info,
+        )
+
+
+def _final(session: Session, pictures: Any, latents: Tensor | None, step: int | None) -> StepRecord:
+    """The finished pictures measured, and the step and noise level they belong to."""
+    ready = as_pictures(pictures) if pictures is not None else session.pictures(latents)  # type: ignore[arg-type]
+    if step is not None and step in session.records:
+        return session.measure_final(ready, step, session.records[step].sigma)
+    sigma = session.sigmas[-1] if session.sigmas else None
+    return session.measure_final(ready, max(session.last_step, 1), sigma)
+
+
+def _best(session: Session, trace: Trace) -> KeptLatents | None:
+    """The latents of the trace's best step, where they are kept."""
+    if not session.keep or trace.best is None:
+        return None
+    return KeptLatents(trace.best.step, session.store.get(trace.best.step))
+
+
+def _circular(recognizer: str, info: RunInfo) -> list[str]:
+    """A warning when the network that conditions is the one that measures."""
+    if info.conditioning_recognizer is None or info.conditioning_recognizer != recognizer:
+        return []
+    return [
+        f"The recognizer that measures is the one that conditions ({recognizer}): the similarity is flattered. "
+        "Measure with another one."
+    ]
+
+
+def _number(sigma: float | Tensor | None) -> float | None:
+    """A finite noise level, or None."""
+    value = None if sigma is None else float(sigma)
+    return value if value is not None and math.isfinite(value) else None
+
+
+def _floats(sigmas: Sequence[float] | Tensor | None) -> tuple[float, ...]:
+    """Noise levels as plain numbers."""
+    return () if sigmas is None else tuple(float(sigma) for sigma in sigmas)

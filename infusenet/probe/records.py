@@ -1,0 +1,121 @@
+"""What a probe writes down: one StepRecord a step, and the facts of the run around them. Plain data, no torch."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+Alignment = Literal["detected", "carried", "back-filled"]
+Status = Literal["complete", "interrupted", "failed", "stopped at peak"]
+Evaluation = Literal["live", "after"]
+
+
+@dataclass(frozen=True)
+class StepRecord:
+    """What was seen in one denoised prediction; each tuple holds one entry a batch item.
+
+    Attributes:
+        step: steps completed, from 1, counted in this run or slice of a run.
+        sigma: noise level that the prediction was made at; None where the sampler does not say.
+        similarity: cosine to the reference, -1..1; None where undefined.
+        found: the detector found a face; None where the prediction was not looked at.
+        alignment: where the landmarks came from: "detected" here, "carried" from an earlier step or the pose
+            picture, "back-filled" from a later one; None without any.
+        score: the detector's confidence, 0..1; None where no face was found.
+        sharpness: variance of the Laplacian; None where not measured.
+        contrast: RMS contrast; None where not measured.
+        seconds: time spent looking at this prediction; None where not looked at.
+    """
+
+    step: int
+    sigma: float | None
+    similarity: tuple[float | None, ...]
+    found: tuple[bool | None, ...]
+    alignment: tuple[Alignment | None, ...]
+    score: tuple[float | None, ...]
+    sharpness: tuple[float | None, ...]
+    contrast: tuple[float | None, ...]
+    seconds: float | None = None
+
+    def __post_init__(self) -> None:
+        lengths = {len(values) for values in self.columns().values()}
+        if self.step < 1 or len(lengths) != 1:
+            raise ValueError(f"Expected a step >= 1 and one value a batch item, got step {self.step}, sizes {lengths}.")
+
+    @classmethod
+    def empty(cls, step: int, sigma: float | None, batch: int) -> "StepRecord":
+        """A step that has been seen but not looked at."""
+        none = (None,) * batch
+        return cls(step, sigma, none, none, none, none, none, none)
+
+    def columns(self) -> dict[str, tuple[float | bool | str | None, ...]]:
+        """The values that exist once per batch item, by name."""
+        names = ("similarity", "found", "alignment", "score", "sharpness", "contrast")
+        return {name: getattr(self, name) for name in names}
+
+    @property
+    def batch(self) -> int:
+        """Number of batch items."""
+        return len(self.similarity)
+
+    @property
+    def mean(self) -> float | None:
+        """Mean similarity of the items where it is defined; None where none is."""
+        return mean_of(self.similarity)
+
+
+@dataclass(frozen=True)
+class ReferenceInfo:
+    """The reference face: how many pictures were fused, and a short word on their source. Never an embedding."""
+
+    pictures: int
+    source: str | None = None
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """Cosine between the reference and pictures of other people: mean, deviation (None for one), and how many."""
+
+    mean: float
+    std: float | None
+    count: int
+
+
+@dataclass(frozen=True)
+class RunInfo:
+    """How the pictures were made, as far as the caller knows. Percentages are fractions, 0..1.
+
+    Attributes:
+        steps: steps asked of the sampler.
+        strength: conditioning scale of the identity adapter.
+        start: fraction of the steps at which the adapter begins.
+        end: fraction at which it ends.
+        step_offset: steps of an earlier slice before this one's first, where known; record numbers never include it.
+        decoder: what turned predictions into pictures.
+        final_decoder: what turned the final latents into pictures, where it is another.
+        versions: versions of the libraries at work.
+    """
+
+    backbone: str | None = None
+    steps: int | None = None
+    sampler: str | None = None
+    scheduler: str | None = None
+    seed: int | None = None
+    prompt: str | None = None
+    strength: float | None = None
+    guidance: float | None = None
+    start: float | None = None
+    end: float | None = None
+    width: int | None = None
+    height: int | None = None
+    step_offset: int | None = None
+    decoder: str | None = None
+    final_decoder: str | None = None
+    conditioning_recognizer: str | None = None
+    versions: dict[str, str] = field(default_factory=dict)
+
+
+def mean_of(values: Sequence[float | None]) -> float | None:
+    """Mean of the defined values; None where there is none."""
+    defined = [value for value in values if value is not None]
+    return math.fsum(defined) / len(defined) if defined else None

@@ -1,0 +1,200 @@
+"""One run under observation: what has been taken, what is still to be measured, and the measuring itself."""
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from ..metrics.quality import rms_contrast, sharpness
+from .decode import checked
+from .faces import FaceReader, Reading
+from .gallery import Gallery
+from .records import RunInfo, StepRecord
+from .store import LatentStore
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+Decode = Callable[[Tensor], Tensor]
+
+
+@dataclass
+class Session:
+    """The state of one run. `ProbeRecorder` guards every call, so that an error here never reaches a sampler.
+
+    `pending` are the steps not measured yet; `unaligned` those measured in which an item had no landmarks so far.
+    """
+
+    decode: Decode
+    reader: FaceReader
+    store: LatentStore
+    gallery: Gallery
+    info: RunInfo
+    sigmas: tuple[float, ...]
+    batch: int | None
+    live: bool
+    keep: bool
+    quality: bool
+    batch_size: int
+    on_record: Callable[[StepRecord], object] | None
+    records: dict[int, StepRecord] = field(default_factory=dict)
+    pending: set[int] = field(default_factory=set)
+    unaligned: set[int] = field(default_factory=set)
+    warnings: list[str] = field(default_factory=list)
+    failure: str | None = None
+    last_step: int = 0
+    every_step_reported: bool = False
+    seconds_in_loop: float = 0.0
+
+    @torch.no_grad()
+    def take(self, step: int, sigma: float | None, denoised: Tensor) -> StepRecord | None:
+        """Copy a prediction, and measure it when live."""
+        if denoised.ndim != 4 or (self.batch is not None and denoised.shape[0] != self.batch):
+            raise ValueError(f"expected denoised latents [{self.batch or 'B'}, C, h, w], got {list(denoised.shape)}")
+        self.batch = denoised.shape[0]
+        self.records[step] = StepRecord.empty(step, sigma, self.batch)
+        self.pending.add(step)
+        if not self.live:
+            self.store.put(step, denoised)
+            return None
+        try:
+            self.measure([step], denoised.detach().clone())  # a decoder that writes to its input must not reach x0
+        except Exception as error:
+            self.live = False
+            self.warnings.append(
+                f"Measuring live failed at step {step} ({error}); the rest was measured after the run."
+            )
+            log.warning("The probe cannot measure live: %s", error, exc_info=True)
+        if self.keep or step in self.pending or step in self.unaligned:
+            self.store.put(step, denoised)
+        return None if step in self.pending else self.records[step]
+
+    def measure_pending(self) -> None:
+        """Measure what was only copied, some pictures at a time, in order of steps."""
+        waiting, size = sorted(self.pending), max(self.batch_size // (self.batch or 1), 1)
+        for group in (waiting[i : i + size] for i in range(0, len(waiting), size)):
+            self.measure(group, torch.cat([self.store.get(step) for step in group]))
+            self._release(group)
+
+    @torch.no_grad()
+    def measure(self, steps: Sequence[int], latents: Tensor) -> None:
+        """Decode and measure whole steps; `latents` holds them one after the other."""
+        began, batch = time.perf_counter(), latents.shape[0] // len(steps)
+        pictures = self.pictures(latents)
+        readings = self.reader.read(pictures, [*range(batch)] * len(steps))
+        crispness = self._crispness(pictures)
+        share = (time.perf_counter() - began) / len(steps)
+        for i, step in enumerate(steps):
+            part = slice(i * batch, (i + 1) * batch)
+            record = replace(filled(self.records[step], readings[part], [c[part] for c in crispness]), seconds=share)
+            self.pending.discard(step)
+            if any(reading.alignment is None for reading in readings[part]):
+                self.unaligned.add(step)
+            self._finished(record, readings[part])
+
+    @torch.no_grad()
+    def measure_final(self, pictures: Tensor, step: int, sigma: float | None) -> StepRecord:
+        """Measure the finished pictures with the landmarks known by now."""
+        began = time.perf_counter()
+        if self.batch is not None and pictures.shape[0] != self.batch:
+            raise ValueError(f"expected {self.batch} finished pictures, got {pictures.shape[0]}")
+        readings = self.reader.read(pictures, range(pictures.shape[0]))
+        self.gallery.final = tuple(reading.crop for reading in readings)
+        record = filled(StepRecord.empty(step, sigma, len(readings)), readings, self._crispness(pictures))
+        return replace(record, seconds=time.perf_counter() - began)
+
+    @torch.no_grad()
+    def back_fill(self) -> None:
+        """Measure items from before their first detection with its landmarks, step by step."""
+        for step in sorted(self.unaligned):
+            record = self.records[step]
+            items = [i for i in range(record.batch) if record.alignment[i] is None and self.reader.can_back_fill(i)]
+            if not items:
+                continue
+            began = time.perf_counter()
+            pictures = self.pictures(self.store.get(step)[items])
+            readings = self.reader.back_fill(pictures, items)
+            values = dict(zip(items, readings, strict=True))
+            faces = self.gallery.get(step) or (None,) * record.batch
+            self._finished(
+                replace(
+                    record,
+                    similarity=tuple(
+                        values[i].similarity if i in values else v for i, v in enumerate(record.similarity)
+                    ),
+                    alignment=tuple(values[i].alignment if i in values else v for i, v in enumerate(record.alignment)),
+                    seconds=(record.seconds or 0.0) + time.perf_counter() - began,
+                ),
+                [Reading(False, crop=values[i].crop if i in values else face) for i, face in enumerate(faces)],
+            )
+        self.unaligned.clear()
+
+    def pictures(self, latents: Tensor) -> Tensor:
+        """Decoded latents, `batch_size` at a time."""
+        parts = [checked(self.decode(part), "the decoder") for part in latents.split(self.batch_size)]
+        pictures = torch.cat(parts)
+        if pictures.shape[0] != latents.shape[0]:
+            raise ValueError(f"the decoder: expected {latents.shape[0]} pictures, got {pictures.shape[0]}")
+        return pictures
+
+    def in_order(self) -> tuple[StepRecord, ...]:
+        """The records so far, in order of steps."""
+        return tuple(self.records[step] for step in sorted(self.records))
+
+    def attempt(self, what: str, action: Callable[[], T]) -> T | None:
+        """Do it, or note why it could not be done."""
+        try:
+            return action()
+        except Exception as error:
+            self.note(what, error)
+            return None
+
+    def note(self, what: str, error: Exception) -> None:
+        """Keep the first error for the trace; the sampler goes on."""
+        log.warning("The identity probe failed at %s: %s", what, error, exc_info=True)
+        self.failure = self.failure or f"{what}: {type(error).__name__}: {error}"
+
+    def _crispness(self, pictures: Tensor) -> list[list[float | None]]:
+        """Sharpness and contrast of each picture."""
+        if not self.quality:
+            return [[None] * pictures.shape[0]] * 2
+        return [
+            [value if value == value else None for value in metric(pictures).tolist()]  # NaN differs from itself
+            for metric in (sharpness, rms_contrast)
+        ]
+
+    def _release(self, steps: Sequence[int]) -> None:
+        """Give up latents that nothing needs any more."""
+        for step in steps:
+            if not self.keep and step not in self.unaligned:
+                self.store.drop(step)
+
+    def _finished(self, record: StepRecord, readings: Sequence[Reading]) -> None:
+        """Enter a record, keep its faces, tell the listener."""
+        self.records[record.step] = record
+        self.gallery.put(record.step, tuple(reading.crop for reading in readings))
+        if self.on_record is None:
+            return
+        try:
+            self.on_record(record)
+        except Exception as error:
+            self.on_record = None
+            self.warnings.append(f"The listener failed at step {record.step} ({error}) and was told no more.")
+            log.warning("The probe's listener failed: %s", error, exc_info=True)
+
+
+def filled(record: StepRecord, readings: Sequence[Reading], crispness: Sequence[Sequence[Any]]) -> StepRecord:
+    """The record with what was read in each batch item."""
+    return replace(
+        record,
+        similarity=tuple(reading.similarity for reading in readings),
+        found=tuple(reading.found for reading in readings),
+        alignment=tuple(reading.alignment for reading in readings),
+        score=tuple(reading.score for reading in readings),
+        sharpness=tuple(crispness[0]),
+        contrast=tuple(crispness[1]),
+    )
