@@ -45,7 +45,7 @@ class InfuseNetModel(FluxControlNetModel):
             WeightsError: the file is missing, damaged or another model's, or tensors are missing, unexpected, wrongly
                 shaped or NaN.
         """
-        return load_flux(cls, Path(path), _WHAT, dtype=dtype, device=device)
+        return load_network(cls, Path(path), _WHAT, dtype=dtype, device=device)
 
     def forward(
         self,
@@ -131,7 +131,7 @@ def broadcast_identity(tokens: Tensor | None, batch: int) -> Tensor:
     return tokens.expand(batch, -1, -1)
 
 
-def load_flux(network: Any, path: Path, what: str, *, dtype: torch.dtype, device: str | torch.device) -> Any:
+def load_network(network: Any, path: Path, what: str, *, dtype: torch.dtype, device: str | torch.device) -> Any:
     """Load a FLUX network strictly; headers are checked before anything is allocated.
 
     Args:

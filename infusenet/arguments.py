@@ -174,7 +174,7 @@ def control_pixels(control_image: Any, width: int, height: int, processor: Any) 
             f"Expected control image pixels in 0..1 (array) or -1..1 (tensor), got {low:.3g}..{high:.3g}. "
             "Give a picture, uint8, or rescale."
         )
-    return pixels
+    return pixels.contiguous()  # other strides round otherwise in convolutions
 
 
 def _pictures(control_image: Any) -> Any:

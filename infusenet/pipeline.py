@@ -125,7 +125,7 @@ class InfuseNetPipeline(FluxControlNetPipeline):
             callback_on_step_end_tensor_inputs: also "denoised" (the step's x0 prediction, packed [B, L, 64]),
                 "noise_pred" (the velocity) and the residuals (None in steps without InfuseNet).
             max_sequence_length: T5 tokens, at most 512; the backbone's own by default.
-            identity: an `Identity`, or its tokens [1 or B, 8, dim].
+            identity: an `Identity`, or its tokens [1 or B, 8, dim]; None for plain FLUX.
             control_image_latents: a ready control image instead of `control_image`: packed latents [1 or B, L, 64].
             sample_control_image: encode the control image with a random draw for each picture, as the original does: it
                 takes the global generator, before the initial latents and whatever `generator` is. By default the mode.
@@ -175,7 +175,7 @@ class InfuseNetPipeline(FluxControlNetPipeline):
         window = conditioning_window(steps, single(control_guidance_start), single(control_guidance_end))
         if scale and not any(window):
             log.warning("InfuseNet acts in none of the %d steps: widen control_guidance_start and _end.", steps)
-        scales = [scale * on for on in window]
+        scales = [scale * on * (identity is not None) for on in window]
         tokens = self._tokens(identity, batch) if any(scales) else None
         control = None
         if any(scales) or sample_control_image:  # before the latents: in the original its draw is the first
@@ -284,9 +284,8 @@ class InfuseNetPipeline(FluxControlNetPipeline):
 
     def _tokens(self, identity: Any, batch: Batch) -> Tensor:
         """Identity tokens for every picture."""
-        if self.controlnet is None or identity is None:
-            what = "InfuseNet is loaded. Load one" if self.controlnet is None else "identity was given. Give identity="
-            raise SettingsError(f"No {what}, or set controlnet_conditioning_scale=0 for plain FLUX.")
+        if self.controlnet is None:
+            raise SettingsError("An identity was given, but no InfuseNet is loaded to carry it. Load one.")
         if not isinstance(getattr(self.controlnet, "_orig_mod", self.controlnet), InfuseNetModel):
             raise SettingsError(
                 f"Expected an InfuseNetModel as controlnet, got {type(self.controlnet).__name__}. "

@@ -1,0 +1,205 @@
+"""A ready pipeline from files: the shipped miniature, a diffusers folder, or a single FLUX file. Never downloads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, FluxTransformer2DModel
+
+from . import miniature
+from .adapter import InfuseNetModel, flux_config, load_network
+from .backbones import BACKBONES, BackboneSpec, get_backbone, published, variant_of
+from .errors import InfuseNetError, SettingsError, WeightsError
+from .layouts import Shapes
+from .original import is_original, to_diffusers
+from .pipeline import InfuseNetPipeline
+from .weights import check, describe, load_checked, read_header, read_weights
+
+_FLUX = "a FLUX transformer"
+_SCHEDULE = ("use_dynamic_shifting", "shift", "base_shift", "max_shift", "base_image_seq_len", "max_image_seq_len")
+
+
+def load_pipeline(
+    backbone: str | Path,
+    infusenet: str | Path | None = None,
+    *,
+    components: str | Path | None = None,
+    expected: str | None = None,
+    text_encoders: bool = True,
+    device: str | torch.device | None = None,
+    dtype: torch.dtype | None = None,
+    offload: str | None = None,
+) -> InfuseNetPipeline:
+    """Load a backbone, and InfuseNet on it.
+
+    Args:
+        backbone: "mini-dev" or "mini-schnell", which are shipped; a diffusers FLUX folder; or a single safetensors file
+            of a FLUX transformer (bf16 or fp8, original or diffusers' layout), which needs `components`.
+        infusenet: InfuseNet's folder or file. By default the miniature's own on a miniature, else none: plain FLUX.
+        components: a diffusers FLUX folder that lends what `backbone` lacks: VAE, text encoders, tokenizers, scheduler.
+        expected: a name of `BACKBONES` that the weights must match, such as "flux-schnell".
+        text_encoders: False leaves them out; then only ready embeddings can be used.
+        device: "cuda" where there is one, else "cpu".
+        dtype: bfloat16, or float32 on the CPU.
+        offload: "model" keeps on the GPU only the networks at work.
+
+    Returns:
+        The pipeline, whose `spec` holds the backbone's defaults.
+
+    Raises:
+        SettingsError: an unknown backbone name, or values that do not fit together.
+        WeightsError: files are missing, damaged, another model's, or of another variant than expected.
+    """
+    device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    dtype = dtype or (torch.float32 if device.type == "cpu" else torch.bfloat16)
+    if offload not in (None, "model") or (offload and device.type == "cpu"):
+        raise SettingsError(f'Expected offload=None, or offload="model" with a GPU, got {offload!r} on {device}.')
+    home = torch.device("cpu") if offload else device
+    folder, lenders, spec = _find(backbone, components, expected)
+    transformer, spec = _transformer(folder, spec, expected, dtype, home)
+    if infusenet is None and spec.name in miniature.BACKBONES:
+        infusenet = miniature.INFUSENET
+    pipeline = InfuseNetPipeline(
+        scheduler=_scheduler(folder, spec),
+        vae=load_network(AutoencoderKL, _part("vae", lenders), "a FLUX VAE", dtype=dtype, device=home),
+        transformer=transformer,
+        controlnet=None if infusenet is None else _infusenet(Path(infusenet), transformer, dtype, home),
+        **_texts(lenders, text_encoders, dtype, home),
+    )
+    pipeline._spec = spec
+    if offload:
+        pipeline.enable_model_cpu_offload(device=device)
+    return pipeline
+
+
+def _find(
+    backbone: str | Path, components: str | Path | None, expected: str | None
+) -> tuple[Path, list[Path], BackboneSpec | None]:
+    """Where the backbone lies, the folders that lend its other parts, and its spec if the name tells it."""
+    if expected is not None:
+        get_backbone(expected)
+    name = str(backbone)
+    if name in miniature.BACKBONES:
+        folder = miniature.BACKBONES[name]
+        return folder, [folder, miniature.BACKBONES["mini-dev"]], BACKBONES[name]
+    path = Path(backbone)
+    if not path.exists():
+        spec = get_backbone(name) if name in BACKBONES or path.name == name else None
+        where = f"from {spec.source}, and give the path where they lie" if spec else "and check the path"
+        raise WeightsError(f"There are no weights at {path}. Get them {where}.")
+    lenders = [Path(folder) for folder in (path, components) if folder is not None and Path(folder).is_dir()]
+    if not lenders:
+        raise SettingsError(
+            f"{path} is a single file. Give components=, a diffusers FLUX folder with vae, text encoders, tokenizers."
+        )
+    named = [BACKBONES[key] for key, value in miniature.BACKBONES.items() if value.resolve() == path.resolve()]
+    return path, lenders, named[0] if named else None
+
+
+def _transformer(
+    path: Path, spec: BackboneSpec | None, expected: str | None, dtype: torch.dtype, device: torch.device
+) -> tuple[Any, BackboneSpec]:
+    """The transformer, once its weights are known to be of the right variant."""
+    source = _part("transformer", [path]) if path.is_dir() else path
+    header = read_header(source)
+    try:
+        variant = variant_of(list(header))
+    except WeightsError:
+        raise WeightsError(
+            f"Expected {_FLUX} in {source}, but it seems to be {describe(source)}. Choose FLUX.1 dev or schnell."
+        ) from None
+    wanted = BACKBONES[expected] if expected is not None else spec
+    if wanted is not None and wanted.variant != variant:
+        raise WeightsError(
+            f"Expected the weights of {wanted.title} ({wanted.variant}), but {source} holds a FLUX {variant} "
+            f"transformer. Choose {variant} as backbone, or another file."
+        )
+    if path.is_dir() or not is_original(header):
+        network = load_network(FluxTransformer2DModel, source, _FLUX, dtype=dtype, device=device)
+    else:
+        network = _original(source, header, dtype, device)
+    return network, spec or wanted or published(variant)
+
+
+def _original(path: Path, header: Shapes, dtype: torch.dtype, device: torch.device) -> Any:
+    """A transformer from a single file in the original layout."""
+
+    def build(shapes: Shapes) -> Any:
+        return FluxTransformer2DModel.from_config(flux_config(shapes, path, _FLUX))
+
+    with torch.device("meta"):  # by the header first: nothing is read of a file that does not fit
+        empty = to_diffusers({key: torch.empty(tuple(info.shape)) for key, info in header.items()})
+        check(empty, build(empty).state_dict(), path, _FLUX)
+    network = load_checked(build, to_diffusers(read_weights(path)), path, _FLUX)
+    return torch.nn.Module.to(network, device=device, dtype=dtype)
+
+
+def _infusenet(path: Path, transformer: Any, dtype: torch.dtype, device: torch.device) -> InfuseNetModel:
+    network = InfuseNetModel.load(path, dtype=dtype, device=device)
+    names = ("in_channels", "num_attention_heads", "attention_head_dim", "joint_attention_dim", "pooled_projection_dim")
+    ours, theirs = ({name: model.config[name] for name in names} for model in (network, transformer))
+    if ours != theirs:
+        wrong = ", ".join(f"{name} {ours[name]} against {theirs[name]}" for name in names if ours[name] != theirs[name])
+        raise WeightsError(f"The InfuseNet in {path} does not fit this backbone: {wrong}. Choose the one made for it.")
+    return network
+
+
+def _scheduler(path: Path, spec: BackboneSpec) -> Any:
+    """The folder's own scheduler, else one with the backbone's published settings."""
+    if (path / "scheduler" / "scheduler_config.json").is_file():
+        return FlowMatchEulerDiscreteScheduler.from_pretrained(path / "scheduler", local_files_only=True)
+    return FlowMatchEulerDiscreteScheduler(**{name: getattr(spec, name) for name in _SCHEDULE})
+
+
+def _part(name: str, lenders: Sequence[Path]) -> Path:
+    """The first folder that has this part."""
+    for folder in lenders:
+        if (folder / name).is_dir():
+            return folder / name
+    raise WeightsError(
+        f"Expected a diffusers FLUX folder with {name}/, found none in {', '.join(map(str, lenders))}. "
+        "Download the whole folder, or give components=, a folder that has it."
+    )
+
+
+def _texts(lenders: Sequence[Path], wanted: bool, dtype: torch.dtype, device: torch.device) -> dict[str, Any]:
+    """Text encoders and tokenizers, or None for each."""
+    from transformers import AutoTokenizer, CLIPTextModel, T5EncoderModel
+
+    encoders = {"text_encoder": CLIPTextModel, "text_encoder_2": T5EncoderModel}
+    tokenizers = ("tokenizer", "tokenizer_2")
+    if not wanted:
+        return dict.fromkeys((*encoders, *tokenizers))
+    texts = {name: _text_encoder(kind, _part(name, lenders), dtype, device) for name, kind in encoders.items()}
+    for name in tokenizers:
+        folder = _part(name, lenders)
+        try:
+            texts[name] = AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
+        except Exception as error:  # many kinds, all of them about the folder's files
+            raise WeightsError(f"The tokenizer in {folder} cannot be read ({error}). Download it again.") from error
+    return texts
+
+
+def _text_encoder(kind: Any, folder: Path, dtype: torch.dtype, device: torch.device) -> Any:
+    """A text encoder, refused when any of its weights is missing: transformers would make some up."""
+    import transformers
+
+    dtype_name = "dtype" if int(transformers.__version__.split(".")[0]) >= 5 else "torch_dtype"
+    try:
+        network, info = kind.from_pretrained(
+            str(folder), local_files_only=True, output_loading_info=True, **{dtype_name: dtype}
+        )
+    except InfuseNetError:
+        raise
+    except Exception as error:  # many kinds, all of them about the folder's files
+        raise WeightsError(f"The {kind.__name__} in {folder} cannot be read ({error}). Download it again.") from error
+    missing = sorted(map(str, info["missing_keys"])) + [str(wrong[0]) for wrong in info["mismatched_keys"]]
+    if missing:
+        raise WeightsError(
+            f"{folder} does not hold a whole {kind.__name__}: {len(missing)} weights are missing or of another shape "
+            f"({', '.join(missing[:3])}). Download it again."
+        )
+    return torch.nn.Module.to(network, device=device).requires_grad_(False).eval()
