@@ -43,6 +43,9 @@ def weight_files(path: str | Path) -> list[Path]:
     found = next((files for pattern in names if (files := sorted(path.glob(pattern)))), [])
     if len(found) == 1:
         return found
+    if not found and (path / "model_index.json").is_file():
+        parts = first_few(sorted(part.name for part in path.iterdir() if part.is_dir()))
+        raise WeightsError(f"{path} is a whole diffusers pipeline. Name the folder of one of its parts ({parts}).")
     if not found:
         raise WeightsError(
             f"The folder {path} holds no weight file. Expected a *.safetensors file, or shards with their "
@@ -230,6 +233,6 @@ def _finite(tensor: Tensor) -> bool:
     if tensor.element_size() == 1:  # fp8: few operations exist, so look at the bits
         bits = tensor.detach().view(torch.uint8) & 0x7F
         first_bad = 0x7C if tensor.dtype == torch.float8_e5m2 else 0x7F
-        return not bool((bits >= first_bad).any())
-    total = tensor.detach().sum(dtype=torch.float32 if tensor.element_size() < 8 else torch.float64)
-    return bool(torch.isfinite(total)) or bool(torch.isfinite(tensor).all())
+        return not tensor.numel() or int(bits.max()) < first_bad
+    # a sum is the quickest pass over all values; where it overflows, look at each
+    return bool(torch.isfinite(tensor.detach().sum())) or bool(torch.isfinite(tensor).all())

@@ -113,6 +113,10 @@ def test_folders_without_one_clear_file_are_refused(tmp_path: Path) -> None:
         weights.read_weights(tmp_path)
     with pytest.raises(WeightsError, match="There is no weight file"):
         weights.read_weights(tmp_path / "absent")
+    (tmp_path / "transformer").mkdir()
+    (tmp_path / "model_index.json").write_text("{}")
+    with pytest.raises(WeightsError, match=r"whole diffusers pipeline.*\(transformer\)"):
+        weights.read_weights(tmp_path)
     save_file(state(), tmp_path / "one.safetensors")
     assert same(weights.read_weights(tmp_path), state())
     save_file(state(), tmp_path / "two.safetensors")
