@@ -44,7 +44,7 @@ def number(value: float | None, digits: int = 2) -> str:
 
 def strip_chart(rows: Sequence[Row]) -> str:
     """Every value as a dot, a row for each kind of picture, the mean as a bar and as a figure at the right."""
-    width, left, right, pitch, top = 760, 196, 64, 44, 8
+    width, left, right, pitch, top = 760, 226, 64, 44, 8
     low, high = _bounds([value for row in rows for value in row.values], 0.2)
     bottom = top + pitch * len(rows)
 
@@ -118,8 +118,7 @@ def drift_chart(runs: Sequence[Run], stranger: float | None) -> str:
 
 def _bounds(values: Sequence[float], step: float) -> tuple[float, float]:
     """The axis around values, ending on multiples of `step`, zero always inside."""
-    low = math.floor(min([0.0, *values]) / step - 1e-6) if min([0.0, *values]) < -step / 4 else 0
-    return low * step, math.ceil(max([step, *values]) / step) * step
+    return math.floor(min([0.0, *values]) / step) * step, math.ceil(max([step, *values]) / step) * step
 
 
 def _ticks(low: float, high: float, step: float) -> list[float]:

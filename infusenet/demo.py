@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     Picture = NDArray[np.uint8]
 
 NAMES = {"mini-schnell": "quick", "mini-dev": "slow"}  # backbones and their colours on the page
-PROBED = 2  # index of the prompt whose run is measured step by step
+PROBED = 3  # index of the prompt whose run is measured step by step
 STRANGERS, REDRAWN = 48, 24
 _PEOPLE = 7_000_000  # seeds of people from here on are used by no training
 

@@ -113,8 +113,12 @@ $cards
 <section>
 <h2>How alike</h2>
 $strip
+<div class="split">
 $table
+<div>
 $reading
+</div>
+</div>
 </section>
 <section>
 <h2>Where the face forms, and where it drifts</h2>
@@ -205,7 +209,7 @@ def _cards(page: Page) -> str:
 
 def _similarity(shot: Shot) -> str:
     if shot.similarity is None:
-        return '<span class="figure">no face found</span>'
+        return '<span class="figure">no face</span>'
     return f'<span class="figure">{number(shot.similarity)}</span>'
 
 
