@@ -12,7 +12,7 @@ from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, FluxTransf
 from . import miniature
 from .adapter import InfuseNetModel, flux_config, load_network
 from .backbones import BACKBONES, BackboneSpec, get_backbone, published, variant_of
-from .errors import InfuseNetError, SettingsError, WeightsError
+from .errors import SettingsError, WeightsError
 from .layouts import Shapes
 from .original import is_original, to_diffusers
 from .pipeline import InfuseNetPipeline
@@ -188,14 +188,17 @@ def _text_encoder(kind: Any, folder: Path, dtype: torch.dtype, device: torch.dev
     import transformers
 
     dtype_name = "dtype" if int(transformers.__version__.split(".")[0]) >= 5 else "torch_dtype"
+    shows_bars = transformers.utils.logging.is_progress_bar_enabled()
+    transformers.utils.logging.disable_progress_bar()
     try:
         network, info = kind.from_pretrained(
             str(folder), local_files_only=True, output_loading_info=True, **{dtype_name: dtype}
         )
-    except InfuseNetError:
-        raise
     except Exception as error:  # many kinds, all of them about the folder's files
         raise WeightsError(f"The {kind.__name__} in {folder} cannot be read ({error}). Download it again.") from error
+    finally:
+        if shows_bars:
+            transformers.utils.logging.enable_progress_bar()
     missing = sorted(map(str, info["missing_keys"])) + [str(wrong[0]) for wrong in info["mismatched_keys"]]
     if missing:
         raise WeightsError(
