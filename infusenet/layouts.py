@@ -95,6 +95,7 @@ def _rules() -> list[tuple[Callable[[Shapes], bool], Callable[[Shapes], str]]]:
         (_starts("body.0.res_layer."), _just("a part of an ArcFace IR-SE recognizer")),
         (_starts("encoder.block.0.layer.0.SelfAttention."), _just("T5 text encoder")),
         (_starts("text_model."), _just("CLIP text encoder")),
+        (_has("embeddings.position_embedding.weight", "embeddings.token_embedding.weight"), _just("CLIP text encoder")),
         (_starts("vision_model."), _just("CLIP vision encoder")),
         (_starts("input_blocks."), _just("a Stable Diffusion UNet or checkpoint")),
         (_has("decoder.conv_in.weight"), _vae),

@@ -84,7 +84,8 @@ class Resampler(nn.Module):
         ff_mult: int = 4,
     ) -> None:
         super().__init__()
-        self.latents = nn.Parameter(torch.randn(1, num_queries, dim) / dim**0.5)
+        spread = (3 / dim) ** 0.5  # variance 1 / dim; a normal draw costs a second of imports on the meta device
+        self.latents = nn.Parameter(torch.empty(1, num_queries, dim).uniform_(-spread, spread))
         self.proj_in = nn.Linear(embedding_dim, dim)
         self.proj_out = nn.Linear(dim, output_dim)
         self.norm_out = nn.LayerNorm(output_dim)
