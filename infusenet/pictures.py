@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 Picture = NDArray[np.uint8]
 
 AI_MARK = "AI-generated"
-"""Text chunk that every saved picture carries."""
+"""Text chunk that every generated picture carries."""
 
 _SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
 _XMP = (
@@ -96,14 +96,16 @@ def save_picture(
     metadata: Mapping[str, Any] | None = None,
     *,
     inputs: Iterable[str | Path] = (),
+    generated: bool = True,
 ) -> Path:
-    """Write a PNG, whole or not at all, marked as AI-generated.
+    """Write a PNG, whole or not at all.
 
     Args:
         picture: RGB uint8 [H, W, 3] or a PIL image.
         path: where to; ".png" is added if it has no suffix. An older output there is replaced.
         metadata: text chunks by name; values that are not text are written as JSON. No embedding belongs here.
         inputs: files that were read and must not be overwritten.
+        generated: mark it as AI-generated. False only for what no model made: a chart, a copy of a photo.
 
     Returns:
         The path written.
@@ -123,29 +125,30 @@ def save_picture(
         raise PictureError(f"There is no folder {path.parent} to write {path.name} into. Create it first.")
     image = Image.fromarray(as_rgb(picture))
     try:
-        _write(image, path, metadata or {})
+        _write(image, path, _chunks(metadata or {}, generated))
     except OSError as error:
         raise PictureError(f"{path} cannot be written ({error.strerror or error}). Name another output.") from error
     return path
 
 
-def _write(image: Image.Image, path: Path, metadata: Mapping[str, Any]) -> None:
+def _write(image: Image.Image, path: Path, chunks: Any) -> None:
     """Through a temporary file in the same folder, so that the picture appears whole."""
     part = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.part")
     try:
         with part.open("wb") as file:
-            image.save(file, format="PNG", pnginfo=_chunks(metadata))
+            image.save(file, format="PNG", pnginfo=chunks)
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
 
 
-def _chunks(metadata: Mapping[str, Any]) -> Any:
+def _chunks(metadata: Mapping[str, Any], generated: bool) -> Any:
     from PIL.PngImagePlugin import PngInfo
 
     info = PngInfo()
-    info.add_text(AI_MARK, "true")
-    info.add_itxt("XML:com.adobe.xmp", _XMP)
+    if generated:
+        info.add_text(AI_MARK, "true")
+        info.add_itxt("XML:com.adobe.xmp", _XMP)
     for key, value in metadata.items():
         info.add_itxt(key, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
     return info

@@ -152,6 +152,12 @@ def test_saved_pictures_carry_their_metadata(tmp_path: Path) -> None:
     assert "trainedAlgorithmicMedia" in text["XML:com.adobe.xmp"]
 
 
+def test_what_no_model_made_is_not_marked(tmp_path: Path) -> None:
+    with Image.open(save_picture(sample(), tmp_path / "chart", {"Title": "drift"}, generated=False)) as image:
+        image.load()
+        assert dict(image.text) == {"Title": "drift"}  # type: ignore[attr-defined]
+
+
 def test_an_output_replaces_an_older_one_but_never_an_input(tmp_path: Path) -> None:
     face = save_picture(sample(), tmp_path / "face.png")
     before = face.read_bytes()
