@@ -1,0 +1,32 @@
+"""What the host sees: the pack's extension. The only place that lists the nodes."""
+
+from comfy_api.latest import ComfyExtension, io
+
+from .control import ApplyInfuseNet
+from .identity import EncodeIdentity, FacePose
+from .loaders import LoadBackbone, LoadIdentityEncoder, LoadInfuseNet
+from .paths import register_folders, share_reference
+from .sigmas import Sigmas
+
+NODES: list[type[io.ComfyNode]] = [
+    LoadBackbone,
+    Sigmas,
+    LoadInfuseNet,
+    LoadIdentityEncoder,
+    EncodeIdentity,
+    FacePose,
+    ApplyInfuseNet,
+]
+
+
+class InfuseNetExtension(ComfyExtension):
+    """ComfyUI-InfuseNet's nodes."""
+
+    async def on_load(self) -> None:
+        """Tell the host where our weight files lie, and put the templates' picture where they look for it."""
+        register_folders()
+        share_reference()
+
+    async def get_node_list(self) -> list[type[io.ComfyNode]]:
+        """The pack's nodes, in the order of their work."""
+        return NODES

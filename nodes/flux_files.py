@@ -1,0 +1,224 @@
+"""FLUX from the user's own files, through the host's loaders, checked before anything is allocated."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import comfy.sd
+import comfy.utils
+import folder_paths
+import torch
+
+from ..infusenet.backbones import BackboneSpec, variant_of
+from ..infusenet.errors import SettingsError, WeightsError
+from ..infusenet.layouts import Shapes, TensorInfo
+from ..infusenet.weights import check, describe, read_header, read_weights
+from . import paths
+from .adapter import to_host_names
+from .layout import expected_tensors, flux_config
+from .sockets import NONE
+
+CHECKPOINT, DIFFUSERS = "checkpoints/", "diffusers/"
+_IN_CHECKPOINT = "model.diffusion_model."
+_CLIP_KEY, _T5_KEY, _VAE_KEY = (
+    "text_model.encoder.layers.0.",
+    "encoder.block.0.layer.0.SelfAttention.",
+    "decoder.conv_in.",
+)
+
+
+def model_choices() -> list[str]:
+    """What the diffusion_model combo offers: single files, all-in-one checkpoints, diffusers folders."""
+    folders = [
+        f"{DIFFUSERS}{path.name}"
+        for root in paths.roots("diffusers")
+        for path in sorted(root.iterdir())
+        if (path / "transformer" / "config.json").is_file()
+    ]
+    checkpoints = [CHECKPOINT + name for name in paths.files("checkpoints")]
+    return [NONE, *paths.files("diffusion_models"), *checkpoints, *dict.fromkeys(folders)]
+
+
+def find_model(name: str, spec: BackboneSpec) -> Path:
+    """The file or folder of a diffusion_model entry.
+
+    Raises:
+        SettingsError: none was chosen, or it is gone.
+    """
+    if name == NONE:
+        raise SettingsError(
+            f"Choose the diffusion_model file of {spec.title} ({spec.source}, {spec.license}), placed in "
+            "models/diffusion_models; or choose the backbone mini-schnell, which comes with the pack."
+        )
+    for prefix, folder in ((CHECKPOINT, "checkpoints"), (DIFFUSERS, "diffusers")):
+        if name.startswith(prefix) and not _is_in(name, "diffusion_models"):
+            return paths.find(name.removeprefix(prefix), folder)
+    return paths.find(name, "diffusion_models")
+
+
+def _is_in(name: str, folder: str) -> bool:
+    return any((root / name).exists() for root in paths.roots(folder))
+
+
+def check_transformer(path: Path, spec: BackboneSpec) -> None:
+    """Make sure that a file holds the FLUX variant that was chosen, whole.
+
+    Raises:
+        WeightsError: it is another model's, damaged, or lacks tensors.
+        SettingsError: it is the other variant.
+    """
+    place = path / "transformer" if path.is_dir() else path
+    header = read_header(place)
+    bare: Shapes = {key.removeprefix(_IN_CHECKPOINT).removeprefix("diffusion_model."): v for key, v in header.items()}
+    if not any(key.startswith(("double_blocks.0.img_attn.", "transformer_blocks.0.attn.add_q_proj.")) for key in bare):
+        raise WeightsError(
+            f"{path} is not a FLUX.1 transformer: it seems to be {describe(place)}. "
+            f"Choose the diffusion_model file of {spec.title}, from {spec.source}."
+        )
+    if any(key.startswith("controlnet_") for key in bare):
+        raise WeightsError(f"{path} is a FLUX ControlNet ({describe(place)}), not the backbone. Choose {spec.title}.")
+    found = variant_of(bare)
+    if found != spec.variant:
+        raise SettingsError(
+            f"{path.name} holds FLUX.1 {found}, as its weights tell, but the backbone chosen is {spec.name}. "
+            f"Set backbone to flux-{found}, or choose the file of {spec.title}."
+        )
+    if "x_embedder.weight" in bare:
+        check(bare, expected_tensors(flux_config(bare, path, spec.title), controlnet=False), path, spec.title)
+    else:
+        _check_original(bare, path, spec)
+
+
+def _check_original(bare: Shapes, path: Path, spec: BackboneSpec) -> None:
+    """Nothing may be missing in the original layout (quantised files hold more)."""
+    from ..infusenet.layouts import count_blocks
+
+    qkv = bare.get("double_blocks.0.img_attn.qkv.weight")
+    entry = bare.get("img_in.weight")
+    if qkv is None or entry is None or len(entry.shape) != 2:
+        raise WeightsError(f"{path} lacks FLUX's first layers. It seems to be {describe(path)}. Download it again.")
+    config = {
+        "in_channels": entry.shape[1] // 4,
+        "out_channels": 16,
+        "hidden_size": entry.shape[0],
+        "num_heads": 24,
+        "depth": count_blocks(bare, "double_blocks."),
+        "depth_single_blocks": count_blocks(bare, "single_blocks."),
+        "context_in_dim": 4096,
+        "vec_in_dim": 768,
+        "guidance_embed": spec.guidance_embeds,
+    }
+    expected = expected_tensors(config, controlnet=False)
+    wanted = to_host_names({key: torch.empty(shape, device="meta") for key, shape in expected.items()})
+    there = {_plain(key) for key in bare}
+    missing = [key for key in wanted if _plain(key) not in there]
+    if missing or (config["depth"], config["depth_single_blocks"]) != (19, 38):
+        found = f"{config['depth']} double and {config['depth_single_blocks']} single blocks"
+        raise WeightsError(
+            f"{path} is not a whole FLUX.1 transformer: it has {found} (of 19 and 38) and lacks {len(missing)} tensors"
+            f"{' (' + ', '.join(missing[:4]) + ')' if missing else ''}. Download it again."
+        )
+
+
+def _plain(key: str) -> str:
+    """One name for the normalisations' scales, which files and hosts call differently."""
+    return key.removesuffix(".scale").removesuffix(".weight") if "_norm." in key else key
+
+
+def load_model(path: Path, dtype: torch.dtype | None) -> Any:
+    """A checked FLUX transformer as the host's MODEL."""
+    options = {} if dtype is None else {"dtype": dtype}
+    if path.is_dir():
+        model = comfy.sd.load_diffusion_model_state_dict(read_weights(path / "transformer"), model_options=options)
+    else:
+        model = comfy.sd.load_diffusion_model(str(path), model_options=options)
+    if model is None:
+        raise WeightsError(
+            f"ComfyUI cannot tell what {path} is. Expected a FLUX.1 transformer; it is {describe(path)}."
+        )
+    return model
+
+
+def text_encoder_files(names: list[str], model: Path) -> list[Path]:
+    """The two text encoders' files: those chosen, or those that the model's own file or folder holds.
+
+    Raises:
+        SettingsError: none chosen and none there.
+        WeightsError: not one CLIP-L and one T5.
+    """
+    if all(name == NONE for name in names):
+        inside = [model / "text_encoder", model / "text_encoder_2"]
+        if model.is_dir() and all(folder.is_dir() for folder in inside):
+            return inside
+        if not model.is_dir() and any(key.startswith("text_encoders.") for key in read_header(model)):
+            return [model]
+        raise SettingsError(
+            f"Choose FLUX's two text encoders, clip_l and t5xxl (in models/text_encoders): {model.name} holds none."
+        )
+    if NONE in names:
+        raise SettingsError(
+            "FLUX has two text encoders: choose clip_l in one text_encoder entry and t5xxl in the other."
+        )
+    files = [paths.find(name, "text_encoders") for name in names]
+    kinds = {_encoder_kind(file) for file in files}
+    if kinds != {"clip", "t5"}:
+        seen = "; ".join(f"{file.name} seems to be {describe(file)}" for file in files)
+        raise WeightsError(f"Expected one CLIP-L and one T5 XXL text encoder, but {seen}. Choose clip_l and t5xxl.")
+    return files
+
+
+def _encoder_kind(path: Path) -> str | None:
+    if path.suffix == ".gguf":
+        return "t5"
+    header = read_header(path)
+    if any(_T5_KEY in key for key in header):
+        return "t5"
+    return "clip" if any(_CLIP_KEY in key for key in header) else None
+
+
+def load_clip(files: list[Path], length: int) -> Any:
+    """The host's CLIP of two text encoders, with the variant's least T5 length."""
+    embeddings = folder_paths.get_folder_paths("embeddings")
+    kind = comfy.sd.CLIPType.FLUX
+    if len(files) == 1:
+        clip = comfy.sd.load_checkpoint_guess_config(
+            str(files[0]), output_vae=False, output_model=False, embedding_directory=embeddings
+        )[1]
+    elif files[0].is_dir():
+        states = [read_weights(folder) for folder in files]
+        clip = comfy.sd.load_text_encoder_state_dicts(states, embedding_directory=embeddings, clip_type=kind)
+    else:
+        clip = comfy.sd.load_clip([str(file) for file in files], embedding_directory=embeddings, clip_type=kind)
+    clip.set_tokenizer_option("t5xxl_min_length", length)
+    return clip
+
+
+def vae_file(name: str, model: Path) -> Path:
+    """The VAE's file: the one chosen, or the model's own file or folder if it holds one.
+
+    Raises:
+        SettingsError: none chosen and none there.
+        WeightsError: not a VAE of 16 channels.
+    """
+    if name == NONE:
+        if model.is_dir() and (model / "vae").is_dir():
+            return model / "vae"
+        if not model.is_dir() and any(key.startswith("vae.") for key in read_header(model)):
+            return model
+        raise SettingsError(f"Choose FLUX's VAE (ae.safetensors, in models/vae): {model.name} holds none.")
+    path = paths.find(name, "vae")
+    first = next((info for key, info in read_header(path).items() if key.endswith(f"{_VAE_KEY}weight")), None)
+    if not isinstance(first, TensorInfo) or len(first.shape) != 4 or first.shape[1] != 16:
+        raise WeightsError(f"{path} is not FLUX's VAE: it seems to be {describe(path)}. Choose ae.safetensors.")
+    return path
+
+
+def load_vae(path: Path, inside: bool) -> Any:
+    """The host's VAE of a file, or of an all-in-one checkpoint."""
+    if inside and path.is_file():
+        return comfy.sd.load_checkpoint_guess_config(str(path), output_clip=False, output_model=False)[2]
+    state = read_weights(path) if path.is_dir() else comfy.utils.load_torch_file(str(path))
+    vae = comfy.sd.VAE(sd=state)
+    vae.throw_exception_if_invalid()
+    return vae

@@ -1,0 +1,292 @@
+"""Loading: backbone, InfuseNet, identity encoder. From the user's files, or the miniature's, which come with the pack."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import torch
+from comfy_api.latest import io
+
+from ..infusenet import miniature as shipped
+from ..infusenet.backbones import BackboneSpec, get_backbone
+from ..infusenet.errors import SettingsError
+from . import flux_files, miniature, paths
+from .adapter import load_infusenet
+from .shared import load_once
+from .sockets import MINIATURE, NONE, EncoderSocket, InfuseNetSocket, schema
+
+log = logging.getLogger(__name__)
+
+BACKBONE_NAMES = ["mini-schnell", "mini-dev", "flux-schnell", "flux-dev"]
+_DTYPES = {"default": None, "fp8_e4m3fn": torch.float8_e4m3fn, "fp8_e5m2": torch.float8_e5m2}
+_DTYPE_TOOLTIP = (
+    "What the weights are stored in. default: as ComfyUI prefers. fp8 needs half the memory; it is cast up to compute."
+)
+_LICENCES = (
+    "InfiniteYou's weights: CC BY-NC 4.0, no commercial use. Resampler and InfuseNet must be of one stage "
+    "(sim_stage1 or aes_stage2)."
+)
+
+
+class LoadBackbone(io.ComfyNode):
+    """FLUX dev or schnell, or their miniatures: MODEL, CLIP and VAE, and the variant's own settings."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """The node's sockets."""
+        encoders = [NONE, *paths.files("text_encoders")]
+        return schema(
+            "LoadBackbone",
+            "Load FLUX Backbone",
+            description="Loads FLUX.1 dev or schnell, or a miniature that comes with the pack, and gives the variant's "
+            "own step count and guidance. Licences: FLUX.1 [dev]: non-commercial licence. FLUX.1 [schnell]: "
+            "Apache-2.0. Miniatures: Apache-2.0. Switching to schnell does not lift InfiniteYou's or the face packs' terms.",
+            search_aliases=["flux loader", "load flux", "unet loader", "dev", "schnell"],
+            inputs=[
+                io.Combo.Input(
+                    "backbone",
+                    options=BACKBONE_NAMES,
+                    default=BACKBONE_NAMES[0],
+                    tooltip="Which backbone. The miniatures come with the pack (128x128, drawn faces) and need no file.",
+                ),
+                io.Combo.Input(
+                    "diffusion_model",
+                    options=flux_files.model_choices(),
+                    default=NONE,
+                    tooltip="The FLUX file (models/diffusion_models, an all-in-one checkpoint, or a diffusers folder). "
+                    "It must be the chosen variant. Not used by the miniatures.",
+                ),
+                io.Combo.Input(
+                    "text_encoder_1",
+                    options=encoders,
+                    default=NONE,
+                    tooltip="clip_l or t5xxl. none: those in the all-in-one checkpoint or diffusers folder.",
+                ),
+                io.Combo.Input(
+                    "text_encoder_2", options=encoders, default=NONE, tooltip="The other of clip_l and t5xxl."
+                ),
+                io.Combo.Input(
+                    "vae",
+                    options=[NONE, *paths.files("vae")],
+                    default=NONE,
+                    tooltip="ae.safetensors. none: the one in the all-in-one checkpoint or diffusers folder.",
+                ),
+                io.Combo.Input("weight_dtype", options=list(_DTYPES), default="default", tooltip=_DTYPE_TOOLTIP),
+            ],
+            outputs=[
+                io.Model.Output("model", display_name="model"),
+                io.Clip.Output("clip", display_name="clip", tooltip="T5 length: 512 for dev, 256 for schnell."),
+                io.Vae.Output("out_vae", display_name="vae"),
+                io.Int.Output("steps", display_name="steps", tooltip="The variant's own: 4 for schnell, 28 for dev."),
+                io.Float.Output(
+                    "guidance",
+                    display_name="guidance",
+                    tooltip="For FluxGuidance: dev's own 3.5. schnell embeds none, so it does nothing there.",
+                ),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, backbone, diffusion_model, text_encoder_1, text_encoder_2, vae, weight_dtype) -> io.NodeOutput:
+        """Load what is not loaded yet."""
+        spec = get_backbone(backbone)
+        dtype = _DTYPES[weight_dtype]
+        if backbone in shipped.BACKBONES:
+            parts = load_miniature(spec, dtype)
+        else:
+            parts = load_files(spec, diffusion_model, [text_encoder_1, text_encoder_2], vae, dtype)
+        return io.NodeOutput(*parts, spec.num_inference_steps, spec.guidance_scale)
+
+
+def load_miniature(spec: BackboneSpec, dtype: torch.dtype | None) -> tuple[Any, Any, Any]:
+    """A miniature backbone's MODEL, CLIP and VAE."""
+    length = spec.max_sequence_length
+    return (
+        load_once(lambda: miniature.load_model(spec, dtype), "model", spec.name, dtype),
+        load_once(lambda: miniature.load_clip(length), "clip", "miniature", length),
+        load_once(miniature.load_vae, "vae", "miniature"),
+    )
+
+
+def load_files(
+    spec: BackboneSpec, diffusion_model: str, text_encoders: list[str], vae: str, dtype: torch.dtype | None
+) -> tuple[Any, Any, Any]:
+    """MODEL, CLIP and VAE from the user's files. All of them are checked before the first is loaded."""
+    path = flux_files.find_model(diffusion_model, spec)
+    flux_files.check_transformer(path, spec)
+    encoders = flux_files.text_encoder_files(text_encoders, path)
+    autoencoder = flux_files.vae_file(vae, path)
+    length = spec.max_sequence_length
+    return (
+        load_once(lambda: flux_files.load_model(path, dtype), "model", path, dtype),
+        load_once(lambda: flux_files.load_clip(encoders, length), "clip", *encoders, length),
+        load_once(lambda: flux_files.load_vae(autoencoder, inside=vae == NONE), "vae", autoencoder),
+    )
+
+
+class LoadInfuseNet(io.ComfyNode):
+    """The adapter's weights, as one of the host's ControlNets."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """The node's sockets."""
+        return schema(
+            "LoadInfuseNet",
+            "Load InfuseNet",
+            description=f"Loads the adapter that carries an identity into FLUX. {_LICENCES} The miniature: Apache-2.0.",
+            search_aliases=["infiniteyou", "infinite you", "load controlnet"],
+            inputs=[
+                io.Combo.Input(
+                    "infusenet",
+                    options=[NONE, MINIATURE, *_infusenet_files()],
+                    default=NONE,
+                    tooltip="The InfuseNetModel folder or a single bf16 or fp8 file, from models/infinite_you or "
+                    "models/controlnet. miniature goes with the miniature backbones.",
+                ),
+                io.Combo.Input("weight_dtype", options=list(_DTYPES), default="default", tooltip=_DTYPE_TOOLTIP),
+            ],
+            outputs=[InfuseNetSocket.Output("out_infusenet", display_name="infusenet")],
+        )
+
+    @classmethod
+    def execute(cls, infusenet, weight_dtype) -> io.NodeOutput:
+        """Load it, unless it is loaded."""
+        path = chosen(
+            infusenet,
+            shipped.INFUSENET,
+            "InfuseNet: the folder InfuseNetModel, or infusenet_sim_bf16.safetensors, in models/infinite_you",
+            paths.INFINITE_YOU,
+            "controlnet",
+        )
+        dtype = _DTYPES[weight_dtype]
+        return io.NodeOutput(load_once(lambda: load_infusenet(path, dtype), "infusenet", path, dtype))
+
+
+def _infusenet_files() -> list[str]:
+    folders = [
+        name
+        for name in paths.subfolders(paths.INFINITE_YOU, "config.json")
+        if any((root / name).glob("*.safetensors*") for root in paths.roots(paths.INFINITE_YOU))
+    ]
+    inside = tuple(f"{folder}/" for folder in folders)
+    files = [
+        name
+        for name in paths.files(paths.INFINITE_YOU, "controlnet")
+        if name.endswith((".safetensors", ".sft"))
+        and "image_proj" not in name
+        and not name.replace("\\", "/").startswith(inside or ("\0",))
+    ]
+    return [*folders, *files]
+
+
+class LoadIdentityEncoder(io.ComfyNode):
+    """Face detector, the recognizer that conditions, and the Resampler."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """The node's sockets."""
+        weights = paths.files(paths.INFINITE_YOU, "facexlib")
+        return schema(
+            "LoadIdentityEncoder",
+            "Load Identity Encoder",
+            description="Loads what reads a person off photos. Nothing is downloaded. Licences: image_proj_model: "
+            "CC BY-NC 4.0. ArcFace IR-SE50: terms unstated, treat as non-commercial. Every InsightFace pack "
+            "(antelopev2): non-commercial research only. The miniature: Apache-2.0.",
+            search_aliases=["arcface", "insightface", "face analysis", "antelopev2"],
+            inputs=[
+                io.Combo.Input(
+                    "image_proj",
+                    options=[NONE, MINIATURE, *(name for name in weights if not _is_shard(name))],
+                    default=NONE,
+                    tooltip="The Resampler, image_proj_model.bin, from models/infinite_you; of InfuseNet's own stage.",
+                ),
+                io.Combo.Input(
+                    "arcface",
+                    options=[NONE, MINIATURE, *(name for name in weights if not _is_shard(name))],
+                    default=NONE,
+                    tooltip="recognition_arcface_ir_se50.pth, from models/infinite_you. "
+                    "none with the miniature's image_proj: the miniature's.",
+                ),
+                io.Combo.Input(
+                    "face_pack",
+                    options=[NONE, MINIATURE, *paths.subfolders(paths.INSIGHTFACE, "*.onnx")],
+                    default=NONE,
+                    tooltip="The folder of antelopev2, from models/insightface; only its detector is used here. "
+                    "none with the miniature's image_proj: the miniature's.",
+                ),
+                io.Combo.Input(
+                    "device",
+                    options=["auto", "cpu", "cuda"],
+                    default="auto",
+                    tooltip="Where faces are read. auto: the GPU if there is one. What the detector really runs on "
+                    "is shown on the node.",
+                ),
+            ],
+            outputs=[EncoderSocket.Output("encoder", display_name="encoder")],
+            hidden=[io.Hidden.unique_id],
+        )
+
+    @classmethod
+    def execute(cls, image_proj, arcface, face_pack, device) -> io.NodeOutput:
+        """Load them, unless they are loaded; say where the detector runs."""
+        if image_proj == MINIATURE:
+            arcface, face_pack = (MINIATURE if name == NONE else name for name in (arcface, face_pack))
+        sources = (
+            chosen(
+                image_proj,
+                shipped.IMAGE_PROJ,
+                "the Resampler, image_proj_model.bin, in models/infinite_you",
+                paths.INFINITE_YOU,
+                "facexlib",
+            ),
+            chosen(
+                arcface,
+                shipped.ARCFACE,
+                "the recognizer, recognition_arcface_ir_se50.pth, in models/infinite_you",
+                paths.INFINITE_YOU,
+                "facexlib",
+            ),
+            chosen(face_pack, shipped.FACE_PACK, "the face pack antelopev2, in models/insightface", paths.INSIGHTFACE),
+        )
+        encoder = load_once(lambda: load_encoder(sources, device), "encoder", *sources, device)
+        message = f"Faces are detected on {encoder.provider} and read on {encoder.device}."
+        log.info("%s", message)
+        show(cls, message)
+        return io.NodeOutput(encoder)
+
+
+def load_encoder(sources: tuple[Path, Path, Path], device: str) -> Any:
+    """An IdentityEncoder; the face stack's packages are imported here."""
+    from ..infusenet.identity import IdentityEncoder
+
+    return IdentityEncoder.from_files(*sources, device=device)
+
+
+def _is_shard(name: str) -> bool:
+    return "InfuseNetModel" in name or name.rsplit(".", 1)[0].rpartition("-of-")[2].isdigit()
+
+
+def chosen(name: str, mini: Path, what: str, *folders: str) -> Path:
+    """The path of a file combo's entry.
+
+    Raises:
+        SettingsError: `none`, or a file that is gone.
+    """
+    if name == NONE:
+        raise SettingsError(f"Nothing is chosen. Choose {what}; or choose miniature, which comes with the pack.")
+    if name == MINIATURE:
+        miniature.check_shipped()
+        return mini
+    return paths.find(name, *folders)
+
+
+def show(node: type[io.ComfyNode], text: str) -> None:
+    """Show a line of text on the executing node, where there is a server."""
+    from server import PromptServer
+
+    server = getattr(PromptServer, "instance", None)
+    identifier = getattr(getattr(node, "hidden", None), "unique_id", None)
+    if server is not None and identifier is not None:
+        server.send_progress_text(text, identifier)

@@ -1,0 +1,107 @@
+"""Where weight files lie on the host: our folders registered with it, their files listed and looked up."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+import folder_paths
+
+from ..infusenet.errors import SettingsError
+
+log = logging.getLogger(__name__)
+
+INFINITE_YOU, INSIGHTFACE = "infinite_you", "insightface"
+_WEIGHTS = {".safetensors", ".sft", ".bin", ".pth", ".pt"}
+_FOLDERS = {
+    INFINITE_YOU: (("infinite_you", "InfiniteYou"), _WEIGHTS),
+    INSIGHTFACE: (("insightface",), {".onnx"}),
+}
+REFERENCE = "infusenet_reference.png"
+
+
+def register_folders() -> None:
+    """Add our folders to the host's, keeping what extra_model_paths.yaml or another pack has put there."""
+    known = folder_paths.folder_names_and_paths
+    for name, (defaults, extensions) in _FOLDERS.items():
+        paths, found = known.get(name, ([], set()))
+        ours = [os.path.join(folder_paths.models_dir, folder) for folder in defaults]
+        known[name] = (_without_repeats([*paths, *ours]), set(found) | extensions)
+
+
+def _without_repeats(paths: Iterable[str]) -> list[str]:
+    """Folders once each, also where two spellings mean one folder."""
+    seen: dict[str, str] = {}
+    for path in paths:
+        key = os.path.realpath(path)
+        same = next((k for k in seen if os.path.exists(key) and os.path.exists(k) and os.path.samefile(k, key)), key)
+        seen.setdefault(same, path)
+    return list(seen.values())
+
+
+def share_reference() -> None:
+    """Put the templates' reference picture into the host's input folder, so that they run as they are."""
+    source = Path(__file__).parents[1] / "example_workflows" / "input" / REFERENCE
+    target = Path(folder_paths.get_input_directory()) / REFERENCE
+    if target.exists() or not source.is_file() or not target.parent.is_dir():
+        return
+    try:
+        handle, temporary = tempfile.mkstemp(dir=target.parent, suffix=".part")
+        os.close(handle)
+        shutil.copyfile(source, temporary)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, target)
+    except OSError as error:
+        log.info("The templates' reference picture was not put into %s: %s", target.parent, error)
+
+
+def files(*folders: str) -> list[str]:
+    """Weight files of the named folders, each once, in their order; a folder that the host lacks has none."""
+    names: list[str] = []
+    for folder in folders:
+        if folder in folder_paths.folder_names_and_paths:
+            names += [name for name in folder_paths.get_filename_list(folder) if Path(name).suffix.lower() in _WEIGHTS]
+    return list(dict.fromkeys(names))
+
+
+def subfolders(folder: str, holding: str) -> list[str]:
+    """Folders below a named folder that hold a file of this pattern, relative to it, at most four levels down."""
+    found: list[str] = []
+    for root in roots(folder):
+        for place, inner, names in os.walk(root, followlinks=True):
+            depth = len(Path(place).relative_to(root).parts)
+            if depth >= 4:
+                inner.clear()
+            inner.sort()
+            if depth and any(Path(name).match(holding) for name in names):
+                found.append(Path(place).relative_to(root).as_posix())
+    return list(dict.fromkeys(found))
+
+
+def roots(folder: str) -> list[Path]:
+    """The places that a named folder stands for, those that exist."""
+    if folder not in folder_paths.folder_names_and_paths:
+        return []
+    return [Path(path) for path in folder_paths.get_folder_paths(folder) if os.path.isdir(path)]
+
+
+def find(name: str, *folders: str) -> Path:
+    """The file or folder that a combo's entry means.
+
+    Raises:
+        SettingsError: it is gone, or lies outside the folders; the message names the folders searched.
+    """
+    for folder in folders:
+        for root in roots(folder):
+            path = root / name
+            if ".." not in Path(name).parts and path.exists():
+                return path
+    searched = [p for folder in folders for p in folder_paths.folder_names_and_paths.get(folder, ([],))[0]]
+    raise SettingsError(
+        f"{name} was not found. Searched: {', '.join(searched) or 'no folder'}. "
+        "Put the file there, refresh the page (R), and choose it again."
+    )

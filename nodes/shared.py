@@ -1,0 +1,33 @@
+"""Loaded networks that several nodes share: kept as long as somebody holds them, and no longer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from pathlib import Path
+from typing import Any
+from weakref import WeakValueDictionary
+
+_LOADED: WeakValueDictionary[Hashable, Any] = WeakValueDictionary()
+
+
+def load_once(load: Callable[[], Any], *key: Hashable) -> Any:
+    """What was loaded under this key, if it is still in use; else it is loaded.
+
+    Args:
+        load: loads it.
+        key: everything that the result depends on; paths are watched for change.
+    """
+    stamped = tuple((part, *stamp(part)) if isinstance(part, Path) else part for part in key)
+    found = _LOADED.get(stamped)
+    if found is None:
+        found = _LOADED[stamped] = load()
+    return found
+
+
+def stamp(path: Path) -> tuple[int, int]:
+    """Size and time of a file or folder; changes when it is replaced."""
+    try:
+        stat = path.stat()
+    except OSError:
+        return (0, 0)
+    return stat.st_size, stat.st_mtime_ns

@@ -1,0 +1,32 @@
+"""What the nodes share on the host's side: custom socket types, the category, the id prefix, schemas for older hosts."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from comfy_api.latest import io
+
+CATEGORY = "InfuseNet"
+PREFIX = "InfuseNet_"
+
+InfuseNetSocket = io.Custom("INFUSENET_MODEL")
+EncoderSocket = io.Custom("INFUSENET_IDENTITY_ENCODER")
+IdentitySocket = io.Custom("INFUSENET_IDENTITY")
+
+NONE, MINIATURE = "none", "miniature"
+"""First entries of a file combo: a saved value that is not in the host's list is refused, and `none` always is."""
+
+_KNOWN = {field.name for field in dataclasses.fields(io.Schema)}
+
+
+def schema(name: str, display_name: str, **settings: Any) -> io.Schema:
+    """A node's schema; settings that this host does not know yet are left out.
+
+    Args:
+        name: the node's id without the prefix.
+        display_name: shown to the user.
+        settings: further fields of `io.Schema`.
+    """
+    fields = {"node_id": PREFIX + name, "display_name": display_name, "category": CATEGORY, **settings}
+    return io.Schema(**{key: value for key, value in fields.items() if key in _KNOWN})
