@@ -47,6 +47,13 @@ MISTAKES = (
         ("tests/test_sampling.py",),
     ),
     Mistake(
+        "BGR order: the conditioning recognizer is given RGB",
+        "infusenet/identity/encoder.py",
+        "norm_crop(np.ascontiguousarray(rgb[..., ::-1]), chosen.kps)",
+        "norm_crop(rgb, chosen.kps)",
+        ("tests/identity/test_encoder.py",),
+    ),
+    Mistake(
         "window rule: by the step's begin alone",
         "infusenet/sampling.py",
         "(i + 1) / steps > end",
