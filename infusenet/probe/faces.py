@@ -52,7 +52,7 @@ class Recognizer(Protocol):
         """The faces in an RGB picture."""
 
     def crop(self, rgb: Pixels, kps: Any) -> Pixels:
-        """The aligned face that `embed` takes."""
+        """The aligned face that `embed` takes: BGR, uint8."""
 
     def embed(self, crops: Any) -> Any:
         """Embeddings [n, d] of n aligned faces."""
@@ -207,10 +207,7 @@ class FaceReader:
         self, readings: list[Reading], landmarks: Sequence[tuple[Pixels | None, Floats | None]]
     ) -> list[Reading]:
         """The readings with crop and similarity wherever there are landmarks."""
-        crops = [
-            None if picture is None or kps is None else self._recognizer.crop(picture, kps * _size(picture))
-            for picture, kps in landmarks
-        ]
+        crops = [None if picture is None or kps is None else self._crop(picture, kps) for picture, kps in landmarks]
         present = [crop for crop in crops if crop is not None]
         if not present:
             return readings
@@ -222,16 +219,23 @@ class FaceReader:
             measured.append(Reading(reading.found, reading.alignment, reading.score, similarity, crop))
         return measured
 
+    def _crop(self, picture: Pixels, kps: Floats) -> Pixels | None:
+        """The aligned face, or None where the landmarks span none."""
+        try:
+            return self._recognizer.crop(picture, kps * _size(picture))
+        except FaceError:
+            return None
+
 
 def largest(faces: Sequence[DetectedFace]) -> DetectedFace | None:
-    """The face with the largest box (the last of equals, as the original pipeline picks), or None."""
+    """The face with the largest box (the first of equals), or None. Landmarks that are not finite are no face."""
 
     def area(face: DetectedFace) -> float:
         x0, y0, x1, y1 = (float(edge) for edge in face.bbox[:4])
         return (x1 - x0) * (y1 - y0)
 
     usable = [face for face in faces if np.isfinite(np.asarray(face.kps, np.float64)).all()]
-    return sorted(usable, key=area)[-1] if usable else None
+    return max(usable, key=area, default=None)
 
 
 def likeliest(faces: Sequence[DetectedFace]) -> DetectedFace | None:

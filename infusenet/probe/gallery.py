@@ -6,7 +6,9 @@ FACES = 512  # aligned faces kept in all, 38 kB each at 112x112
 
 
 class Gallery:
-    """Aligned faces by step, one a batch item (None where there was none); every other step goes when it is full.
+    """Aligned faces by step, RGB uint8 [112, 112, 3], one a batch item (None where there was none).
+
+    Every other step goes when it is full; `final` holds the finished pictures' faces.
 
     Args:
         limit: aligned faces kept in all. At least one step is.

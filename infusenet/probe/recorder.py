@@ -291,12 +291,18 @@ def _best(session: Session, trace: Trace) -> KeptLatents | None:
 
 def _circular(recognizer: str, info: RunInfo) -> list[str]:
     """A warning when the network that conditions is the one that measures."""
-    if info.conditioning_recognizer is None or info.conditioning_recognizer != recognizer:
+    conditioning = info.conditioning_recognizer
+    if conditioning is None or _network(conditioning) != _network(recognizer):
         return []
     return [
         f"The recognizer that measures is the one that conditions ({recognizer}): the similarity is flattered. "
         "Measure with another one."
     ]
+
+
+def _network(name: str) -> str:
+    """A recognizer's name without the provider that runs it."""
+    return name.partition(" (")[0]
 
 
 def _number(sigma: float | Tensor | None) -> float | None:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..metrics.quality import rms_contrast, sharpness
 from .decode import checked
-from .faces import FaceReader, Reading
+from .faces import FaceReader, Pixels, Reading
 from .gallery import Gallery
 from .records import RunInfo, StepRecord
 from .store import LatentStore
@@ -94,7 +94,7 @@ class Session:
             self.pending.discard(step)
             if any(reading.alignment is None for reading in readings[part]):
                 self.unaligned.add(step)
-            self._finished(record, readings[part])
+            self._finished(record, shown(readings[part]))
 
     @torch.no_grad()
     def measure_final(self, pictures: Tensor, step: int, sigma: float | None) -> StepRecord:
@@ -103,7 +103,7 @@ class Session:
         if self.batch is not None and pictures.shape[0] != self.batch:
             raise ValueError(f"expected {self.batch} finished pictures, got {pictures.shape[0]}")
         readings = self.reader.read(pictures, range(pictures.shape[0]))
-        self.gallery.final = tuple(reading.crop for reading in readings)
+        self.gallery.final = shown(readings)
         record = filled(StepRecord.empty(step, sigma, len(readings)), readings, self._crispness(pictures))
         return replace(record, seconds=time.perf_counter() - began)
 
@@ -129,7 +129,7 @@ class Session:
                     alignment=tuple(values[i].alignment if i in values else v for i, v in enumerate(record.alignment)),
                     seconds=(record.seconds or 0.0) + time.perf_counter() - began,
                 ),
-                [Reading(False, crop=values[i].crop if i in values else face) for i, face in enumerate(faces)],
+                tuple(shown([values[i]])[0] if i in values else face for i, face in enumerate(faces)),
             )
         self.unaligned.clear()
 
@@ -173,10 +173,10 @@ class Session:
             if not self.keep and step not in self.unaligned:
                 self.store.drop(step)
 
-    def _finished(self, record: StepRecord, readings: Sequence[Reading]) -> None:
+    def _finished(self, record: StepRecord, faces: tuple[Pixels | None, ...]) -> None:
         """Enter a record, keep its faces, tell the listener."""
         self.records[record.step] = record
-        self.gallery.put(record.step, tuple(reading.crop for reading in readings))
+        self.gallery.put(record.step, faces)
         if self.on_record is None:
             return
         try:
@@ -198,3 +198,8 @@ def filled(record: StepRecord, readings: Sequence[Reading], crispness: Sequence[
         sharpness=tuple(crispness[0]),
         contrast=tuple(crispness[1]),
     )
+
+
+def shown(readings: Sequence[Reading]) -> tuple[Pixels | None, ...]:
+    """The aligned faces in RGB, to be looked at."""
+    return tuple(None if reading.crop is None else reading.crop[..., ::-1] for reading in readings)
