@@ -107,8 +107,8 @@ class InfuseNetControl(ControlNet):
         if self._main.width != self.control_model.hidden_size:
             raise SettingsError(
                 f"This InfuseNet belongs to a FLUX of width {self.control_model.hidden_size}, but the MODEL's is "
-                f"{self._main.width}. The miniature InfuseNet goes with the miniature backbones only, and the published "
-                "one with FLUX.1 dev and schnell."
+                f"{self._main.width}. The miniature InfuseNet goes with the miniature backbones only, and the "
+                "published one with FLUX.1 dev and schnell."
             )
         super().pre_run(model, percent_to_timestep_function)
 
@@ -186,7 +186,7 @@ class InfuseNetControl(ControlNet):
         return kept[height, width]
 
     def _kept_black(self) -> dict[tuple[int, int], Tensor]:
-        """The black picture's latents of this VAE by size, kept as long as the VAE; for this run if it has no identity."""
+        """The black picture's latents by size, kept as long as the VAE; for this run if it cannot be told from others."""
         try:
             return self.black.setdefault(self.vae, {})
         except TypeError:

@@ -122,12 +122,12 @@ class ApplyInfuseNet(io.ComfyNode):
                 io.Image.Input(
                     "pose_image",
                     optional=True,
-                    tooltip="Where the face shall be: from Face Pose Image, at the latent's size. Without one it is free.",
+                    tooltip="Where the face shall be: from Face Pose Image, at the latent's size. None: it is free.",
                 ),
                 io.Mask.Input(
                     "mask",
                     optional=True,
-                    tooltip="Where the identity acts (white), at any size; soft edges are fine. Without one: everywhere.",
+                    tooltip="Where the identity acts (white), at any size; soft edges are fine. None: everywhere.",
                 ),
             ],
             outputs=[

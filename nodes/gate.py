@@ -1,8 +1,8 @@
 """At which of a sampler's steps InfuseNet acts, counted in the noise levels that this sampler was given.
 
 The noise level alone tells the step for nearly every sampler of the host. heun and its kin look at the NEXT noise level
-once more within a step, which cannot be told from that step's own first look: for them a clock, set by the sampler's own
-callback, keeps count. It is hung on the sampler through the host's hooks, for runs that need it only.
+once more within a step, which cannot be told from that step's own first look: for them a clock, set by the sampler's
+own callback, keeps count. It is hung on the sampler through the host's hooks, for runs that need it only.
 """
 
 from __future__ import annotations

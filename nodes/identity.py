@@ -79,7 +79,7 @@ class FacePose(io.ComfyNode):
         return schema(
             "FacePose",
             "Face Pose Image",
-            description="Draws the five landmarks of a photo's largest face on black, for Apply InfuseNet's pose_image. "
+            description="Draws the five landmarks of a photo's largest face on black, for Apply's pose_image. "
             "The photo is fitted to the size first, then the face is sought, as in the original pipeline.",
             search_aliases=["face keypoints", "landmarks", "draw kps"],
             inputs=[

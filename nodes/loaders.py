@@ -1,8 +1,9 @@
-"""Loading: backbone, InfuseNet, identity encoder. From the user's files, or the miniature's, which come with the pack."""
+"""Loading: backbone, InfuseNet, identity encoder; from the user's files, or the miniature's, which come along."""
 
 from __future__ import annotations
 
 import logging
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -42,14 +43,15 @@ class LoadBackbone(io.ComfyNode):
             "Load FLUX Backbone",
             description="Loads FLUX.1 dev or schnell, or a miniature that comes with the pack, and gives the variant's "
             "own step count and guidance. Licences: FLUX.1 [dev]: non-commercial licence. FLUX.1 [schnell]: "
-            "Apache-2.0. Miniatures: Apache-2.0. Switching to schnell does not lift InfiniteYou's or the face packs' terms.",
+            "Apache-2.0. Miniatures: Apache-2.0. Switching to schnell does not lift InfiniteYou's or the face packs' "
+            "terms.",
             search_aliases=["flux loader", "load flux", "unet loader", "dev", "schnell"],
             inputs=[
                 io.Combo.Input(
                     "backbone",
                     options=BACKBONE_NAMES,
                     default=BACKBONE_NAMES[0],
-                    tooltip="Which backbone. The miniatures come with the pack (128x128, drawn faces) and need no file.",
+                    tooltip="Which backbone. The miniatures (128x128, drawn faces) come with the pack and need no file.",
                 ),
                 io.Combo.Input(
                     "diffusion_model",
@@ -284,9 +286,7 @@ def chosen(name: str, mini: Path, what: str, *folders: str) -> Path:
 
 def show(node: type[io.ComfyNode], text: str) -> None:
     """Show a line of text on the executing node, where there is a server."""
-    from server import PromptServer
-
-    server = getattr(PromptServer, "instance", None)
+    server = getattr(getattr(sys.modules.get("server"), "PromptServer", None), "instance", None)
     identifier = getattr(getattr(node, "hidden", None), "unique_id", None)
     if server is not None and identifier is not None:
         server.send_progress_text(text, identifier)

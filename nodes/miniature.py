@@ -6,7 +6,6 @@ The host tells models by real sizes; here they are read from the folders' config
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import comfy.model_management
@@ -35,7 +34,7 @@ def check_shipped() -> None:
     """Raise WeightsError unless the miniature's weights are there."""
     if not _SHARED.is_dir():
         raise WeightsError(
-            f"The miniature's weights are missing: expected them in {WEIGHTS}. Install the pack again; they come with it."
+            f"The miniature's weights are missing: expected them in {WEIGHTS}. They come with it: install the pack again."
         )
 
 
@@ -195,6 +194,7 @@ class _TextEncoders(FluxClipModel):
             lost = [key for key in missing if not key.startswith("text_projection")]
             if lost or unexpected:
                 raise WeightsError(
-                    f"The miniature's {folder} does not fit this ComfyUI: missing {lost[:4]}, unexpected {unexpected[:4]}. "
+                    f"The miniature's {folder} does not fit this ComfyUI: missing {lost[:4]}, unexpected "
+                    f"{unexpected[:4]}. "
                     "Install the pack again."
                 )

@@ -39,7 +39,7 @@ class Sigmas(io.ComfyNode):
         return schema(
             "Sigmas",
             "FLUX Sigmas",
-            description="FLUX's exact schedule (that of the published pipelines, bit for bit) for SamplerCustomAdvanced. "
+            description="FLUX's exact schedule (the published pipelines', bit for bit) for SamplerCustomAdvanced. "
             "Whether the model is dev or schnell is read from the model itself.",
             search_aliases=["flux scheduler", "flux sigmas", "exact schedule"],
             inputs=[
@@ -58,7 +58,7 @@ class Sigmas(io.ComfyNode):
                     min=0.0,
                     max=1.0,
                     step=0.01,
-                    tooltip="Below 1: image to image. As in ComfyUI's own schedulers, the last steps of a longer schedule.",
+                    tooltip="Below 1: image to image; as in ComfyUI's schedulers, the last steps of a longer schedule.",
                 ),
             ],
             outputs=[

@@ -1,4 +1,4 @@
-"""What the nodes share on the host's side: custom socket types, the category, the id prefix, schemas for older hosts."""
+"""What the nodes share: custom socket types, the category, the id prefix, schemas that older hosts take."""
 
 from __future__ import annotations
 
