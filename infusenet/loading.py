@@ -82,10 +82,10 @@ def _find(
     if expected is not None:
         get_backbone(expected)
     name = str(backbone)
-    if name in miniature.BACKBONES:
-        folder = miniature.BACKBONES[name]
-        return folder, [folder, miniature.BACKBONES["mini-dev"]], BACKBONES[name]
     path = Path(backbone)
+    for mini, folder in miniature.BACKBONES.items():
+        if name == mini or path.resolve() == folder.resolve():
+            return folder, [folder, miniature.BACKBONES["mini-dev"]], BACKBONES[mini]
     if not path.exists():
         spec = get_backbone(name) if name in BACKBONES or path.name == name else None
         where = f"from {spec.source}, and give the path where they lie" if spec else "and check the path"
@@ -95,8 +95,7 @@ def _find(
         raise SettingsError(
             f"{path} is a single file. Give components=, a diffusers FLUX folder with vae, text encoders, tokenizers."
         )
-    named = [BACKBONES[key] for key, value in miniature.BACKBONES.items() if value.resolve() == path.resolve()]
-    return path, lenders, named[0] if named else None
+    return path, lenders, None
 
 
 def _transformer(

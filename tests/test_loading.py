@@ -13,7 +13,6 @@ from infusenet.adapter import InfuseNetModel
 from infusenet.backbones import BACKBONES
 from infusenet.errors import SettingsError, WeightsError
 from infusenet.loading import load_pipeline
-from infusenet.original import to_diffusers
 
 NAME = "diffusion_pytorch_model.safetensors"
 
@@ -165,38 +164,6 @@ def test_a_single_schnell_file_gets_schnells_schedule(flux, goldens, tmp_path):
     assert pipeline.scheduler.config.shift == 1.0
 
 
-def test_the_original_layout_is_renamed_as_diffusers_renames_it():
-    from diffusers.loaders.single_file_utils import convert_flux_transformer_checkpoint_to_diffusers
-
-    width, shapes = 3072, {}
-    for name, rows in (
-        ("img_mod.lin", 6),
-        ("img_attn.qkv", 3),
-        ("img_attn.proj", 1),
-        ("img_mlp.0", 4),
-        ("img_mlp.2", 1),
-    ):
-        for side in ("img", "txt"):
-            shapes[f"double_blocks.0.{name.replace('img', side)}"] = rows * width
-    for name, rows in (("modulation.lin", 3), ("linear1", 7), ("linear2", 1)):
-        shapes[f"single_blocks.0.{name}"] = rows * width
-    for name in ("time_in", "vector_in", "guidance_in"):
-        shapes |= {f"{name}.in_layer": width, f"{name}.out_layer": width}
-    shapes |= {"txt_in": width, "img_in": width, "final_layer.linear": 64, "final_layer.adaLN_modulation.1": 2 * width}
-    state = {}
-    for i, (name, rows) in enumerate(shapes.items()):
-        state[f"{name}.bias"] = torch.arange(rows) + 100_000 * i
-        state[f"{name}.weight"] = state[f"{name}.bias"][:, None].expand(rows, 2)
-    for block, sides in (("double_blocks.0", ("img_attn.norm", "txt_attn.norm")), ("single_blocks.0", ("norm",))):
-        for i, side in enumerate(sides):
-            for j, kind in enumerate(("query", "key")):
-                state[f"{block}.{side}.{kind}_norm.scale"] = torch.arange(128) + 1000 * (2 * i + j)
-    want = convert_flux_transformer_checkpoint_to_diffusers(dict(state))
-    got = to_diffusers(state)
-    assert got.keys() == want.keys()
-    assert all(torch.equal(got[key], want[key]) for key in want)
-
-
 def test_the_variant_is_read_off_the_weights(flux, infusenet):
     assert (
         load_pipeline(flux, infusenet, expected="flux-dev", device="cpu", text_encoders=False).spec.name == "flux-dev"
@@ -281,7 +248,7 @@ needs_miniature = pytest.mark.skipif(
 @pytest.mark.parametrize("name", sorted(miniature.BACKBONES))
 def test_the_miniature_loads_by_name_or_folder(name):
     for backbone in (name, miniature.BACKBONES[name]):
-        pipeline = load_pipeline(backbone, device="cpu", components=miniature.BACKBONES["mini-dev"])
+        pipeline = load_pipeline(backbone, device="cpu")
         assert pipeline.spec is BACKBONES[name]
         assert pipeline.controlnet is not None
         assert pipeline.transformer.config.guidance_embeds is pipeline.spec.guidance_embeds
