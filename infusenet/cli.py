@@ -9,7 +9,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from . import catalogue
 from .errors import InfuseNetError
@@ -89,9 +89,9 @@ def parser() -> argparse.ArgumentParser:
     demo.add_argument("--seed", type=int, default=0, help="draws another person and other pictures (default: 0)")
 
     text = "one picture of the person in the photos, with real or miniature weights"
-    make = commands.add_parser(
-        "generate", help=text, description=text, epilog=_GENERATE, formatter_class=raw, parents=[common]
-    )
+    usage = "infusenet generate --backbone NAME|PATH --face FILE... --prompt TEXT --out FILE.png [options]"
+    made = {"usage": usage, "epilog": _GENERATE}
+    make = commands.add_parser("generate", help=text, description=text, formatter_class=raw, parents=[common], **made)
     need = make.add_argument_group("what is needed")
     need.add_argument(
         "--backbone",
@@ -100,7 +100,13 @@ def parser() -> argparse.ArgumentParser:
         help="mini-schnell, mini-dev, flux-schnell, flux-dev, or a path",
     )
     need.add_argument(
-        "--face", required=True, nargs="+", type=Path, metavar="FILE", help="one photo or several of the same person"
+        "--face",
+        required=True,
+        nargs="+",
+        action="extend",
+        type=Path,
+        metavar="FILE",
+        help="one photo or several of the same person",
     )
     need.add_argument("--prompt", required=True, help="the scene, in words")
     need.add_argument("--out", required=True, type=Path, metavar="FILE.png", help="the picture to write")
@@ -109,14 +115,12 @@ def parser() -> argparse.ArgumentParser:
     tune.add_argument("--strength", type=float, default=1.0, help="how much of the person, 0 to 3 (default: 1)")
     tune.add_argument("--guidance", type=float, help="3.5 for dev; schnell has none")
     tune.add_argument(
-        "--start", type=float, default=0.0, help="share of the run at which InfuseNet begins (default: 0)"
+        "--start", type=float, default=0.0, help="share of the run at which the face sets in (default: 0)"
     )
-    tune.add_argument("--end", type=float, default=1.0, help="share of the run at which InfuseNet ends (default: 1)")
+    tune.add_argument("--end", type=float, default=1.0, help="share of the run at which it ends (default: 1)")
     tune.add_argument("--seed", type=int, default=0, help="the same seed gives the same picture (default: 0)")
     tune.add_argument("--size", type=_size, metavar="WxH", help="pixels, rounded down to multiples of 16")
-    tune.add_argument(
-        "--negative", metavar="TEXT", help="what to avoid; doubles the time (true classifier-free guidance)"
-    )
+    tune.add_argument("--negative", metavar="TEXT", help="what to avoid; doubles the time")
     tune.add_argument("--true-cfg", type=float, default=2.0, metavar="SCALE", help="with --negative (default: 2)")
     tune.add_argument("--pose", type=Path, metavar="FILE", help="a photo whose five facial keypoints place the head")
     tune.add_argument(
@@ -127,12 +131,14 @@ def parser() -> argparse.ArgumentParser:
     for name in ("infusenet", "image-proj", "arcface", "face-pack"):
         files.add_argument(f"--{name}", type=Path, metavar="PATH")
     files.add_argument(
-        "--models", type=Path, action="append", default=[], metavar="DIR", help="another folder to search"
+        "--components", type=Path, metavar="DIR", help="VAE and text encoders for a single-file backbone"
     )
-    files.add_argument("--device", help="cpu, cuda, cuda:1, mps (default: cuda where there is one)")
-    files.add_argument(
-        "--dtype", choices=("float32", "bfloat16", "float16"), help="default: bfloat16 on cuda, float32 on cpu"
-    )
+    files.add_argument("--models", type=Path, action="append", default=[], metavar="DIR", help="search here first")
+    where = make.add_argument_group("where it runs")
+    where.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: cuda if there is one)")
+    kinds = ("float32", "bfloat16", "float16")
+    where.add_argument("--dtype", choices=kinds, help="default: bfloat16 on cuda, float32 on cpu")
+    where.add_argument("--offload", action="store_true", help="keep on the GPU only the network at work")
 
     text = "which weight files are found, where they are looked for, where to get them, under what licence"
     models = commands.add_parser(
@@ -191,34 +197,20 @@ def _seems(path: Path) -> str:
 
 
 def _generate(arguments: argparse.Namespace) -> int:
-    from .generate import Settings, files_for, load_pipeline
+    from .generate import Settings, files_for
     from .order import Order, carry_out
 
     parts = ("infusenet", "image_proj", "arcface", "face_pack")
     given = {part: getattr(arguments, part) for part in parts}
     names = ("prompt", "negative", "true_cfg", "steps", "guidance", "strength", "start", "end", "seed", "size")
+    same = ("out", "pose", "which_face", "probe", "components", "device", "dtype", "offload", "quiet")
     order = Order(
         files=files_for(arguments.backbone, catalogue.search_folders(arguments.models), **given),
         settings=Settings(**{name: getattr(arguments, name) for name in names}),
         faces=tuple(arguments.face),
-        out=arguments.out,
-        pose=arguments.pose,
-        which_face=arguments.which_face,
-        probe=arguments.probe,
+        **{name: getattr(arguments, name) for name in same},
     )
-
-    def load() -> Any:
-        loaded = load_pipeline(
-            order.files,
-            arguments.device,
-            arguments.dtype,
-            components=arguments.components,
-            offload="model" if arguments.offload else None,
-        )
-        loaded.set_progress_bar_config(disable=arguments.quiet, desc="steps", leave=False)
-        return loaded
-
-    result = carry_out(order, load)
+    result = carry_out(order)
     print(f"{order.out}  ({result.made_with['steps']} steps, seed {result.made_with['seed']})")
     if result.trace is not None:
         from .drift import in_words

@@ -110,7 +110,7 @@ def make(
         probe: makes the recorder for a loaded pipeline.
         tick: called after every picture.
     """
-    pipeline = generate.load_pipeline(generate.files_for(name, ()), device="cpu")
+    pipeline = generate.load_pipeline(generate.files_for(name, ()), "cpu")
     generate.generate(pipeline, identity, generate.Settings(prompts[0], steps=1))  # the first run warms up
     results, seconds = [], []
     for place, prompt in enumerate(prompts):
@@ -149,6 +149,7 @@ def run_demo(out: Path, *, face: Path | None = None, seed: int = 0, quiet: bool 
     from .pictures import save_picture
     from .probe import Baseline, ProbeRecorder, Reference, vae_decoder
 
+    out.mkdir(parents=True, exist_ok=True)
     people = draw_people(seed) if face is None else user_person(face, seed)
     prompts = tuple(prompt.text for prompt in NINE)
     files = generate.files_for("mini-dev", ())
@@ -156,12 +157,11 @@ def run_demo(out: Path, *, face: Path | None = None, seed: int = 0, quiet: bool 
     reference = Reference.from_pictures(recognizer, [people.reference], source=people.note)
     strangers = defined(similarities(recognizer, reference, people.strangers))
     baseline = Baseline(statistics.fmean(strangers), statistics.stdev(strangers), len(strangers))
-    identity = generate.load_encoder(files).encode([people.reference])
+    identity = generate.load_encoder(files, "cpu").encode([people.reference])
 
     def probe(pipeline: Any) -> ProbeRecorder:
         return ProbeRecorder(recognizer, reference, vae_decoder(pipeline.vae), strangers=baseline)
 
-    out.mkdir(parents=True, exist_ok=True)
     inputs = [] if face is None else [face]
     save_picture(people.reference, out / "reference.png", {"Title": people.note}, inputs=inputs)
     with tqdm(total=len(NAMES) * (len(prompts) + 1), desc="pictures", disable=quiet, leave=False) as bar:

@@ -123,25 +123,30 @@ def files_for(backbone: str | Path, folders: Sequence[Path], **given: Path | Non
     return Files(where, name if name in BACKBONES else None, **chosen)
 
 
-def load_encoder(files: Files, device: str | None = None) -> IdentityEncoder:
+def load_encoder(files: Files, device: str = "auto", dtype: str | None = None) -> IdentityEncoder:
     """The identity encoder of a set-up."""
     from .identity import IdentityEncoder
 
-    return IdentityEncoder.from_files(files.image_proj, files.arcface, files.face_pack, device=device or "cpu")
+    parts = (files.image_proj, files.arcface, files.face_pack)
+    return IdentityEncoder.from_files(*parts, device=device, dtype=_torch_dtype(dtype))
 
 
-def load_pipeline(
-    files: Files, device: str | None = None, dtype: str | None = None, **options: Any
-) -> InfuseNetPipeline:
+def load_pipeline(files: Files, device: str = "auto", dtype: str | None = None, **options: Any) -> InfuseNetPipeline:
     """The pipeline of a set-up, quiet; options are `loading.load_pipeline`'s."""
-    import torch
-
+    from .identity.encoder import torch_device
     from .loading import load_pipeline as load
 
-    kind = None if dtype is None else getattr(torch, dtype)
-    pipeline = load(files.backbone, files.infusenet, expected=files.expected, device=device, dtype=kind, **options)
+    options |= {"expected": files.expected, "device": torch_device(device), "dtype": _torch_dtype(dtype)}
+    pipeline = load(files.backbone, files.infusenet, **options)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
+
+
+def _torch_dtype(name: str | None) -> Any:
+    """torch's own, from its name; None stays None."""
+    import torch
+
+    return None if name is None else getattr(torch, name)
 
 
 def fitted_size(settings: Settings, spec: BackboneSpec) -> tuple[int, int]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from .errors import SettingsError
-from .generate import Files, Result, Settings, fitted_size, generate, load_encoder
+from .generate import Files, Result, Settings, fitted_size, generate, load_encoder, load_pipeline
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,6 +31,11 @@ class Order:
         pose: a photo whose facial keypoints place the head.
         which_face: "largest", or a face's number counted from the left, from 0.
         probe: measure every step, and write a trace and a drift chart beside the picture.
+        components: a FLUX folder that lends VAE and text encoders to a single-file backbone.
+        device: "auto", "cpu", "cuda", "cuda:N" or "mps".
+        dtype: a floating dtype of torch's by name; by default the device's usual one.
+        offload: keep on the GPU only the network at work.
+        quiet: no progress bar.
     """
 
     files: Files
@@ -40,6 +45,11 @@ class Order:
     pose: Path | None = None
     which_face: Literal["largest"] | int = "largest"
     probe: bool = False
+    components: Path | None = None
+    device: str = "auto"
+    dtype: str | None = None
+    offload: bool = False
+    quiet: bool = False
 
     def __post_init__(self) -> None:
         """Raise SettingsError where the picture could not be written."""
@@ -68,22 +78,29 @@ class Order:
         return self.out.with_suffix(".drift.png")
 
 
-def carry_out(order: Order, load: Callable[[], InfuseNetPipeline], device: str | None = None) -> Result:
+def carry_out(order: Order) -> Result:
     """Read the photos, sample, and write the picture with its metadata, and the probe's files if asked for.
 
     Args:
         order: what is asked for.
-        load: loads the pipeline; called when the photos were found to be good.
-        device: where the identity encoder runs; by default the CPU.
+
+    Returns:
+        The picture that was written, and what was seen of it.
+
+    Raises:
+        InfuseNetError: a file or a value cannot be used; nothing was written.
     """
     from .identity import FaceRecognizer, face_pose
     from .pictures import open_picture, save_picture
 
     photos = [open_picture(path) for path in order.faces]
     pose = None if order.pose is None else open_picture(order.pose)
-    encoder = load_encoder(order.files, device)
+    encoder = load_encoder(order.files, order.device, order.dtype)
     identity = encoder.encode(photos, face=order.which_face)
-    pipeline = load()
+    offload = "model" if order.offload else None
+    options: dict[str, Any] = {"components": order.components, "offload": offload}
+    pipeline = load_pipeline(order.files, order.device, order.dtype, **options)
+    pipeline.set_progress_bar_config(disable=order.quiet, desc="steps", leave=False)
     if pose is not None:
         pose = face_pose(pose, encoder, *fitted_size(order.settings, pipeline.spec))
     recorder = None
