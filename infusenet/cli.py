@@ -90,8 +90,8 @@ def parser() -> argparse.ArgumentParser:
 
     text = "one picture of the person in the photos, with real or miniature weights"
     usage = "infusenet generate --backbone NAME|PATH --face FILE... --prompt TEXT --out FILE.png [options]"
-    made = {"usage": usage, "epilog": _GENERATE}
-    make = commands.add_parser("generate", help=text, description=text, formatter_class=raw, parents=[common], **made)
+    make = commands.add_parser("generate", help=text, description=text, formatter_class=raw, parents=[common])
+    make.usage, make.epilog = usage, _GENERATE
     need = make.add_argument_group("what is needed")
     need.add_argument(
         "--backbone",
