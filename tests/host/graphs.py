@@ -1,0 +1,407 @@
+"""The shipped templates, stated once: each becomes a UI form and an API form.
+
+Run `python tests/host/graphs.py http://127.0.0.1:8188` with a ComfyUI that has this pack running there: it writes
+example_workflows/NAME.json (for the browser) and example_workflows/api/NAME.json (for POST /prompt).
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+from urllib.request import urlopen
+
+FOLDER = Path(__file__).parents[2] / "example_workflows"
+REFERENCE = "infusenet_reference.png"
+SEED = 7
+
+FILES: dict[str, dict[str, Any]] = {
+    "flux-schnell": {"diffusion_model": "flux1-schnell.safetensors"},
+    "flux-dev": {"diffusion_model": "flux1-dev.safetensors"},
+}
+COMMON_FILES = {
+    "text_encoder_1": "clip_l.safetensors",
+    "text_encoder_2": "t5xxl_fp16.safetensors",
+    "vae": "ae.safetensors",
+}
+INFUSENET_FILE = "infusenet_sim_bf16.safetensors"
+ENCODER_FILES = {
+    "image_proj": "sim_stage1/image_proj_model.bin",
+    "arcface": "recognition_arcface_ir_se50.pth",
+    "face_pack": "models/antelopev2",
+}
+_HUB = "https://huggingface.co"
+_BFL = f"{_HUB}/black-forest-labs"
+_ENCODERS = f"{_HUB}/comfyanonymous/flux_text_encoders/resolve/main"
+DOWNLOADS = {
+    "flux1-schnell.safetensors": (f"{_BFL}/FLUX.1-schnell/resolve/main/flux1-schnell.safetensors", "diffusion_models"),
+    "flux1-dev.safetensors": (f"{_BFL}/FLUX.1-dev/resolve/main/flux1-dev.safetensors", "diffusion_models"),
+    "clip_l.safetensors": (f"{_ENCODERS}/clip_l.safetensors", "text_encoders"),
+    "t5xxl_fp16.safetensors": (f"{_ENCODERS}/t5xxl_fp16.safetensors", "text_encoders"),
+    "ae.safetensors": (f"{_BFL}/FLUX.1-schnell/resolve/main/ae.safetensors", "vae"),
+    "recognition_arcface_ir_se50.pth": (
+        "https://github.com/xinntao/facexlib/releases/download/v0.1.0/recognition_arcface_ir_se50.pth",
+        "infinite_you",
+    ),
+}
+
+Link = tuple[str, int]
+
+
+class Graph:
+    """A template being written: nodes by name, in columns; an input is a value or (node, output)."""
+
+    def __init__(self, note: str) -> None:
+        self.note = note
+        self.nodes: dict[str, tuple[str, int, dict[str, Any]]] = {}
+
+    def add(self, name: str, kind: str, column: int, **inputs: Any) -> str:
+        """Add a node; the column tells where it is drawn."""
+        self.nodes[name] = (kind, column, inputs)
+        return name
+
+    def api(self) -> dict[str, Any]:
+        """The form that POST /prompt takes."""
+        numbers = {name: str(index) for index, name in enumerate(self.nodes, start=1)}
+        return {
+            numbers[name]: {
+                "class_type": kind,
+                "inputs": {
+                    key: [numbers[value[0]], value[1]] if isinstance(value, tuple) else value
+                    for key, value in inputs.items()
+                },
+                "_meta": {"title": name},
+            }
+            for name, (kind, _, inputs) in self.nodes.items()
+        }
+
+    def ui(self, info: dict[str, Any]) -> dict[str, Any]:
+        """The form that the browser opens.
+
+        Args:
+            info: the host's /object_info.
+        """
+        numbers = {name: index for index, name in enumerate(self.nodes, start=1)}
+        drawn, links, tops = [], [], {}
+        for name, (kind, column, inputs) in self.nodes.items():
+            node = _drawn(numbers[name], name, info[kind], inputs)
+            top = tops.get(column, 0)
+            node["pos"] = [column * 360, top]
+            tops[column] = top + node["size"][1] + 80
+            for slot in node["inputs"]:
+                value = inputs.get(slot["name"])
+                if isinstance(value, tuple):
+                    source = info[self.nodes[value[0]][0]]
+                    links.append(
+                        [len(links) + 1, numbers[value[0]], value[1], numbers[name], node["inputs"].index(slot),
+                         source["output"][value[1]]]
+                    )  # fmt: skip
+                    slot["link"] = len(links)
+            drawn.append(node)
+        for link in links:
+            drawn[link[1] - 1]["outputs"][link[2]]["links"].append(link[0])
+        drawn.append(_note(len(drawn) + 1, self.note))
+        return {
+            "last_node_id": len(drawn),
+            "last_link_id": len(links),
+            "nodes": drawn,
+            "links": links,
+            "groups": [],
+            "config": {},
+            "extra": {},
+            "version": 0.4,
+        }
+
+
+_WIDGETS = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"}
+
+
+def _is_widget(spec: list[Any]) -> bool:
+    return isinstance(spec[0], list) or spec[0] in _WIDGETS
+
+
+def _drawn(number: int, name: str, info: dict[str, Any], inputs: dict[str, Any]) -> dict[str, Any]:
+    """A node as the browser keeps it. All inputs have a slot; those with a widget name it."""
+    specs = {**info["input"].get("required", {}), **info["input"].get("optional", {})}
+    slots, widgets = [], []
+    for key, spec in specs.items():
+        kind = "COMBO" if isinstance(spec[0], list) else spec[0]
+        optional = key in info["input"].get("optional", {})
+        slot: dict[str, Any] = {"name": key, "type": kind, **({"shape": 7} if optional else {}), "link": None}
+        if _is_widget(spec):
+            slot["widget"] = {"name": key}
+            settings = spec[1] if len(spec) > 1 else {}
+            given = inputs.get(key, _default(spec, settings))
+            widgets.append(_default(spec, settings) if isinstance(given, tuple) else given)
+            if settings.get("control_after_generate") or key in ("seed", "noise_seed"):
+                widgets.append("fixed")
+            if settings.get("image_upload"):
+                widgets.append("image")
+        slots.append(slot)
+    outputs = [
+        {"name": label, "type": kind, "links": []}
+        for label, kind in zip(info.get("output_name") or info["output"], info["output"], strict=True)
+    ]
+    properties: dict[str, Any] = {"Node name for S&R": info["name"]}
+    models = [
+        {"name": value, "url": DOWNLOADS[value][0], "directory": DOWNLOADS[value][1]}
+        for value in inputs.values()
+        if isinstance(value, str) and value in DOWNLOADS
+    ]
+    if models:
+        properties["models"] = models
+    plain = len([slot for slot in slots if "widget" not in slot])
+    rows = max(plain, len(outputs)) + len(widgets)
+    height = (
+        60 + 24 * rows + (120 if info["name"] in ("CLIPTextEncode", "LoadImage", "SaveImage", "PreviewImage") else 0)
+    )
+    return {
+        "id": number,
+        "type": info["name"],
+        "pos": [0, 0],
+        "size": [320, height],
+        "flags": {},
+        "order": number - 1,
+        "mode": 0,
+        "inputs": slots,
+        "outputs": outputs,
+        "properties": properties,
+        "widgets_values": widgets,
+        "title": name,
+    }
+
+
+def _default(spec: list[Any], settings: dict[str, Any]) -> Any:
+    if "default" in settings:
+        return settings["default"]
+    options = spec[0] if isinstance(spec[0], list) else settings.get("options", [])
+    empty = {"INT": 0, "FLOAT": 0.0, "BOOLEAN": False}
+    return options[0] if options else empty.get(str(spec[0]), "")
+
+
+def _note(number: int, text: str) -> dict[str, Any]:
+    return {
+        "id": number,
+        "type": "MarkdownNote",
+        "pos": [-400, 0],
+        "size": [340, 420],
+        "flags": {},
+        "order": number - 1,
+        "mode": 0,
+        "inputs": [],
+        "outputs": [],
+        "properties": {},
+        "widgets_values": [text],
+        "title": "Read me",
+    }
+
+
+def backbone(graph: Graph, name: str) -> None:
+    """The loaders; files for the real backbones, nothing but names for the miniatures."""
+    mini = name.startswith("mini")
+    none = dict.fromkeys(["diffusion_model", *COMMON_FILES], "none")
+    graph.add(
+        "Backbone",
+        "InfuseNet_LoadBackbone",
+        0,
+        backbone=name,
+        **(none if mini else {**FILES[name], **COMMON_FILES}),
+        weight_dtype="default",
+    )
+    infusenet = "miniature" if mini else INFUSENET_FILE
+    graph.add("InfuseNet", "InfuseNet_LoadInfuseNet", 0, infusenet=infusenet, weight_dtype="default")
+    encoder = dict.fromkeys(ENCODER_FILES, "miniature") if mini else ENCODER_FILES
+    graph.add("Identity encoder", "InfuseNet_LoadIdentityEncoder", 0, **encoder, device="auto")
+
+
+def person(graph: Graph, suffix: str = "") -> Link:
+    """A photo and the identity read off it."""
+    image = graph.add(f"Reference{suffix}", "LoadImage", 1, image=REFERENCE)
+    identity = graph.add(
+        f"Identity{suffix}",
+        "InfuseNet_EncodeIdentity",
+        1,
+        encoder=("Identity encoder", 0),
+        image=(image, 0),
+        batch="fuse",
+        face="largest",
+        face_index=0,
+        on_no_face="error",
+    )
+    return (identity, 0)
+
+
+def prompt(graph: Graph, text: str) -> Link:
+    """The prompt, with the backbone's own guidance."""
+    graph.add("Prompt", "CLIPTextEncode", 1, clip=("Backbone", 1), text=text)
+    graph.add("Guidance", "FluxGuidance", 2, conditioning=("Prompt", 0), guidance=("Backbone", 4))
+    return ("Guidance", 0)
+
+
+def apply(graph: Graph, positive: Link, identity: Link, suffix: str = "", **more: Any) -> str:
+    """Apply InfuseNet with its default settings."""
+    settings = {
+        "strength": 1.0,
+        "start_percent": 0.0,
+        "end_percent": 1.0,
+        "gate": "step",
+        "on_negative": False,
+    }
+    return graph.add(
+        f"Apply{suffix}",
+        "InfuseNet_Apply",
+        2,
+        positive=positive,
+        infusenet=("InfuseNet", 0),
+        identity=identity,
+        vae=("Backbone", 2),
+        **settings,
+        **more,
+    )
+
+
+def sample(graph: Graph, positive: Link, width: int, height: int, prefix: str) -> None:
+    """The exact schedule, euler, and the picture."""
+    graph.add("Size", "EmptySD3LatentImage", 2, width=width, height=height, batch_size=1)
+    graph.add("Schedule", "InfuseNet_Sigmas", 3, model=("Backbone", 0), latent=("Size", 0), steps=0, denoise=1.0)
+    graph.add("Noise", "RandomNoise", 3, noise_seed=SEED)
+    graph.add("Sampler", "KSamplerSelect", 3, sampler_name="euler")
+    graph.add("Guider", "BasicGuider", 3, model=("Backbone", 0), conditioning=positive)
+    graph.add(
+        "Sampling",
+        "SamplerCustomAdvanced",
+        4,
+        noise=("Noise", 0),
+        guider=("Guider", 0),
+        sampler=("Sampler", 0),
+        sigmas=("Schedule", 0),
+        latent_image=("Size", 0),
+    )
+    picture(graph, prefix)
+
+
+def picture(graph: Graph, prefix: str) -> None:
+    """Decode and save, and show what was read of the face."""
+    graph.add("Decode", "VAEDecode", 4, samples=("Sampling", 0), vae=("Backbone", 2))
+    graph.add("Picture", "SaveImage", 4, images=("Decode", 0), filename_prefix=prefix)
+    graph.add("What was read", "PreviewImage", 2, images=("Identity", 1))
+
+
+_SWITCH = (
+    "dev or schnell: change `backbone` (and `diffusion_model`) in *Backbone*. Steps, guidance, text length and "
+    "schedule follow by themselves."
+)
+_REAL = (
+    "Files: FLUX in `models/diffusion_models`, `clip_l` and `t5xxl` in `models/text_encoders`, `ae` in `models/vae`; "
+    "`infusenet_sim_bf16.safetensors`, `sim_stage1/image_proj_model.bin` and `recognition_arcface_ir_se50.pth` in "
+    "`models/infinite_you`; `antelopev2` in `models/insightface/models`. Nothing is downloaded by itself.\n\n"
+    "Licences: InfiniteYou's weights are CC BY-NC 4.0, InsightFace's packs are for non-commercial research, "
+    "FLUX.1 [dev] is non-commercial, FLUX.1 [schnell] is Apache-2.0. Put a photo of a person who agrees into *Reference*."
+)
+
+
+def miniature() -> Graph:
+    """Everything in small: runs as it comes."""
+    graph = Graph(
+        "## Identity-preserved FLUX, in small\n\nRuns on any machine with what comes with the pack: a drawn person who "
+        "does not exist, kept in a new scene, in 4 steps at 128x128.\n\n" + _SWITCH + " For 28 steps choose `mini-dev`."
+    )
+    backbone(graph, "mini-schnell")
+    identity = person(graph)
+    positive = prompt(graph, "a portrait of a person")
+    sample(graph, (apply(graph, positive, identity), 0), 128, 128, "infusenet_miniature")
+    return graph
+
+
+def flux(name: str, title: str) -> Graph:
+    """FLUX with InfiniteYou's weights."""
+    graph = Graph(f"## {title}\n\n{_SWITCH}\n\n{_REAL}")
+    backbone(graph, name)
+    identity = person(graph)
+    positive = prompt(graph, "A person in a red coat on a snowy street at dusk, 85mm photograph")
+    sample(graph, (apply(graph, positive, identity), 0), 864, 1152, "infusenet_" + name.replace("-", "_"))
+    return graph
+
+
+def two_people() -> Graph:
+    """Two identities, each in its half."""
+    graph = Graph(
+        "## Two people\n\nOne *Apply InfuseNet* for each, chained, each with a mask. A mask limits the identity, not "
+        "the picture: the prompt says where people are. Paint other masks in *Left*.\n\n" + _REAL
+    )
+    backbone(graph, "flux-schnell")
+    first, second = person(graph), person(graph, " 2")
+    positive = prompt(
+        graph, "Two people side by side at a cafe table, one on the left and one on the right, photograph"
+    )
+    graph.add("Left", "SolidMask", 1, value=1.0, width=576, height=864)
+    graph.add("Nothing", "SolidMask", 1, value=0.0, width=1152, height=864)
+    graph.add(
+        "Left half", "MaskComposite", 1, destination=("Nothing", 0), source=("Left", 0), x=0, y=0, operation="add"
+    )
+    graph.add("Right half", "InvertMask", 1, mask=("Left half", 0))
+    one = apply(graph, positive, first, mask=("Left half", 0))
+    two = apply(graph, (one, 0), second, " 2", mask=("Right half", 0))
+    sample(graph, (two, 0), 1152, 864, "infusenet_two_people")
+    return graph
+
+
+def ksampler() -> Graph:
+    """The plain KSampler with the closest stock scheduler."""
+    graph = Graph(
+        "## Plain KSampler\n\nThe scheduler `simple` is schnell's exact schedule at 4 steps. For dev it is close: "
+        "set 28 steps, `cfg` 1, and put ModelSamplingFlux (max_shift 1.15, base_shift 0.5, your size) behind the "
+        "model; the noise levels then differ by up to 4.5e-3 from the exact ones, which *FLUX Sigmas* gives.\n\n"
+        + _SWITCH
+    )
+    backbone(graph, "mini-schnell")
+    identity = person(graph)
+    positive = prompt(graph, "a portrait of a person")
+    applied = apply(graph, positive, identity)
+    graph.add("Size", "EmptySD3LatentImage", 2, width=128, height=128, batch_size=1)
+    graph.add(
+        "Sampling",
+        "KSampler",
+        3,
+        model=("Backbone", 0),
+        seed=SEED,
+        steps=("Backbone", 3),
+        cfg=1.0,
+        sampler_name="euler",
+        scheduler="simple",
+        positive=(applied, 0),
+        negative=(applied, 1),
+        latent_image=("Size", 0),
+        denoise=1.0,
+    )
+    picture(graph, "infusenet_ksampler")
+    return graph
+
+
+TEMPLATES = {
+    "miniature": miniature,
+    "miniature_ksampler": ksampler,
+    "flux_schnell_4_steps": lambda: flux("flux-schnell", "FLUX.1 schnell, 4 steps"),
+    "flux_dev_28_steps": lambda: flux("flux-dev", "FLUX.1 dev, 28 steps"),
+    "two_people": two_people,
+}
+
+
+def write(info: dict[str, Any], folder: Path = FOLDER) -> list[Path]:
+    """Write all templates in both forms."""
+    (folder / "api").mkdir(parents=True, exist_ok=True)
+    written = []
+    for name, make in TEMPLATES.items():
+        graph = make()
+        for path, form in ((folder / f"{name}.json", graph.ui(info)), (folder / "api" / f"{name}.json", graph.api())):
+            path.write_text(json.dumps(form, indent=1) + "\n", encoding="utf-8")
+            written.append(path)
+    return written
+
+
+if __name__ == "__main__":
+    address = sys.argv[1] if len(sys.argv) > 1 else "http://127.0.0.1:8188"
+    with urlopen(f"{address}/object_info", timeout=60) as answer:
+        for path in write(json.load(answer)):
+            print(path)
