@@ -1,0 +1,296 @@
+"""Similarity along the trajectory of one run, or of several runs beside each other."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from ..drift import Drift, analyse
+from ..probe.trace import Trace
+from .labels import Labeller
+from .theme import Theme, new_figure, theme_named
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Axis = Literal["sigma", "steps", "both"]
+MARKERS = ("o", "s", "^", "v", "D")
+MANY = 60  # points on a curve beyond which they are not marked one by one
+SIZE = 9.0  # font size in points
+AXES = {
+    "sigma": "noise level σ, from pure noise to the finished picture",
+    "steps": "steps completed",
+}
+
+
+@dataclass(frozen=True)
+class Series:
+    """One trace as numbers to draw; undefined is NaN, which breaks the line."""
+
+    name: str
+    steps: list[float]
+    sigmas: list[float]
+    means: list[float]
+    low: list[float]
+    high: list[float]
+    sure: list[bool]  # the landmarks were detected in this very prediction
+    final: tuple[float, float, float] | None  # step, sigma, mean of the finished picture
+    figures: Drift
+    trace: Trace
+
+    @classmethod
+    def of(cls, trace: Trace, name: str | None) -> "Series":
+        """Read a trace."""
+        counted, final = trace.counted, trace.final
+        shown = [[v for i in counted if (v := record.similarity[i]) is not None] for record in trace.records]
+        mean = None if final is None else trace.mean(final)
+        return cls(
+            name=name or title_of(trace),
+            steps=[float(record.step) for record in trace.records],
+            sigmas=[_nan(record.sigma) for record in trace.records],
+            means=[_nan(mean) for mean in trace.means],
+            low=[min(values, default=math.nan) for values in shown],
+            high=[max(values, default=math.nan) for values in shown],
+            sure=[all(record.alignment[i] == "detected" for i in counted) for record in trace.records],
+            final=None if final is None or mean is None else (float(final.step), _nan(final.sigma), mean),
+            figures=analyse(trace),
+            trace=trace,
+        )
+
+    def along(self, axis: str) -> list[float]:
+        """Positions of the steps on an axis."""
+        return self.sigmas if axis == "sigma" else self.steps
+
+    def place_of(self, step: int, axis: str) -> tuple[float, float] | None:
+        """Where a step's mean is drawn."""
+        at = self.steps.index(step) if step in self.steps else None
+        return None if at is None else (self.along(axis)[at], self.means[at])
+
+    def end(self, axis: str) -> tuple[float, float] | None:
+        """Where the finished picture is drawn."""
+        return None if self.final is None else (self.final[1 if axis == "sigma" else 0], self.final[2])
+
+
+def title_of(trace: Trace) -> str:
+    """A curve's name: the backbone, its steps, and what cut it short."""
+    name = trace.run.backbone or "run"
+    name = name if len(name) <= 32 else f"…{name[-31:]}"
+    cut = "" if trace.status == "complete" else f", {trace.status}"
+    return f"{name}, {trace.steps} step{'s' * (trace.steps != 1)}{cut}"
+
+
+def similarity_figure(
+    traces: Trace | Sequence[Trace],
+    *,
+    x: Axis | None = None,
+    theme: str = "light",
+    names: Sequence[str] | None = None,
+    width: float = 7.0,
+) -> "Figure":
+    """Draw how much each prediction of a run looks like the person.
+
+    Filled marks were measured on a face that was detected there, hollow ones with landmarks of another step. The ring
+    is the peak, the diamond the finished picture, the shaded or underlined stretch lies within 5 % of the peak, a band
+    is a batch's range. Zero is always on the axis.
+
+    Args:
+        traces: one trace or several. Each curve is the trajectory of one run, whatever its number of steps.
+        x: "sigma" (the runs' common axis), "steps", or "both", one above the other; by default "sigma" for one trace
+            (steps are written above it) and "both" for several. Steps alone where sigmas are unknown.
+        theme: "light" or "dark".
+        names: names of the curves; the backbone and its steps by default.
+        width: inches; text is made for 7 (700 pixels at the figure's 100 dpi).
+
+    Returns:
+        A matplotlib figure with its own Agg canvas; nothing global is touched.
+
+    Raises:
+        ValueError: no trace, or an unknown axis or theme.
+        ImportError: matplotlib is missing.
+    """
+    given = [traces] if isinstance(traces, Trace) else list(traces)
+    if not given or x not in (None, "sigma", "steps", "both"):
+        raise ValueError(f'Expected at least one trace and x "sigma", "steps" or "both"; got {len(given)} and {x!r}.')
+    colours = theme_named(theme)
+    labels = list(names) if names is not None else [None] * len(given)
+    series = [Series.of(trace, name) for trace, name in zip(given, labels, strict=True)]
+    wanted = x or ("both" if len(series) > 1 else "sigma")
+    known = all(math.isfinite(sigma) for one in series for sigma in one.sigmas)
+    axes = ["sigma", "steps"] if wanted == "both" else [wanted]
+    axes = axes if known else ["steps"]
+    figure = new_figure(width, 1.1 + 3.1 * len(axes), colours)
+    panels = [figure.add_subplot(len(axes), 1, row + 1) for row in range(len(axes))]
+    for panel, axis in zip(panels, axes, strict=True):
+        _draw_panel(panel, axis, series, colours)
+    _name_curves(panels[0], series, colours)
+    figure.supxlabel(_footer(series), fontsize=7.5, color=colours.quiet, parse_math=False)
+    figure.draw_without_rendering()
+    for panel, axis in zip(panels, axes, strict=True):
+        _label_panel(panel, axis, series, colours)
+    return figure
+
+
+def _draw_panel(panel: Any, axis: str, series: Sequence[Series], theme: Theme) -> None:
+    """Frame, curves, levels."""
+    from matplotlib.ticker import MaxNLocator
+
+    panel.set_facecolor(theme.paper)
+    panel.tick_params(colors=theme.quiet, labelsize=SIZE - 0.5, length=3)
+    panel.grid(axis="y", color=theme.grid, linewidth=0.8)
+    panel.set_axisbelow(True)
+    for side, spine in panel.spines.items():
+        spine.set_visible(side == "bottom")
+        spine.set_color(theme.quiet)
+    panel.set_ylabel("similarity (cosine)", fontsize=SIZE, color=theme.ink)
+    panel.set_xlabel(AXES[axis], fontsize=SIZE, color=theme.ink)
+    for order, one in enumerate(series):
+        colour, marker = theme.curves[order % len(theme.curves)], MARKERS[order % len(MARKERS)]
+        _draw_curve(panel, axis, one, colour, marker, theme, len(series) == 1)
+    if axis == "sigma":
+        top = max((sigma for one in series for sigma in one.sigmas), default=1.0)
+        panel.set_xlim(top * 1.03, -0.05 * top)
+        if len(series) == 1:
+            _steps_above(panel, series[0], theme)
+    else:
+        panel.set_xlim(0, max((one.steps[-1] for one in series if one.steps), default=1) * 1.04 + 0.2)
+        panel.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 4, 5, 10]))
+    panel.set_ylim(*_range(series))
+
+
+def _draw_curve(panel: Any, axis: str, one: Series, colour: str, marker: str, theme: Theme, alone: bool) -> None:
+    """One trajectory with its marks, band, window, peak and finished picture."""
+    place, many = one.along(axis), len(one.steps) > MANY
+    if len(one.trace.counted) > 1:
+        panel.fill_between(place, one.low, one.high, color=colour, alpha=0.14, linewidth=0, zorder=2)
+    window = one.figures.window
+    if window is not None and alone:
+        shaded = [at for step, at in zip(one.steps, place, strict=True) if window[0] <= step <= window[1]]
+        panel.axvspan(min(shaded, default=0), max(shaded, default=0), color=colour, alpha=0.12, linewidth=0, zorder=1)
+    elif window is not None:
+        inside = [window[0] <= step <= window[1] for step in one.steps]
+        under = [mean if flag else math.nan for mean, flag in zip(one.means, inside, strict=True)]
+        panel.plot(place, under, color=colour, alpha=0.25, linewidth=9, solid_capstyle="round", zorder=2.5)
+    panel.plot(place, one.means, color=colour, linewidth=1.8, zorder=4)
+    if not many:
+        for sure, face in ((True, colour), (False, theme.paper)):
+            at = [i for i, flag in enumerate(one.sure) if flag is sure]
+            xs, ys = [place[i] for i in at], [one.means[i] for i in at]
+            panel.plot(xs, ys, marker, color=colour, markerfacecolor=face, markersize=4.5, linestyle="none", zorder=5)
+    end = one.end(axis)
+    if end is not None:
+        if one.steps and one.final is not None and one.final[0] == one.steps[-1]:
+            link_x, link_y = [place[-1], end[0]], [one.means[-1], end[1]]
+            panel.plot(link_x, link_y, color=colour, linewidth=1.2, linestyle=(0, (2, 2)), zorder=3)
+        panel.plot(*end, "D", color=colour, markersize=7, markeredgecolor=theme.paper, markeredgewidth=1.2, zorder=7)
+    peak = _peak_place(one, axis)
+    if peak is not None:
+        panel.plot(*peak, "o", markersize=12, markerfacecolor="none", markeredgecolor=theme.ink, zorder=8)
+
+
+def _label_panel(panel: Any, axis: str, series: Sequence[Series], theme: Theme) -> None:
+    """Levels, peaks and finished pictures by name."""
+    labeller = Labeller(panel, SIZE)
+    for one in series:
+        end, ring = one.end(axis), _peak_place(one, axis)
+        labeller.avoid_curve([*zip(one.along(axis), one.means, strict=True), *([end] if end else [])])
+        for mark in (ring, end):
+            if mark:
+                labeller.avoid_mark(*mark)
+    for text, level, colour, dashes in _level_lines(series, theme):
+        panel.axhline(level, color=colour, linewidth=1.1, linestyle=dashes, zorder=1.5)
+        note = panel.annotate(
+            text, (0.995, level), xycoords=("axes fraction", "data"), xytext=(0, 2.5), textcoords="offset points",
+            ha="right", va="bottom", fontsize=SIZE - 1, color=colour, parse_math=False,
+        )  # fmt: skip
+        note.set_in_layout(False)
+        extent = note.get_window_extent(panel.figure.canvas.get_renderer())
+        labeller.block((extent.x0, extent.y0, extent.x1, extent.y1))
+    for order, one in enumerate(series):
+        colour, peak, end = theme.curves[order % len(theme.curves)], _peak_place(one, axis), one.end(axis)
+        if peak is not None and one.figures.peak is not None:
+            text = f"peak {one.figures.peak.value:.2f}, step {one.figures.peak.step}"
+            labeller.put(text, *peak, colour)
+        if end is not None and end != peak:
+            labeller.put(f"finished {end[1]:.2f}", *end, colour)
+
+
+def _peak_place(one: Series, axis: str) -> tuple[float, float] | None:
+    """Where the peak is drawn: at its step, or at the finished picture when that is the best."""
+    peak = one.figures.peak
+    at = None if peak is None else one.place_of(peak.step, axis)
+    if peak is not None and at is not None and at[1] == peak.value:
+        return at
+    return None if peak is None else one.end(axis)
+
+
+def _level_lines(series: Sequence[Series], theme: Theme) -> list[tuple[str, float, str, str]]:
+    """Other people and the same person, once each where all curves share them."""
+    lines: dict[tuple[str, float], tuple[str, float, str, str]] = {}
+    for order, one in enumerate(series):
+        baseline, ceiling = one.trace.strangers, one.trace.ceiling
+        shared = all(other.trace.strangers == baseline for other in series)
+        colour = theme.quiet if shared else theme.curves[order % len(theme.curves)]
+        if baseline is not None:
+            text = f"other people {baseline.mean:.2f}"
+            lines[text, baseline.mean] = (text, baseline.mean, colour, "dashed")
+        if ceiling is not None:
+            text = f"same person, other pictures {ceiling:.2f}"
+            lines[text, ceiling] = (text, ceiling, theme.quiet, "dotted")
+    return list(lines.values())
+
+
+def _name_curves(panel: Any, series: Sequence[Series], theme: Theme) -> None:
+    """The curves' names above the first panel, in their colours."""
+    from matplotlib.lines import Line2D
+
+    handles = [
+        Line2D([], [], color=theme.curves[i % len(theme.curves)], marker=MARKERS[i % len(MARKERS)], label=one.name)
+        for i, one in enumerate(series)
+    ]
+    above = 1.17 if len(series) == 1 and panel.child_axes else 1.01
+    legend = panel.legend(
+        handles=handles, loc="lower left", bbox_to_anchor=(-0.01, above), ncols=2, frameon=False, fontsize=SIZE + 0.5,
+        labelcolor="linecolor", handlelength=1.6, columnspacing=1.6, borderaxespad=0,
+    )  # fmt: skip
+    for text in legend.get_texts():
+        text.set_parse_math(False)
+
+
+def _steps_above(panel: Any, one: Series, theme: Theme) -> None:
+    """Step numbers over the sigma axis, as many as can be read."""
+    apart, last, ticks = 0.045 * (max(one.sigmas, default=1.0) or 1.0), math.inf, []
+    for step, sigma in zip(one.steps, one.sigmas, strict=True):
+        if abs(last - sigma) >= apart:
+            ticks.append((sigma, f"{step:.0f}"))
+            last = sigma
+    above = panel.secondary_xaxis("top")
+    above.set_xticks([sigma for sigma, _ in ticks], [name for _, name in ticks])
+    above.tick_params(colors=theme.quiet, labelsize=SIZE - 0.5, length=3)
+    above.spines["top"].set_visible(False)
+    above.set_xlabel("steps completed", fontsize=SIZE, color=theme.quiet)
+
+
+def _range(series: Sequence[Series]) -> tuple[float, float]:
+    """From below zero or the lowest value to above the highest, with room for labels."""
+    values = [0.0, *(value for one in series for value in [*one.low, *one.high, *one.means] if math.isfinite(value))]
+    for one in series:
+        values += [one.final[2]] if one.final else []
+        values += [one.trace.strangers.mean] if one.trace.strangers else []
+        values += [one.trace.ceiling] if one.trace.ceiling is not None else []
+    low, high = min(values), max(values)
+    span = max(high - low, 0.1)
+    return low - 0.12 * span, high + 0.17 * span
+
+
+def _footer(series: Sequence[Series]) -> str:
+    """How to read the chart, and which network measured."""
+    recognizers = ", ".join(dict.fromkeys(one.trace.recognizer.partition(" (")[0] for one in series))
+    shade = "shaded" if len(series) == 1 else "broad"
+    parts = ["ring: peak", "diamond: finished picture", f"{shade}: within 5 % of the peak"]
+    parts += ["band: range of the batch"] if any(len(one.trace.counted) > 1 for one in series) else []
+    parts += ["hollow: face not detected there"] if not all(all(one.sure) for one in series) else []
+    return f"{'   '.join(parts)}\nEach curve is the trajectory of one run. Measured by {recognizers}"
+
+
+def _nan(value: float | None) -> float:
+    return math.nan if value is None else value

@@ -1,0 +1,109 @@
+"""Labels beside the points they name, placed so that they cover neither curves nor each other."""
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+GAP, SIDE = 10.0, 12.0  # points between a label and its point: above or below, and to a side
+PLACES = (
+    ("center", "bottom", 0.0, GAP),
+    ("center", "top", 0.0, -GAP),
+    ("right", "bottom", -SIDE / 2, GAP),
+    ("left", "bottom", SIDE / 2, GAP),
+    ("right", "top", -SIDE / 2, -GAP),
+    ("left", "top", SIDE / 2, -GAP),
+    ("right", "center", -SIDE, 0.0),
+    ("left", "center", SIDE, 0.0),
+    ("center", "bottom", 0.0, 3 * GAP),
+    ("center", "top", 0.0, -3 * GAP),
+    ("right", "bottom", -SIDE, 3 * GAP),
+    ("left", "bottom", SIDE, 3 * GAP),
+    ("right", "top", -SIDE, -3 * GAP),
+    ("left", "top", SIDE, -3 * GAP),
+    ("center", "bottom", 0.0, 5 * GAP),
+    ("center", "top", 0.0, -5 * GAP),
+)
+
+Box = tuple[float, float, float, float]  # left, bottom, right, top in display pixels
+
+
+class Labeller:
+    """Places labels in one axes, each in the freest place around its point.
+
+    Args:
+        axes: drawn once already, so that its place in the figure is known.
+        size: font size in points.
+    """
+
+    def __init__(self, axes: Any, size: float) -> None:
+        self._axes = axes
+        self._size = size
+        self._taken: list[Box] = []
+
+    def avoid_curve(self, points: Sequence[tuple[float, float]]) -> None:
+        """Keep labels off a line through `points` in data coordinates; points that are not finite break it."""
+        drawn = [tuple(map(float, self._axes.transData.transform(point))) for point in points]
+        for (x0, y0), (x1, y1) in pairwise(drawn):
+            length = math.hypot(x1 - x0, y1 - y0)
+            if math.isfinite(length):
+                parts = max(min(int(length / 6), 200), 1)
+                at = [i / parts for i in range(parts + 1)]
+                self._taken += [_around(x0 + (x1 - x0) * t, y0 + (y1 - y0) * t, 4.0) for t in at]
+
+    def avoid_mark(self, x: float, y: float) -> None:
+        """Keep labels off a ring or diamond at (x, y) in data coordinates."""
+        across, up = self._axes.transData.transform((x, y))
+        self._taken.append(_around(across, up, 9.0))
+
+    def block(self, box: Box) -> None:
+        """Keep labels off a region."""
+        self._taken.append(box)
+
+    def put(self, text: str, x: float, y: float, colour: str) -> None:
+        """Write `text` near the point (x, y) in data coordinates."""
+        label = self._axes.annotate(
+            text,
+            (x, y),
+            xytext=(0, 0),
+            textcoords="offset points",
+            fontsize=self._size,
+            color=colour,
+            parse_math=False,
+            zorder=9,
+        )
+        label.set_in_layout(False)
+        frame = self._axes.get_window_extent()
+        renderer = self._axes.figure.canvas.get_renderer()
+
+        def cost(place: tuple[str, str, float, float]) -> float:
+            self._move(label, place)
+            box = _box(label.get_window_extent(renderer))
+            outside = _area(box) - _overlap(box, _box(frame))
+            return 3 * outside + sum(_overlap(box, taken) for taken in self._taken)
+
+        costs = [(cost(place), order) for order, place in enumerate(PLACES)]
+        self._move(label, PLACES[min(costs)[1]])
+        self._taken.append(_box(label.get_window_extent(renderer)))
+
+    @staticmethod
+    def _move(label: Any, place: tuple[str, str, float, float]) -> None:
+        across, along, dx, dy = place
+        label.set(ha=across, va=along, position=(dx, dy))
+
+
+def _box(extent: Any) -> Box:
+    return extent.x0, extent.y0, extent.x1, extent.y1
+
+
+def _around(x: float, y: float, reach: float) -> Box:
+    return x - reach, y - reach, x + reach, y + reach
+
+
+def _area(box: Box) -> float:
+    return max(box[2] - box[0], 0.0) * max(box[3] - box[1], 0.0)
+
+
+def _overlap(one: Box, other: Box) -> float:
+    """Area that two boxes share."""
+    return _area((max(one[0], other[0]), max(one[1], other[1]), min(one[2], other[2]), min(one[3], other[3])))

@@ -1,0 +1,61 @@
+"""Colours that stay apart for colour-blind readers, on white and on black."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True)
+class Theme:
+    """Background, text, quiet text and grid, and the colours of the curves (after Okabe and Ito)."""
+
+    paper: str
+    ink: str
+    quiet: str
+    grid: str
+    curves: tuple[str, ...]
+
+
+LIGHT = Theme("#ffffff", "#1f2328", "#5c6370", "#e4e6ea", ("#0072b2", "#d55e00", "#00825e", "#a3357a", "#7a5c00"))
+DARK = Theme("#16181d", "#e8eaed", "#a0a6b0", "#31353d", ("#56b4e9", "#f0a03c", "#2cc295", "#e78ac3", "#f0e442"))
+THEMES = {"light": LIGHT, "dark": DARK}
+
+
+def theme_named(name: str) -> Theme:
+    """The theme of a name.
+
+    Raises:
+        ValueError: there is none of this name.
+    """
+    if name not in THEMES:
+        raise ValueError(f"Expected the theme {' or '.join(map(repr, THEMES))}, got {name!r}.")
+    return THEMES[name]
+
+
+def new_figure(width: float, height: float, theme: Theme) -> "Figure":
+    """An empty figure of this size in inches, on its own canvas."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), dpi=100, facecolor=theme.paper, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def figure_pixels(figure: "Figure") -> npt.NDArray[np.uint8]:
+    """Draw a figure.
+
+    Args:
+        figure: as `similarity_figure` makes them.
+
+    Returns:
+        RGB uint8 [H, W, 3], at the figure's own size and dpi.
+    """
+    canvas: Any = figure.canvas
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()

@@ -1,0 +1,212 @@
+"""The chart says what the trace says: read back from the figure's own marks, lines and texts."""
+
+import itertools
+import math
+import subprocess
+import sys
+import threading
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from infusenet.plots import figure_pixels, similarity_figure
+from infusenet.probe import Baseline, ReferenceInfo, RunInfo, StepRecord, Trace
+
+
+def trace_of(curve: list[float | None], *others: list[float | None], backbone: str = "dev", **changes: Any) -> Trace:
+    items = list(zip(curve, *others, strict=True))
+    sigmas = tuple(1 - i / len(curve) for i in range(len(curve) + 1))
+    none = (None,) * len(items[0])
+    records = tuple(
+        StepRecord(i + 1, sigmas[i], values, tuple(v is not None for v in values),
+                   tuple(None if v is None else "detected" for v in values), none, none, none)
+        for i, values in enumerate(items)
+    )  # fmt: skip
+    trace = Trace(
+        records=records,
+        final=replace(records[-1], sigma=0.0),
+        batch=len(items[0]),
+        every=1,
+        sigmas=sigmas,
+        reference=ReferenceInfo(1),
+        strangers=Baseline(0.05, 0.1, 30),
+        ceiling=0.8,
+        recognizer="measurer.onnx abc (CPU)",
+        evaluation="after",
+        status="complete",
+        reason=None,
+        warnings=(),
+        seconds_in_loop=0.0,
+        seconds_after=0.0,
+        run=RunInfo(backbone=backbone, steps=len(curve)),
+    )
+    return replace(trace, **changes)
+
+
+LONG: list[float | None] = [0.2 + 0.03 * min(i, 8) - 0.006 * max(i - 8, 0) for i in range(28)]
+SHORT: list[float | None] = [0.3, 0.42, 0.41, 0.38]
+
+
+def lines(panel: Any, marker: str) -> list[tuple[list[float], list[float]]]:
+    return [(list(l.get_xdata()), list(l.get_ydata())) for l in panel.lines if l.get_marker() == marker]  # noqa: E741
+
+
+def texts(figure: Any) -> list[Any]:
+    import matplotlib.text
+
+    found = figure.findobj(lambda artist: isinstance(artist, matplotlib.text.Text) and artist.get_visible())
+    return [text for text in found if text.get_text().strip()]
+
+
+def words(figure: Any) -> str:
+    return "\n".join(text.get_text() for text in texts(figure))
+
+
+def overlaps(figure: Any) -> list[tuple[str, str]]:
+    """Pairs of texts whose boxes share more than a pixel's breadth."""
+    figure_pixels(figure)
+    renderer = figure.canvas.get_renderer()
+    unseen = [
+        tick.label1
+        for panel in figure.axes
+        for axis, limits in ((panel.xaxis, panel.get_xlim()), (panel.yaxis, panel.get_ylim()))
+        for tick in axis.get_major_ticks()
+        if not min(limits) <= tick.get_loc() <= max(limits)
+    ]
+    boxes = [(text.get_text(), text.get_window_extent(renderer)) for text in texts(figure) if text not in unseen]
+    boxes = [(text, box) for text, box in boxes if box.x1 > 0 and box.y1 > 0 and box.width < figure.bbox.width]
+    return [
+        (one, other)
+        for (one, a), (other, b) in itertools.combinations(boxes, 2)
+        if min(a.x1, b.x1) - max(a.x0, b.x0) > 1 and min(a.y1, b.y1) - max(a.y0, b.y0) > 1
+    ]
+
+
+def test_one_trace_over_sigma() -> None:
+    figure = similarity_figure(trace_of(LONG))
+    (panel,) = figure.axes
+    left, right = panel.get_xlim()
+    low, high = panel.get_ylim()
+    assert left > 1 > 0 > right, "time runs from noise on the left to the picture on the right"
+    assert low < 0 and high > 0.8, "zero and the ceiling are on the axis"
+    (xs, ys), *_ = lines(panel, "None")
+    assert xs == pytest.approx([1 - i / 28 for i in range(28)]) and ys == pytest.approx(LONG)
+    assert (([1 - 8 / 28], [pytest.approx(0.44)])) in [(x, y) for x, y in lines(panel, "o") if len(x) == 1]
+    assert lines(panel, "D") == [([0.0], [pytest.approx(LONG[-1])])]
+    said = words(figure)
+    assert "peak 0.44, step 9" in said and "finished 0.33" in said and "other people 0.05" in said
+    assert "steps completed" in said and "measurer.onnx abc" in said and "0.80" in said and "CPU" not in said
+    assert panel.patches, "the window is shaded"
+
+
+def test_two_traces_over_sigma_and_over_steps() -> None:
+    figure = similarity_figure([trace_of(SHORT, backbone="schnell"), trace_of(LONG)])
+    over_sigma, over_steps = figure.axes
+    assert next(len(x) for x, _ in lines(over_steps, "s")) == 28
+    assert lines(over_steps, "D")[0][0] == [4.0] and lines(over_steps, "D")[1][0] == [28.0]
+    assert [x for x, _ in lines(over_sigma, "D")] == [[0.0], [0.0]]
+    said = words(figure)
+    assert "schnell, 4 steps" in said and "dev, 28 steps" in said and "trajectory of one run" in said
+    assert said.count("other people 0.05") == 2, "once a panel, not once a curve"
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("width", [6.0, 7.0, 12.0])
+def test_no_text_covers_another(theme: str, width: float) -> None:
+    traces = [trace_of(SHORT, backbone="schnell"), trace_of(LONG)]
+    for given in (traces, traces[0], traces[1]):
+        assert overlaps(similarity_figure(given, theme=theme, width=width)) == []
+
+
+def test_size_and_colours() -> None:
+    light, dark = (figure_pixels(similarity_figure(trace_of(SHORT), theme=name)) for name in ("light", "dark"))
+    assert light.shape[1:] == (700, 3) and light.dtype == np.uint8
+    assert light[0, 0].tolist() == [255, 255, 255] and dark[0, 0].max() < 40
+
+
+def test_uncertain_points_are_hollow() -> None:
+    trace = trace_of(SHORT)
+    records = tuple(replace(r, alignment=("back-filled" if r.step < 3 else "detected",)) for r in trace.records)
+    figure = similarity_figure(replace(trace, records=records))
+    filled = {
+        line.get_markerfacecolor() == line.get_color(): list(line.get_ydata())
+        for line in figure.axes[0].lines
+        if line.get_marker() == "o" and line.get_markersize() < 6
+    }
+    assert filled == {False: SHORT[:2], True: SHORT[2:]}
+    assert "hollow" in words(figure) and "hollow" not in words(similarity_figure(trace))
+
+
+def test_a_batch_is_a_band_around_its_mean() -> None:
+    figure = similarity_figure(trace_of([0.1, 0.3], [0.5, 0.4]), x="steps")
+    (panel,) = figure.axes
+    assert lines(panel, "None")[0][1] == pytest.approx([0.3, 0.35])
+    (band,) = panel.collections
+    corners = {(x, round(y, 6)) for x, y in band.get_paths()[0].vertices}
+    assert {(1, 0.1), (2, 0.3), (1, 0.5), (2, 0.4)} <= corners
+    assert "band" in words(figure)
+
+
+def test_undefined_breaks_the_line_and_nothing_at_all_is_an_empty_chart() -> None:
+    figure = similarity_figure(trace_of([0.1, None, 0.3]), x="steps")
+    assert math.isnan(lines(figure.axes[0], "None")[0][1][1])
+    empty = similarity_figure(trace_of([None, None], strangers=None, ceiling=None))
+    assert "peak" not in words(empty).replace("ring: peak", "").replace("of the peak", "")
+    assert figure_pixels(empty).std() > 0
+
+
+def test_unknown_sigmas_leave_the_steps() -> None:
+    trace = trace_of(SHORT)
+    trace = replace(trace, records=tuple(replace(record, sigma=None) for record in trace.records))
+    (panel,) = similarity_figure(trace, x="both").axes
+    assert panel.get_xlabel() == "steps completed"
+
+
+def test_runs_cut_short_say_so() -> None:
+    trace = trace_of(SHORT)
+    stopped = replace(trace, status="stopped at peak", final=replace(trace.records[1]))
+    figure = similarity_figure(stopped)
+    assert "stopped at peak" in words(figure)
+    assert lines(figure.axes[0], "D") == [([trace.records[1].sigma], [0.42])], "drawn at its own step, not at the end"
+    interrupted = similarity_figure(replace(trace, status="interrupted", final=None))
+    assert lines(interrupted.axes[0], "D") == [] and "interrupted" in words(interrupted)
+
+
+def test_long_runs_and_odd_names() -> None:
+    many = [0.3 + 0.1 * math.sin(i / 100) for i in range(1000)]
+    figure = similarity_figure([trace_of(many, backbone="$x^2$ <b>" * 9), trace_of(SHORT, backbone="$\\frac{")])
+    figure_pixels(figure)
+    assert overlaps(figure) == []
+
+
+def test_nothing_global_is_touched() -> None:
+    code = (
+        "import sys; from infusenet.plots import similarity_figure; from infusenet.probe import Trace;"
+        "t = Trace.from_json(sys.stdin.read());"
+        "import matplotlib; settings = lambda: {k: v for k, v in matplotlib.rcParams.items() if k != 'backend'};"
+        "before = settings(); [sys.modules.pop(name) for name in list(sys.modules) if name == 'matplotlib.pyplot'];"
+        "similarity_figure(t); assert settings() == before; assert 'matplotlib.pyplot' not in sys.modules"
+    )
+    done = subprocess.run([sys.executable, "-c", code], input=trace_of(SHORT).to_json(), text=True, capture_output=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_drawing_in_threads_gives_the_same_picture() -> None:
+    alone, drawn = figure_pixels(similarity_figure(trace_of(SHORT))), []
+    threads = [
+        threading.Thread(target=lambda: drawn.append(figure_pixels(similarity_figure(trace_of(SHORT)))))
+        for _ in range(3)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(drawn) == 3 and all(np.array_equal(picture, alone) for picture in drawn)
+
+
+@pytest.mark.parametrize("bad", [{"x": "time"}, {"theme": "pink"}, {"traces": []}])
+def test_arguments_are_checked(bad: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="Expected"):
+        similarity_figure(**{"traces": trace_of(SHORT), **bad})
