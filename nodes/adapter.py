@@ -186,7 +186,7 @@ class InfuseNetControl(ControlNet):
         return kept[height, width]
 
     def _kept_black(self) -> dict[tuple[int, int], Tensor]:
-        """The black picture's latents by size, kept as long as the VAE; for this run if it cannot be told from others."""
+        """The black picture's latents by size, kept as long as the VAE is (or for this run)."""
         try:
             return self.black.setdefault(self.vae, {})
         except TypeError:

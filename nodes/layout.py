@@ -5,7 +5,9 @@ The host converts such files itself, but without noticing what is missing: a par
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from ..infusenet.errors import WeightsError
@@ -44,7 +46,7 @@ def flux_config(shapes: Shapes, path: object, what: str) -> dict[str, Any]:
             "num_heads": hidden // head,
             "depth": double,
             "depth_single_blocks": single,
-            "axes_dim": rope_axes(head),
+            "axes_dim": _stated_axes(path) or rope_axes(head),
             "theta": 10000,
             "patch_size": 2,
             "qkv_bias": True,
@@ -52,6 +54,18 @@ def flux_config(shapes: Shapes, path: object, what: str) -> dict[str, Any]:
         }
     except (KeyError, ValueError, IndexError, StopIteration) as error:
         raise WeightsError(misfit(shapes, path, what, error, f"{what} in diffusers' layout")) from error
+
+
+def _stated_axes(path: object) -> list[int] | None:
+    """The axes that a diffusers folder's config.json states, if there is one."""
+    file = Path(str(path)) / "config.json"
+    if not file.is_file():
+        return None
+    try:
+        axes = json.loads(file.read_text(encoding="utf-8")).get("axes_dims_rope")
+        return None if axes is None else [int(axis) for axis in axes]
+    except (OSError, ValueError, AttributeError) as error:
+        raise WeightsError(f"{file} cannot be read ({error}). Download the folder again.") from error
 
 
 def rope_axes(head: int) -> list[int]:

@@ -51,7 +51,7 @@ class LoadBackbone(io.ComfyNode):
                     "backbone",
                     options=BACKBONE_NAMES,
                     default=BACKBONE_NAMES[0],
-                    tooltip="Which backbone. The miniatures (128x128, drawn faces) come with the pack and need no file.",
+                    tooltip="Which backbone. The miniatures (128x128, drawn faces) come with the pack: no file needed.",
                 ),
                 io.Combo.Input(
                     "diffusion_model",

@@ -6,6 +6,7 @@ The host tells models by real sizes; here they are read from the folders' config
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import comfy.model_management
@@ -34,7 +35,7 @@ def check_shipped() -> None:
     """Raise WeightsError unless the miniature's weights are there."""
     if not _SHARED.is_dir():
         raise WeightsError(
-            f"The miniature's weights are missing: expected them in {WEIGHTS}. They come with it: install the pack again."
+            f"The miniature's weights are missing: expected in {WEIGHTS}. They come with the pack: install it again."
         )
 
 
@@ -46,12 +47,25 @@ def load_model(spec: BackboneSpec, dtype: torch.dtype | None) -> Any:
         dtype: what the weights are stored in; None = as the host prefers on this machine.
     """
     check_shipped()
-    path = BACKBONES[spec.name] / "transformer"
+    return build_model(BACKBONES[spec.name] / "transformer", spec.title, dtype)
+
+
+def build_model(path: Path, title: str, dtype: torch.dtype | None) -> Any:
+    """A FLUX transformer of any size as the host's MODEL.
+
+    Args:
+        path: its diffusers folder or file.
+        title: what it is, for errors.
+        dtype: what the weights are stored in; None = as the host prefers on this machine.
+
+    Raises:
+        WeightsError: it is another model's, or tensors are missing, unexpected or of other shapes.
+    """
     state = read_weights(path)
-    config = flux_config(state, path, spec.title)
-    check(state, expected_tensors(config, controlnet=False), path, spec.title)
+    config = flux_config(state, path, title)
+    check(state, expected_tensors(config, controlnet=False), path, title)
     device = comfy.model_management.get_torch_device()
-    kind = comfy.supported_models.Flux if spec.guidance_embeds else comfy.supported_models.FluxSchnell
+    kind = comfy.supported_models.Flux if config["guidance_embed"] else comfy.supported_models.FluxSchnell
     model_config = kind(host_config(config))
     supported = list(model_config.supported_inference_dtypes)
     if dtype is None:

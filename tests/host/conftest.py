@@ -1,0 +1,145 @@
+"""Tests against a real ComfyUI, on the CPU, in the process of the tests themselves.
+
+    COMFYUI_PATH=~/comfy/ComfyUI python -m pytest tests/host
+
+Run once for each host, with a Python that has the host's requirements and this pack's. Without COMFYUI_PATH the host
+is the folder above custom_nodes/, else the first ~/comfy/ComfyUI*; where there is none, the tests are skipped. The pack
+is loaded by file spec under a name of its own, as the host does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import os
+import sys
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[2]
+PACK = "infusenet_pack"
+
+
+def find_host() -> Path | None:
+    """The ComfyUI to test in."""
+    candidates = [Path(os.environ["COMFYUI_PATH"]).expanduser()] if os.environ.get("COMFYUI_PATH") else []
+    candidates += [parent.parent for parent in REPOSITORY.parents if parent.name == "custom_nodes"]
+    candidates += sorted((Path.home() / "comfy").glob("ComfyUI*"))
+    return next((path.resolve() for path in candidates if (path / "comfy" / "samplers.py").is_file()), None)
+
+
+HOST = find_host()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The host's own warnings are not ours; without a host nothing here can run."""
+    here = Path(__file__).parent
+    for item in items:
+        if here not in item.path.parents:
+            continue
+        item.add_marker(pytest.mark.filterwarnings("ignore"))
+        if HOST is None:
+            item.add_marker(pytest.mark.skip(reason="no ComfyUI: set COMFYUI_PATH to a checkout"))
+
+
+def _start_host(host: Path) -> None:
+    """Make the host's modules importable, on the CPU, and only them: our folder `nodes` must not shadow its nodes.py."""
+    ours = {str(REPOSITORY), "", os.getcwd()}
+    sys.path[:] = [str(host), *(path for path in sys.path if path not in ours)]
+    sys.argv = ["main.py", "--cpu", "--use-pytorch-cross-attention"]
+    import comfy.options
+
+    comfy.options.enable_args_parsing()
+    import comfy.model_management  # noqa: F401 - reads the arguments
+    import torch
+
+    torch.set_num_threads(1)
+
+
+def load_pack() -> ModuleType:
+    """The pack's root module, loaded as the host loads it."""
+    spec = importlib.util.spec_from_file_location(
+        PACK, REPOSITORY / "__init__.py", submodule_search_locations=[str(REPOSITORY)]
+    )
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[PACK] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def host() -> Path:
+    """The ComfyUI checkout, its modules importable."""
+    assert HOST is not None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        _start_host(HOST)
+    return HOST
+
+
+@pytest.fixture(scope="session")
+def pack(host: Path) -> SimpleNamespace:
+    """The pack: `.nodes` by id without prefix, `.module(name)` any of its modules."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        root = load_pack()
+        extension = asyncio.run(root.comfy_entrypoint())
+        classes = asyncio.run(extension.get_node_list())
+        importlib.import_module(f"{PACK}.nodes.paths").register_folders()
+    by_id = {cls.GET_SCHEMA().node_id: cls for cls in classes}
+    return SimpleNamespace(
+        root=root,
+        extension=extension,
+        by_id=by_id,
+        nodes={name.removeprefix("InfuseNet_"): cls for name, cls in by_id.items()},
+        module=lambda name: importlib.import_module(f"{PACK}.{name}"),
+    )
+
+
+@pytest.fixture(scope="session")
+def run(pack: SimpleNamespace) -> Any:
+    """`run("Sigmas", model=..., ...)`: a node's outputs."""
+    return lambda name, **inputs: pack.nodes[name].execute(**inputs).args
+
+
+@pytest.fixture
+def folders(host: Path) -> Iterator[Any]:
+    """`folders("infinite_you", path)` lends a folder to the host for one test."""
+    import folder_paths
+
+    before = {key: (list(paths), set(ext)) for key, (paths, ext) in folder_paths.folder_names_and_paths.items()}
+    yield lambda name, path: folder_paths.add_model_folder_path(name, str(path), is_default=True)
+    folder_paths.folder_names_and_paths.clear()
+    folder_paths.folder_names_and_paths.update(before)
+    folder_paths.filename_list_cache.clear()
+
+
+@pytest.fixture(scope="session")
+def mini(run: Any) -> Any:
+    """`mini("mini-dev")`: the miniature's (model, clip, vae, steps, guidance)."""
+    none = dict.fromkeys(["diffusion_model", "text_encoder_1", "text_encoder_2", "vae"], "none")
+    return lambda name: run("LoadBackbone", backbone=name, **none, weight_dtype="default")
+
+
+@pytest.fixture(scope="session")
+def mini_infusenet(run: Any) -> Any:
+    """The miniature's InfuseNet."""
+    return run("LoadInfuseNet", infusenet="miniature", weight_dtype="default")[0]
+
+
+@pytest.fixture(autouse=True)
+def _as_the_host_runs_nodes() -> Iterator[None]:
+    """Nodes run without gradients."""
+    if HOST is None:
+        yield
+        return
+    import torch
+
+    with torch.inference_mode():
+        yield
