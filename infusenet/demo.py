@@ -49,7 +49,8 @@ class Made:
     results: tuple[generate.Result, ...]
     seconds: tuple[float, ...]
     trace: Trace
-    sheet: Any
+    sheet: Picture
+    dark_sheet: Picture
 
 
 def draw_people(seed: int) -> People:
@@ -110,6 +111,8 @@ def make(
         probe: makes the recorder for a loaded pipeline.
         tick: called after every picture.
     """
+    from .plots import faces_sheet
+
     pipeline = generate.load_pipeline(generate.files_for(name, ()), "cpu")
     generate.generate(pipeline, identity, generate.Settings(prompts[0], steps=1))  # the first run warms up
     results, seconds = [], []
@@ -124,7 +127,8 @@ def make(
     tick()
     if probed.trace is None:
         raise RuntimeError("a run with a recorder gave no trace")
-    return Made(tuple(results), tuple(seconds), probed.trace, faces_sheet(probed.trace, recorder.gallery))
+    sheets = [faces_sheet(probed.trace, recorder.gallery, theme=theme) for theme in ("light", "dark")]
+    return Made(tuple(results), tuple(seconds), probed.trace, *sheets)
 
 
 def run_demo(out: Path, *, face: Path | None = None, seed: int = 0, quiet: bool = False) -> dict[str, Any]:
@@ -182,6 +186,17 @@ def run_demo(out: Path, *, face: Path | None = None, seed: int = 0, quiet: bool 
     return summary
 
 
+def png(picture: Picture) -> bytes:
+    """A picture as the bytes of a PNG."""
+    import io
+
+    from PIL import Image
+
+    content = io.BytesIO()
+    Image.fromarray(picture).save(content, format="PNG")
+    return content.getvalue()
+
+
 def defined(values: Sequence[float | None]) -> list[float]:
     """The values that are not None."""
     return [value for value in values if value is not None]
@@ -212,9 +227,19 @@ def write_series(
         path = out / f"{name}-{place}.png"
         save_picture(result.picture, path, metadata(files, result, photos=1), inputs=inputs)
         shots.append(Shot(path, similarity))
-    save_picture(made.sheet, out / f"faces-{name}.png", inputs=inputs)
+    sheet = save_picture(made.sheet, out / f"faces-{name}.png", inputs=inputs)
     trace = made.trace
     measured = [*trace.records, *([trace.final] if trace.final else [])]
     run = Run(name, colour, [record.sigma or 0.0 for record in measured], [record.mean for record in measured])
     steps = BACKBONES[name].num_inference_steps
-    return Series(name, colour, steps, statistics.median(made.seconds), tuple(shots), run, in_words(trace))
+    return Series(
+        name,
+        colour,
+        steps,
+        statistics.median(made.seconds),
+        tuple(shots),
+        run,
+        in_words(trace),
+        sheet,
+        png(made.dark_sheet),
+    )

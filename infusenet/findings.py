@@ -71,9 +71,6 @@ def page_of(
 ) -> Page:
     """What the page shows."""
     versions = ", ".join(f"{name} {version}" for name, version in summary["versions"].items())
-    sheets = [
-        (f"{each.name}: the aligned face that each step believes in", out / f"faces-{each.name}.png") for each in series
-    ]
     return Page(
         reference=out / "reference.png",
         reference_note=summary["reference"],
@@ -82,7 +79,6 @@ def page_of(
         series=tuple(series),
         strangers=tuple(strangers),
         redrawn=tuple(redrawn),
-        sheets=tuple(sheets),
         files=(
             ("reference.png", "the picture that went in"),
             ("mini-schnell-1.png …", "the pictures above, 128 × 128; each tells in its metadata how it was made"),

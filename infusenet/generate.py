@@ -225,7 +225,7 @@ def generate(
         generator=torch.Generator("cpu").manual_seed(settings.seed),
         **options,
     ).images[0]
-    pixels = np.asarray(picture.convert("RGB"))
+    pixels = np.array(picture.convert("RGB"))
     return Result(pixels, made_with, recorder.finish(pixels[None]) if recorder is not None else None)
 
 

@@ -36,7 +36,9 @@ class Series:
         seconds: median time of a picture.
         shots: one for each prompt of the page.
         run: the probed run.
-        words: what that run says, in a sentence or two.
+        words: what that run says, one thought a line.
+        sheet: its aligned faces, step by step.
+        dark_sheet: the same as PNG for a dark page.
     """
 
     name: str
@@ -46,6 +48,8 @@ class Series:
     shots: tuple[Shot, ...]
     run: Run
     words: str
+    sheet: Path
+    dark_sheet: bytes
 
     @property
     def similarities(self) -> list[float]:
@@ -65,7 +69,6 @@ class Page:
         series: the backbones, the quick one first.
         strangers: similarities of other people's pictures to the reference.
         redrawn: similarities of the same person's true pictures to the reference; empty where there are none.
-        sheets: title and file of each faces sheet.
         files: name and meaning of every file beside the page.
         facts: label and value, for the last section.
         reading: paragraphs that say what the figures mean.
@@ -78,7 +81,6 @@ class Page:
     series: tuple[Series, ...]
     strangers: tuple[float, ...]
     redrawn: tuple[float, ...]
-    sheets: tuple[tuple[str, Path], ...]
     files: tuple[tuple[str, str], ...]
     facts: tuple[tuple[str, str], ...]
     reading: tuple[str, ...]
@@ -123,8 +125,9 @@ $reading
 <section>
 <h2>Where the face forms, and where it drifts</h2>
 $drift
+<div class="runs">
 $runs
-$sheets
+</div>
 </section>
 <section>
 <h2>Files and facts</h2>
@@ -154,8 +157,7 @@ def render(page: Page) -> str:
         table=_table(page),
         reading="\n".join(f"<p>{escape(text)}</p>" for text in page.reading),
         drift=_figure(drift, _drift_caption(page), "chart"),
-        runs="\n".join(f"<p>{_name(series)} {escape(series.words)}</p>" for series in page.series),
-        sheets="\n".join(_figure(_image(file, title, "sheet"), escape(title), "wide") for title, file in page.sheets),
+        runs="\n".join(_run(series) for series in page.series),
         files=_pairs(page.files, "files"),
         facts=_pairs(page.facts, "facts"),
     )
@@ -213,6 +215,15 @@ def _similarity(shot: Shot) -> str:
     return f'<span class="figure">{number(shot.similarity)}</span>'
 
 
+def _run(series: Series) -> str:
+    words = "".join(f"<p>{escape(line)}</p>" for line in series.words.splitlines())
+    title = "the aligned face in what each step believes in"
+    light = _image(series.sheet, f"{series.name}: {title}", "sheet")
+    dark = f'<source media="(prefers-color-scheme: dark)" srcset="{_data(series.dark_sheet)}">'
+    sheet = _figure(f"<picture>{dark}{light}</picture>", f"{_name(series)}: {title}", "wide")
+    return f'<article class="run"><h3>{_name(series)}, {series.steps} steps</h3>{words}{sheet}</article>'
+
+
 def _name(series: Series) -> str:
     return f'<span class="{series.colour} name">{escape(series.name)}</span>'
 
@@ -234,8 +245,11 @@ def _figure(content: str, caption: str, kind: str = "") -> str:
 
 
 def _image(path: Path, alt: str, kind: str = "picture") -> str:
-    data = base64.b64encode(path.read_bytes()).decode("ascii")
-    return f'<img class="{kind}" alt="{escape(alt, quote=True)}" src="data:image/png;base64,{data}">'
+    return f'<img class="{kind}" alt="{escape(alt, quote=True)}" src="{_data(path.read_bytes())}">'
+
+
+def _data(content: bytes) -> str:
+    return f"data:image/png;base64,{base64.b64encode(content).decode('ascii')}"
 
 
 def _pairs(pairs: Sequence[tuple[str, str]], kind: str) -> str:

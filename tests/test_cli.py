@@ -271,7 +271,7 @@ class _Page(HTMLParser):
         values = dict(attributes)
         self.images += tag == "img"
         self.links += [values[key] for key in ("src", "href", "srcset", "data") if values.get(key)]
-        if tag not in ("meta", "img", "br", "link", "input"):
+        if tag not in ("meta", "img", "br", "source"):
             self.open.append(tag)
 
     def handle_endtag(self, tag):
