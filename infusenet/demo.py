@@ -176,7 +176,7 @@ def run_demo(out: Path, *, face: Path | None = None, seed: int = 0, quiet: bool 
         pictures = [result.picture for result in made[name].results]
         found = similarities(recognizer, reference, pictures)
         series.append(write_series(out, name, colour, made[name], found, files, inputs))
-    save_chart([made[name].trace for name in NAMES], out / "drift.png")
+    save_chart([made[name].trace for name in reversed(NAMES)], out / "drift.png")
     made["mini-dev"].trace.save(out / "trace.json")
     made["mini-schnell"].trace.save(out / "trace-mini-schnell.json")
     redrawn = defined(similarities(recognizer, reference, people.redrawn))

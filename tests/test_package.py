@@ -112,3 +112,16 @@ def test_wheel_holds_everything_the_package_reads(tmp_path: Path) -> None:
     }
     assert files == packed
     assert any(name.startswith("infusenet/miniature/weights/") for name in packed)
+
+
+def test_readme_and_error_name_the_same_way_to_a_gpu(monkeypatch) -> None:
+    from infusenet.identity import packages
+
+    (command,) = [
+        line
+        for line in (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
+        if line.startswith("pip uninstall")
+    ]
+    monkeypatch.setattr(packages, "_is_installed", lambda name: True)
+    monkeypatch.setattr(packages, "pip_command", lambda *arguments: " ".join(["pip", *arguments]))
+    assert command in packages._complaint(AttributeError("broken"))
