@@ -58,4 +58,5 @@ def figure_pixels(figure: "Figure") -> npt.NDArray[np.uint8]:
     """
     canvas: Any = figure.canvas
     canvas.draw()
-    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+    pixels: npt.NDArray[np.uint8] = np.asarray(canvas.buffer_rgba())[..., :3].copy()
+    return pixels

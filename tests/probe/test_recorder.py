@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from infusenet.errors import SettingsError
+from infusenet.errors import FaceError, SettingsError
 from infusenet.probe import Baseline, RunInfo, StepRecord, Trace
 
 SIGMAS = [1.0, 0.75, 0.5, 0.25, 0.0]
@@ -312,7 +312,7 @@ def test_an_unknown_sigma_stays_unknown(make: Any, steps: list[torch.Tensor]) ->
 
 def test_measuring_with_the_conditioning_network_is_called_circular(make: Any, steps: list[torch.Tensor]) -> None:
     recorder = make()
-    for conditioning, expected in (("fake", True), ("another", False), (None, False)):
+    for conditioning, expected in (("fake", True), ("fake (CUDA)", True), ("another", False), (None, False)):
         recorder.start(SIGMAS, run=RunInfo(conditioning_recognizer=conditioning))
         recorder.on_step(1, 1.0, steps[0])
         assert any("flattered" in text for text in recorder.finish().warnings) is expected
@@ -355,3 +355,22 @@ def test_facts_of_the_run_reach_the_trace(make: Any, steps: list[torch.Tensor]) 
     assert (trace.run.height, trace.run.width, trace.run.seed, trace.run.prompt) == (32, 48, 7, "a knight")
     assert trace.strangers == Baseline(0.02, 0.1, 30) and trace.ceiling == 0.78
     assert trace.reference.pictures == 1
+
+
+def test_the_gallery_shows_colours_the_right_way_round(make: Any, lab: SimpleNamespace, recognizer: Any) -> None:
+    recognizer.crop = lambda rgb, kps: np.full((112, 112, 3), (1, 2, 3), np.uint8)  # blue, green, red
+    recorder = make()
+    feed(recorder, [lab.latents(lab.looks(0.5, False), lab.looks(0.5)), lab.latents(lab.looks(0.5), lab.looks(0.5))])
+    recorder.finish([lab.picture(), lab.picture()])
+    faces = [face for step in (1, 2) for face in recorder.gallery.get(step)] + list(recorder.gallery.final)
+    assert [face[0, 0].tolist() for face in faces] == [[3, 2, 1]] * 6
+
+
+def test_landmarks_that_span_no_face_are_undefined(make: Any, steps: list[torch.Tensor], recognizer: Any) -> None:
+    def degenerate(rgb: np.ndarray, kps: np.ndarray) -> np.ndarray:
+        raise FaceError("degenerate landmarks")
+
+    recorder, recognizer.crop = make(), degenerate
+    feed(recorder, steps)
+    trace = recorder.finish()
+    assert trace.status == "complete" and trace.means == (None,) * 4
