@@ -34,28 +34,33 @@ def find_host() -> Path | None:
 
 
 HOST = find_host()
+NEEDED = ("torchvision", "torchaudio", "torchsde", "aiohttp", "av")  # of the host's requirements, the unusual ones
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The host's own warnings are not ours; without a host nothing here can run."""
     here = Path(__file__).parent
+    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
     for item in items:
         if here not in item.path.parents:
             continue
         item.add_marker(pytest.mark.filterwarnings("ignore"))
         if HOST is None:
             item.add_marker(pytest.mark.skip(reason="no ComfyUI: set COMFYUI_PATH to a checkout"))
+        elif missing and not os.environ.get("COMFYUI_PATH"):
+            reason = f"this Python lacks what {HOST} needs ({', '.join(missing)}): use the host's, and set COMFYUI_PATH"
+            item.add_marker(pytest.mark.skip(reason=reason))
 
 
 def _start_host(host: Path) -> None:
-    """Make the host's modules importable, on the CPU, and only them: our folder `nodes` must not shadow its nodes.py."""
+    """Make the host's modules importable, on the CPU. Our folder `nodes` must not shadow the host's nodes.py."""
     ours = {str(REPOSITORY), "", os.getcwd()}
     sys.path[:] = [str(host), *(path for path in sys.path if path not in ours)]
     sys.argv = ["main.py", "--cpu", "--use-pytorch-cross-attention"]
     import comfy.options
 
     comfy.options.enable_args_parsing()
-    import comfy.model_management  # noqa: F401 - reads the arguments
+    import comfy.model_management
     import torch
 
     torch.set_num_threads(1)
