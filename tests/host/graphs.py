@@ -297,7 +297,7 @@ _REAL = (
     "`infusenet_sim_bf16.safetensors`, `sim_stage1/image_proj_model.bin` and `recognition_arcface_ir_se50.pth` in "
     "`models/infinite_you`; `antelopev2` in `models/insightface/models`. Nothing is downloaded by itself.\n\n"
     "Licences: InfiniteYou's weights are CC BY-NC 4.0, InsightFace's packs are for non-commercial research, "
-    "FLUX.1 [dev] is non-commercial, FLUX.1 [schnell] is Apache-2.0. Put a photo of someone who agrees into *Reference*."
+    "FLUX.1 [dev] is non-commercial, FLUX.1 [schnell] is Apache-2.0. *Reference*: a photo of someone who agrees."
 )
 
 

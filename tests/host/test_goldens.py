@@ -17,7 +17,7 @@ def packed(latents):
 
 
 class RecordedVAE:
-    """Gives the recorded control latents, whatever it is asked to encode: they were sampled, the host takes the mode."""
+    """Gives the recorded control latents, whatever it encodes: they were sampled, the host takes the mode."""
 
     def __init__(self, latents):
         from comfy.latent_formats import Flux
@@ -184,7 +184,7 @@ def unpacked(tokens, width):
 def test_a_black_picture_is_encoded_without_a_pose(pack, run, folders, goldens):
     """Once for a size and VAE, and kept."""
     golden = goldens("cases/schnell_s4_kps")
-    model, infusenet = models(pack, run, folders, goldens, golden.meta["case"])
+    _, infusenet = models(pack, run, folders, goldens, golden.meta["case"])
     vae = RecordedVAE(golden["cn/controlnet_cond_unpacked"])
     x = torch.zeros(1, 16, *golden["in/latents_init_unpacked"].shape[-2:])
     for _ in range(2):

@@ -1,0 +1,188 @@
+"""What other people's workflow files are keyed by: ids, inputs, order, types, outputs. Fixed for ever."""
+
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+CONTRACT = {
+    "LoadBackbone": (
+        "Load FLUX Backbone",
+        "backbone COMBO, diffusion_model COMBO, text_encoder_1 COMBO, text_encoder_2 COMBO, vae COMBO, weight_dtype COMBO",
+        "model MODEL, clip CLIP, vae VAE, steps INT, guidance FLOAT",
+    ),
+    "Sigmas": (
+        "FLUX Sigmas",
+        "model MODEL, latent LATENT, steps INT, denoise FLOAT",
+        "sigmas SIGMAS, steps INT",
+    ),
+    "LoadInfuseNet": (
+        "Load InfuseNet",
+        "infusenet COMBO, weight_dtype COMBO",
+        "infusenet INFUSENET_MODEL",
+    ),
+    "LoadIdentityEncoder": (
+        "Load Identity Encoder",
+        "image_proj COMBO, arcface COMBO, face_pack COMBO, device COMBO",
+        "encoder INFUSENET_IDENTITY_ENCODER",
+    ),
+    "EncodeIdentity": (
+        "Encode Identity",
+        "encoder INFUSENET_IDENTITY_ENCODER, image IMAGE, batch COMBO, face COMBO, face_index INT, on_no_face COMBO",
+        "identity INFUSENET_IDENTITY, faces IMAGE, count INT",
+    ),
+    "FacePose": (
+        "Face Pose Image",
+        "encoder INFUSENET_IDENTITY_ENCODER, image IMAGE, width INT, height INT",
+        "image IMAGE",
+    ),
+    "Apply": (
+        "Apply InfuseNet",
+        "positive CONDITIONING, infusenet INFUSENET_MODEL, identity INFUSENET_IDENTITY, vae VAE, strength FLOAT, "
+        "start_percent FLOAT, end_percent FLOAT, gate COMBO, on_negative BOOLEAN, negative CONDITIONING, "
+        "pose_image IMAGE, mask MASK",
+        "positive CONDITIONING, negative CONDITIONING",
+    ),
+}
+DEFAULTS = {
+    ("Sigmas", "steps"): (0, 0, 200),
+    ("Sigmas", "denoise"): (1.0, 0.0, 1.0),
+    ("EncodeIdentity", "face_index"): (0, 0, None),
+    ("Apply", "strength"): (1.0, 0.0, 3.0),
+    ("Apply", "start_percent"): (0.0, 0.0, 1.0),
+    ("Apply", "end_percent"): (1.0, 0.0, 1.0),
+}
+CHOICES = {
+    ("LoadBackbone", "backbone"): ["mini-schnell", "mini-dev", "flux-schnell", "flux-dev"],
+    ("LoadBackbone", "weight_dtype"): ["default", "fp8_e4m3fn", "fp8_e5m2"],
+    ("LoadInfuseNet", "weight_dtype"): ["default", "fp8_e4m3fn", "fp8_e5m2"],
+    ("LoadIdentityEncoder", "device"): ["auto", "cpu", "cuda"],
+    ("EncodeIdentity", "batch"): ["fuse", "one per image"],
+    ("EncodeIdentity", "face"): ["largest", "index"],
+    ("EncodeIdentity", "on_no_face"): ["error", "skip"],
+    ("Apply", "gate"): ["step", "percent"],
+}
+FILE_COMBOS = [
+    ("LoadBackbone", "diffusion_model"),
+    ("LoadBackbone", "text_encoder_1"),
+    ("LoadBackbone", "text_encoder_2"),
+    ("LoadBackbone", "vae"),
+    ("LoadInfuseNet", "infusenet"),
+    ("LoadIdentityEncoder", "image_proj"),
+    ("LoadIdentityEncoder", "arcface"),
+    ("LoadIdentityEncoder", "face_pack"),
+]
+
+
+def inputs_of(cls):
+    """(id, settings, required) of a node's inputs as /object_info tells them."""
+    kinds = cls.INPUT_TYPES()
+    return [
+        (name, spec[0], spec[1] if len(spec) > 1 else {}, kind == "required")
+        for kind in ("required", "optional")
+        for name, spec in kinds.get(kind, {}).items()
+    ]
+
+
+@pytest.mark.parametrize("name", CONTRACT)
+def test_ids_order_and_types(pack, name):
+    title, inputs, outputs = CONTRACT[name]
+    cls = pack.nodes[name]
+    schema = cls.GET_SCHEMA()
+    assert (schema.node_id, schema.display_name, schema.category) == (f"InfuseNet_{name}", title, "InfuseNet")
+    told = [f"{key} {'COMBO' if isinstance(kind, list) else kind}" for key, kind, _, _ in inputs_of(cls)]
+    assert ", ".join(told) == inputs
+    names = zip(cls.RETURN_NAMES, cls.RETURN_TYPES, strict=True)
+    assert ", ".join(f"{label} {kind}" for label, kind in names) == outputs
+
+
+@pytest.mark.parametrize("name", CONTRACT)
+def test_every_input_has_a_tooltip_and_every_node_a_help_page(pack, name):
+    cls = pack.nodes[name]
+    assert all(settings.get("tooltip") for _, _, settings, _ in inputs_of(cls))
+    assert cls.GET_SCHEMA().description
+    page = Path(pack.root.__file__).parent / pack.root.WEB_DIRECTORY / "docs" / f"InfuseNet_{name}.md"
+    text = page.read_text(encoding="utf-8")
+    missing = [key for key, *_ in inputs_of(cls) if f"`{key}`" not in text]
+    assert not missing
+
+
+@pytest.mark.parametrize(("node", "key"), DEFAULTS)
+def test_defaults_and_ranges(pack, node, key):
+    settings = next(settings for name, _, settings, _ in inputs_of(pack.nodes[node]) if name == key)
+    default, low, high = DEFAULTS[node, key]
+    assert (settings["default"], settings["min"]) == (default, low)
+    assert high is None or settings["max"] == high
+
+
+def options_of(pack, node, key):
+    _, kind, settings, _ = next(entry for entry in inputs_of(pack.nodes[node]) if entry[0] == key)
+    return kind if isinstance(kind, list) else settings["options"]
+
+
+@pytest.mark.parametrize(("node", "key"), CHOICES)
+def test_choices(pack, node, key):
+    assert options_of(pack, node, key) == CHOICES[node, key]
+
+
+@pytest.mark.parametrize(("node", "key"), FILE_COMBOS)
+def test_file_combos_begin_with_none(pack, node, key):
+    options = options_of(pack, node, key)
+    assert options[0] == "none"
+    if node != "LoadBackbone":
+        assert options[1] == "miniature"
+
+
+def test_only_apply_has_optional_inputs(pack):
+    optional = {name: [key for key, _, _, need in inputs_of(cls) if not need] for name, cls in pack.nodes.items()}
+    assert optional.pop("Apply") == ["negative", "pose_image", "mask"]
+    assert not any(optional[name] for name in CONTRACT if name != "Apply")
+
+
+def test_importing_the_pack_is_quick_and_light(host):
+    """Less than 0.3 s on top of the host, and none of the large packages."""
+    script = f"""
+    import sys, time
+    sys.path.insert(0, {str(host)!r})
+    sys.argv = ["main.py", "--cpu"]
+    import comfy.options
+    comfy.options.enable_args_parsing()
+    import asyncio, importlib.util, comfy.sd, comfy.controlnet, folder_paths
+    from comfy_api.latest import io
+    before = set(sys.modules)
+    start = time.perf_counter()
+    spec = importlib.util.spec_from_file_location(
+        "p", {str(Path(__file__).parents[2] / "__init__.py")!r},
+        submodule_search_locations=[{str(Path(__file__).parents[2])!r}])
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["p"] = module
+    spec.loader.exec_module(module)
+    extension = asyncio.run(module.comfy_entrypoint())
+    [cls.GET_SCHEMA() for cls in asyncio.run(extension.get_node_list())]
+    print(time.perf_counter() - start)
+    heavy = {{"insightface", "onnxruntime", "onnx", "diffusers", "matplotlib", "cv2", "skimage"}}
+    print(sorted(heavy & (set(sys.modules) - before)))
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)], cwd=host, capture_output=True, text=True, check=True
+    )
+    seconds, heavy = done.stdout.strip().splitlines()[-2:]
+    assert heavy == "[]"
+    assert float(seconds) < 0.3
+
+
+def test_a_failing_start_tells_where(pack, monkeypatch, caplog):
+    """The host logs the message of what went wrong alone."""
+    import asyncio
+
+    monkeypatch.setitem(sys.modules, f"{pack.root.__name__}.nodes", None)
+    with pytest.raises(ImportError):
+        asyncio.run(pack.root.comfy_entrypoint())
+    assert caplog.records[-1].exc_info
+
+
+def test_settings_that_an_older_host_does_not_know_are_left_out(pack):
+    made = pack.module("nodes.sockets").schema("X", "X", inputs=[], outputs=[], not_there_yet=1)
+    assert made.node_id == "InfuseNet_X"
