@@ -10,7 +10,8 @@ import pytest
 CONTRACT = {
     "LoadBackbone": (
         "Load FLUX Backbone",
-        "backbone COMBO, diffusion_model COMBO, text_encoder_1 COMBO, text_encoder_2 COMBO, vae COMBO, weight_dtype COMBO",
+        "backbone COMBO, diffusion_model COMBO, text_encoder_1 COMBO, text_encoder_2 COMBO, vae COMBO, "
+        "weight_dtype COMBO",
         "model MODEL, clip CLIP, vae VAE, steps INT, guidance FLOAT",
     ),
     "Sigmas": (
