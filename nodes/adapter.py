@@ -244,8 +244,10 @@ def load_infusenet(path: Path, dtype: torch.dtype | None = None) -> InfuseNetCon
     """
     header = read_header(path)
     config = flux_config(header, path, WHAT)
-    check(header, expected_tensors(config, controlnet=True), path, WHAT)
+    expected = expected_tensors(config, controlnet=True)
+    check(header, expected, path, WHAT)  # before anything is allocated
     state = read_weights(path)
+    check(state, expected, path, WHAT)  # now the values too
     stored = comfy.utils.weight_dtype(state)
     device = comfy.model_management.get_torch_device()
     if dtype is None:
