@@ -3,6 +3,8 @@
 import importlib.util
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -358,6 +360,34 @@ class TestDemo:
         for path in demo[0].iterdir():
             if path.suffix == ".json":
                 assert "embedding" not in path.read_text(encoding="utf-8")
+
+
+class TestReadme:
+    """What the README says to type."""
+
+    TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
+
+    def test_python_session_runs_and_is_ten_lines(self, demo, tmp_path):
+        (session,) = re.findall(r"```python\n(.*?)```", self.TEXT, re.DOTALL)
+        assert len([line for line in session.splitlines() if line.strip()]) <= 10
+        (tmp_path / "out").mkdir()
+        shutil.copy(demo[0] / "reference.png", tmp_path / "out")
+        done = subprocess.run(
+            [sys.executable, "-c", session],
+            capture_output=True,
+            text=True,
+            timeout=300,
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+        )
+        assert done.returncode == 0, done.stderr
+        assert (tmp_path / "beach.png").is_file()
+
+    def test_commands_are_those_of_the_package(self):
+        assert 'pip install -e ".[standalone]" && infusenet demo --out out' in self.TEXT
+        assert 'pip install -e ".[standalone,test]" && pytest' in self.TEXT
+        for script in re.findall(r"^(?:bash|python) (\S+)", self.TEXT, re.MULTILINE):
+            assert (ROOT / script).is_file(), script
 
 
 class TestGenerate:
