@@ -6,6 +6,8 @@ A test that takes `goldens` gets the folder; one that takes `golden_case` runs o
 
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -102,3 +104,35 @@ def deviation_of() -> Callable[[Any, Any], float]:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "golden_case" in metafunc.fixturenames:
         metafunc.parametrize("golden_case", Goldens(FOLDER).case_names(), indirect=True)
+
+
+# Lists every attempt to resolve or reach an address, from the interpreter's own audit events.
+_WATCHED = """
+import json, sys
+tried = []
+def watch(event, arguments):
+    if event in ("socket.connect", "socket.getaddrinfo", "socket.gethostbyname", "socket.sendto"):
+        tried.append([event, repr(arguments)])
+sys.addaudithook(watch)
+from infusenet.cli import main
+code = main(sys.argv[1:])
+print("TRIED", json.dumps(tried))
+sys.exit(code)
+"""
+
+
+@pytest.fixture(scope="session")
+def command() -> Callable[..., "subprocess.CompletedProcess[str]"]:
+    """`command("demo", "--out", path)`: the infusenet command in a process of its own, which must try no network."""
+
+    def run(*arguments: object) -> "subprocess.CompletedProcess[str]":
+        given = [sys.executable, "-c", _WATCHED, *map(str, arguments)]
+        environment = {key: value for key, value in os.environ.items() if not key.startswith(("HF_", "INFUSENET_"))}
+        place = Path(__file__).parents[1]
+        done = subprocess.run(given, capture_output=True, text=True, timeout=600, cwd=place, env=environment)
+        if "TRIED" in done.stdout:
+            done.stdout, _, tried = done.stdout.rpartition("TRIED ")
+            assert json.loads(tried) == []
+        return done
+
+    return run

@@ -1,10 +1,21 @@
-"""The demo's people and measurements; the whole run is in test_cli.py."""
+"""The demo: its people, its measurements, and the whole of it as a user runs it; then what the README says to type."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from infusenet.demo import PROBED, REDRAWN, STRANGERS, defined, draw_people, png, similarities
 from infusenet.miniature.captions import NINE
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture(scope="module")
@@ -75,3 +86,131 @@ def test_png_keeps_every_pixel():
 
     picture = np.random.default_rng(0).integers(0, 256, [5, 7, 3], np.uint8)
     assert np.array_equal(np.asarray(Image.open(io.BytesIO(png(picture)))), picture)
+
+
+class _Page(HTMLParser):
+    """Collects what a page would load, and whether its tags are closed in order."""
+
+    def __init__(self):
+        super().__init__()
+        self.links, self.open, self.images = [], [], 0
+
+    def handle_starttag(self, tag, attributes):
+        values = dict(attributes)
+        self.images += tag == "img"
+        self.links += [values[key] for key in ("src", "href", "srcset", "data") if values.get(key)]
+        if tag not in ("meta", "img", "br", "source"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+@pytest.fixture(scope="module")
+def demo(command, tmp_path_factory):
+    """The demo, run once as a user runs it."""
+    out = tmp_path_factory.mktemp("demo") / "out"
+    done = command("demo", "--out", out, "--quiet")
+    assert done.returncode == 0, done.stderr
+    return out, done
+
+
+class TestDemo:
+    """The main job, on the miniature."""
+
+    def test_it_says_little_and_where_to_look(self, demo):
+        out, done = demo
+        assert str(out / "report.html") in done.stdout
+        assert "mini-schnell" in done.stdout
+        assert done.stderr == ""
+
+    def test_everything_is_there(self, demo):
+        names = {path.name for path in demo[0].iterdir()}
+        wanted = {"reference.png", "drift.png", "trace.json", "report.html", "summary.json"}
+        assert wanted | {"faces-mini-dev.png", "faces-mini-schnell.png"} <= names
+        for backbone in ("mini-dev", "mini-schnell"):
+            assert sum(name.startswith(f"{backbone}-") for name in names) == 9
+        assert not [name for name in names if name.startswith(".")]
+
+    def test_summary(self, demo):
+        summary = json.loads((demo[0] / "summary.json").read_text(encoding="utf-8"))
+        for name, steps in (("mini-dev", 28), ("mini-schnell", 4)):
+            figures = summary["backbones"][name]
+            assert figures["steps"] == steps
+            assert 0 < figures["seconds"] < 60
+            values = [value for value in figures["similarities"] if value is not None]
+            assert figures["faces_found"] == len(values)
+            assert figures["similarity"] == pytest.approx(sum(values) / len(values), abs=1e-3)
+        assert abs(summary["stranger_similarity"]) < 0.2
+        assert "rec_mini.onnx" in summary["recognizer"]
+        assert {"infusenet", "torch", "diffusers", "python"} <= set(summary["versions"])
+
+    def test_the_person_is_there(self, demo):
+        summary = json.loads((demo[0] / "summary.json").read_text(encoding="utf-8"))
+        floor = summary["stranger_similarity"] + 3 * summary["stranger_std"] / 9**0.5
+        for figures in summary["backbones"].values():
+            assert figures["faces_found"] >= 8
+            assert figures["similarity"] > floor
+
+    def test_traces(self, demo):
+        from infusenet import Trace
+
+        for name, backbone, steps in (("trace.json", "mini-dev", 28), ("trace-mini-schnell.json", "mini-schnell", 4)):
+            trace = Trace.load(demo[0] / name)
+            assert trace.run.backbone == backbone
+            assert len(trace.records) == steps
+            assert trace.status == "complete"
+            assert trace.final is not None
+
+    def test_page_holds_all_it_shows(self, demo):
+        page = _Page()
+        page.feed((demo[0] / "report.html").read_text(encoding="utf-8"))
+        assert page.open == []
+        assert page.images == 1 + 18 + 2
+        assert page.links
+        assert all(link.startswith("data:image/png;base64,") for link in page.links)
+
+    def test_pictures_tell_how_they_were_made(self, demo):
+        from PIL import Image
+
+        with Image.open(demo[0] / "mini-dev-1.png") as picture:
+            told = picture.text
+        assert told["AI-generated"] == "true"
+        parameters = json.loads(told["parameters"])
+        assert parameters["steps"] == 28
+        assert parameters["backbone"] == "mini-dev"
+        assert parameters["seed"] == 0
+        assert parameters["models"]["infusenet"] == "InfuseNetModel"
+
+    def test_no_embedding_is_written(self, demo):
+        for path in demo[0].iterdir():
+            if path.suffix == ".json":
+                assert "embedding" not in path.read_text(encoding="utf-8")
+
+
+class TestReadme:
+    """What the README says to type."""
+
+    TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
+
+    def test_python_session_runs_and_is_ten_lines(self, demo, tmp_path):
+        (session,) = re.findall(r"```python\n(.*?)```", self.TEXT, re.DOTALL)
+        assert len([line for line in session.splitlines() if line.strip()]) <= 10
+        (tmp_path / "out").mkdir()
+        shutil.copy(demo[0] / "reference.png", tmp_path / "out")
+        done = subprocess.run(
+            [sys.executable, "-c", session],
+            capture_output=True,
+            text=True,
+            timeout=300,
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+        )
+        assert done.returncode == 0, done.stderr
+        assert (tmp_path / "beach.png").is_file()
+
+    def test_commands_are_those_of_the_package(self):
+        assert 'pip install -e ".[standalone]" && infusenet demo --out out' in self.TEXT
+        assert 'pip install -e ".[standalone,test]" && pytest' in self.TEXT
+        for script in re.findall(r"^(?:bash|python) (\S+)", self.TEXT, re.MULTILINE):
+            assert (ROOT / script).is_file(), script
