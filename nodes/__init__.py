@@ -22,11 +22,12 @@ NODES: list[type[io.ComfyNode]] = [
 class InfuseNetExtension(ComfyExtension):
     """ComfyUI-InfuseNet's nodes."""
 
-    async def on_load(self) -> None:
-        """Tell the host where our weight files lie, and put the templates' picture where they look for it."""
+    async def get_node_list(self) -> list[type[io.ComfyNode]]:
+        """The pack's nodes, in the order of their work.
+
+        First the host is told where our weight files lie, and gets the templates' picture: ComfyUI 0.3.64 calls no
+        `on_load`, and the schemas list files.
+        """
         register_folders()
         share_reference()
-
-    async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        """The pack's nodes, in the order of their work."""
         return NODES

@@ -95,8 +95,9 @@ def pack(host: Path) -> SimpleNamespace:
         warnings.simplefilter("ignore")
         root = load_pack()
         extension = asyncio.run(root.comfy_entrypoint())
-        classes = asyncio.run(extension.get_node_list())
-        importlib.import_module(f"{PACK}.nodes.paths").register_folders()
+        with pytest.MonkeyPatch.context() as patch:  # the host's input folder is left as it is
+            patch.setattr(f"{PACK}.nodes.share_reference", lambda: None)
+            classes = asyncio.run(extension.get_node_list())
     by_id = {cls.GET_SCHEMA().node_id: cls for cls in classes}
     return SimpleNamespace(
         root=root,
