@@ -225,3 +225,59 @@ def test_an_error_reaches_the_user_in_one_message(server):
     assert "no face" in said
     shutil.rmtree(server.folder / "output", ignore_errors=True)
     (server.folder / "output").mkdir()
+
+
+def variation(server: Server, index: int, people: list[np.ndarray]) -> dict[str, Any]:
+    """The miniature's graph with another seed, size, person and prompt."""
+    name = f"person_{index % len(people)}.png"
+    Image.fromarray(people[index % len(people)]).save(server.folder / "input" / name)
+    graph = json.loads((TEMPLATES / "api" / "miniature.json").read_text())
+    by_class = {node["class_type"]: node["inputs"] for node in graph.values()}
+    by_class["LoadImage"]["image"] = name
+    by_class["RandomNoise"]["noise_seed"] = index
+    by_class["CLIPTextEncode"]["text"] = ["a portrait of a person", "a person in the snow"][index % 2]
+    sizes = [(128, 128), (160, 128), (128, 96), (96, 160)]
+    by_class["EmptySD3LatentImage"].update(zip(("width", "height"), sizes[index % 4], strict=True))
+    return graph
+
+
+def saved_picture(server: Server, graph: dict[str, Any]) -> np.ndarray:
+    said, outputs = server.run(graph)
+    assert said == "success"
+    return server.picture(next(e for out in outputs.values() for e in out["images"] if e["type"] == "output"))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not TRAINED, reason="the miniature's weights are not trained yet: no face would be found")
+def test_fifty_runs_keep_the_memory_and_equal_fresh_processes(server, pack, host, tmp_path):
+    import psutil
+
+    process = psutil.Process(server.process.pid)
+    people = drawn_people(pack, 7)
+    pictures, memory = [], []
+    for index in range(50):
+        pictures.append(saved_picture(server, variation(server, index, people)))
+        memory.append(process.memory_info().rss / 1e6)
+    grown = (memory[-1] - memory[10]) / (len(memory) - 11)
+    print(
+        f"memory: {memory[0]:.0f} MB after the first run, {memory[10]:.0f} after the 11th, {memory[-1]:.0f} at the end"
+    )
+    assert grown < 1
+    for index in (0, 13, 49):
+        fresh = Server(host, tmp_path / str(index))
+        try:
+            assert np.array_equal(saved_picture(fresh, variation(fresh, index, people)), pictures[index])
+        finally:
+            fresh.stop()
+
+
+def drawn_people(pack: Any, count: int) -> list[np.ndarray]:
+    """Reference photos of drawn persons, RGB uint8."""
+    import torch
+
+    faces = pack.module("infusenet.miniature.faces")
+    scenes = pack.module("infusenet.miniature.scenes")
+    generator = torch.Generator().manual_seed(8_000_000)
+    identity = faces.sample_identities(count, generator)
+    drawn = faces.to_uint8(faces.render(identity, scenes.sample_scenes(count, generator, plain=True)).images)
+    return [picture.permute(1, 2, 0).numpy() for picture in drawn]
