@@ -5,7 +5,7 @@ from comfy_api.latest import ComfyExtension, io
 from .control import ApplyInfuseNet
 from .identity import EncodeIdentity, FacePose
 from .loaders import LoadBackbone, LoadIdentityEncoder, LoadInfuseNet
-from .paths import register_folders, share_reference
+from .paths import register_folders, share_references
 from .sigmas import Sigmas
 
 NODES: list[type[io.ComfyNode]] = [
@@ -25,9 +25,9 @@ class InfuseNetExtension(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         """The pack's nodes, in the order of their work.
 
-        First the host is told where our weight files lie, and gets the templates' picture: ComfyUI 0.3.64 calls no
+        First the host is told where our weight files lie, and gets the templates' pictures: ComfyUI 0.3.64 calls no
         `on_load`, and the schemas list files.
         """
         register_folders()
-        share_reference()
+        share_references()
         return NODES

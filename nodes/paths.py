@@ -21,7 +21,6 @@ _FOLDERS = {
     INFINITE_YOU: (("infinite_you", "InfiniteYou"), _WEIGHTS),
     INSIGHTFACE: (("insightface",), {".onnx"}),
 }
-REFERENCE = "infusenet_reference.png"
 
 
 def register_folders() -> None:
@@ -43,12 +42,16 @@ def _without_repeats(paths: Iterable[str]) -> list[str]:
     return list(seen.values())
 
 
-def share_reference() -> None:
-    """Put the templates' reference picture into the host's input folder, so that they run as they are."""
-    source = Path(__file__).parents[1] / "example_workflows" / "input" / REFERENCE
-    target = Path(folder_paths.get_input_directory()) / REFERENCE
-    if target.exists() or not source.is_file() or not target.parent.is_dir():
-        return
+def share_references() -> None:
+    """Put the templates' reference pictures into the host's input folder, so that they run as they are."""
+    folder = Path(folder_paths.get_input_directory())
+    for source in sorted((Path(__file__).parents[1] / "example_workflows" / "input").glob("*.png")):
+        if folder.is_dir() and not (folder / source.name).exists():
+            _copy_whole(source, folder / source.name)
+
+
+def _copy_whole(source: Path, target: Path) -> None:
+    """Copy a file; it appears whole or not at all."""
     try:
         handle, temporary = tempfile.mkstemp(dir=target.parent, suffix=".part")
         os.close(handle)
@@ -56,7 +59,7 @@ def share_reference() -> None:
         os.chmod(temporary, 0o644)
         os.replace(temporary, target)
     except OSError as error:
-        log.info("The templates' reference picture was not put into %s: %s", target.parent, error)
+        log.info("The templates' picture %s was not put into %s: %s", source.name, target.parent, error)
 
 
 def files(*folders: str) -> list[str]:

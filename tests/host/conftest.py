@@ -96,7 +96,7 @@ def pack(host: Path) -> SimpleNamespace:
         root = load_pack()
         extension = asyncio.run(root.comfy_entrypoint())
         with pytest.MonkeyPatch.context() as patch:  # the host's input folder is left as it is
-            patch.setattr(f"{PACK}.nodes.share_reference", lambda: None)
+            patch.setattr(f"{PACK}.nodes.share_references", lambda: None)
             classes = asyncio.run(extension.get_node_list())
     by_id = {cls.GET_SCHEMA().node_id: cls for cls in classes}
     return SimpleNamespace(

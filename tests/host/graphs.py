@@ -1,7 +1,8 @@
 """The shipped templates, stated once: each becomes a UI form and an API form.
 
 Run `python tests/host/graphs.py http://127.0.0.1:8188` with a ComfyUI that has this pack running there: it writes
-example_workflows/NAME.json (for the browser) and example_workflows/api/NAME.json (for POST /prompt).
+example_workflows/NAME.json (for the browser) and example_workflows/api/NAME.json (for POST /prompt). With --people it
+draws the persons of example_workflows/input instead.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from typing import Any
 from urllib.request import urlopen
 
 FOLDER = Path(__file__).parents[2] / "example_workflows"
-REFERENCE = "infusenet_reference.png"
+REFERENCE, REFERENCE_2 = "infusenet_reference.png", "infusenet_reference_2.png"
+PEOPLE = {REFERENCE: 12, REFERENCE_2: 9}  # seeds of the drawn persons
 SEED = 7
 
 FILES: dict[str, dict[str, Any]] = {
@@ -215,9 +217,9 @@ def backbone(graph: Graph, name: str) -> None:
     graph.add("Identity encoder", "InfuseNet_LoadIdentityEncoder", 0, **encoder, device="auto")
 
 
-def person(graph: Graph, suffix: str = "") -> Link:
+def person(graph: Graph, suffix: str = "", picture: str = REFERENCE) -> Link:
     """A photo and the identity read off it."""
-    image = graph.add(f"Reference{suffix}", "LoadImage", 1, image=REFERENCE)
+    image = graph.add(f"Reference{suffix}", "LoadImage", 1, image=picture)
     identity = graph.add(
         f"Identity{suffix}",
         "InfuseNet_EncodeIdentity",
@@ -331,16 +333,16 @@ def two_people() -> Graph:
         "the picture: the prompt says where people are. Paint other masks in *Left*.\n\n" + _REAL
     )
     backbone(graph, "flux-schnell")
-    first, second = person(graph), person(graph, " 2")
+    first, second = person(graph), person(graph, " 2", REFERENCE_2)
     positive = prompt(
         graph, "Two people side by side at a cafe table, one on the left and one on the right, photograph"
     )
-    graph.add("Left", "SolidMask", 1, value=1.0, width=576, height=864)
-    graph.add("Nothing", "SolidMask", 1, value=0.0, width=1152, height=864)
+    graph.add("Left", "SolidMask", 0, value=1.0, width=576, height=864)
+    graph.add("Nothing", "SolidMask", 0, value=0.0, width=1152, height=864)
     graph.add(
-        "Left half", "MaskComposite", 1, destination=("Nothing", 0), source=("Left", 0), x=0, y=0, operation="add"
+        "Left half", "MaskComposite", 0, destination=("Nothing", 0), source=("Left", 0), x=0, y=0, operation="add"
     )
-    graph.add("Right half", "InvertMask", 1, mask=("Left half", 0))
+    graph.add("Right half", "InvertMask", 0, mask=("Left half", 0))
     one = apply(graph, positive, first, mask=("Left half", 0))
     two = apply(graph, (one, 0), second, " 2", mask=("Right half", 0))
     sample(graph, (two, 0), 1152, 864, "infusenet_two_people")
@@ -400,7 +402,20 @@ def write(info: dict[str, Any], folder: Path = FOLDER) -> list[Path]:
     return written
 
 
+def draw_people(folder: Path = FOLDER) -> None:
+    """Draw the templates' references: persons who do not exist."""
+    from infusenet.demo import draw_people as draw
+    from infusenet.pictures import save_picture
+
+    (folder / "input").mkdir(parents=True, exist_ok=True)
+    for name, seed in PEOPLE.items():
+        save_picture(draw(seed).reference, folder / "input" / name, {"Title": f"a drawn person (seed {seed})"})
+
+
 if __name__ == "__main__":
+    if "--people" in sys.argv:
+        draw_people()
+        sys.exit()
     address = sys.argv[1] if len(sys.argv) > 1 else "http://127.0.0.1:8188"
     with urlopen(f"{address}/object_info", timeout=60) as answer:
         for path in write(json.load(answer)):

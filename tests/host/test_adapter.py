@@ -440,3 +440,21 @@ def test_the_network_is_under_the_hosts_memory_management(applied):
     control = applied()[0][0][1]["control"]
     assert all(isinstance(model, comfy.model_patcher.ModelPatcher) for model in control.get_models())
     assert control.get_models()[-1].model is control.control_model
+
+
+def test_lora_patched_and_fp8_models_work(run, parts, applied):
+    """Whatever patches or stores the MODEL: Apply does not ask."""
+    positive = applied()[0]
+    plain = sample(parts, positive, steps=2)
+    patched = parts.model.clone()
+    key = "diffusion_model.double_blocks.0.img_attn.qkv.weight"
+    weight = patched.model.get_parameter(key)
+    patched.add_patches({key: ("diff", (torch.full_like(weight, 0.01),))}, 1.0)
+    none = dict.fromkeys(["diffusion_model", "text_encoder_1", "text_encoder_2", "vae"], "none")
+    small = run("LoadBackbone", backbone="mini-dev", **none, weight_dtype="fp8_e4m3fn")[0]
+    assert small.model.diffusion_model.img_in.weight.dtype == torch.float8_e4m3fn
+    for model in (patched, small):
+        out = sample(parts, positive, steps=2, model=model)
+        assert bool(torch.isfinite(out).all())
+        assert 0 < float((out - plain).norm() / plain.norm()) < 1
+    torch.testing.assert_close(sample(parts, positive, steps=2), plain)

@@ -443,3 +443,55 @@ def test_folders_of_extra_model_paths_are_kept(pack, host, tmp_path):
     finally:
         folder_paths.folder_names_and_paths.clear()
         folder_paths.folder_names_and_paths.update(before)
+
+
+@pytest.mark.parametrize(("backbone", "length"), [("flux-dev", 512), ("flux-schnell", 256)])
+def test_the_hosts_loaders_get_the_users_files(pack, run, folders, tmp_path, monkeypatch, backbone, length):
+    """Files in any order, the storage that was chosen, the variant's own text length and settings."""
+    import comfy.sd
+    import comfy.utils
+
+    asked = {}
+
+    class Clip:
+        def set_tokenizer_option(self, name, value):
+            asked[name] = value
+
+    class Vae:
+        def __init__(self, sd):
+            asked["vae"] = sorted(sd)
+
+        def throw_exception_if_invalid(self):
+            asked["valid"] = True
+
+    def load_model(path, model_options):
+        asked["model"] = (path, model_options)
+        return Clip()
+
+    def load_clip(paths, embedding_directory, clip_type):
+        asked["clip"] = (paths, clip_type)
+        return Clip()
+
+    monkeypatch.setattr(comfy.sd, "load_diffusion_model", load_model)
+    monkeypatch.setattr(comfy.sd, "load_clip", load_clip)
+    monkeypatch.setattr(comfy.sd, "VAE", Vae)
+    for name in ("diffusion_models", "text_encoders", "vae"):
+        folders(name, tmp_path)
+    header_only(tmp_path / "flux.safetensors", flux_shapes(pack, guidance=backbone == "flux-dev")[1], "F8_E4M3")
+    header_only(tmp_path / "l.safetensors", {"text_model.encoder.layers.0.mlp.fc1.weight": (30, 7)})
+    header_only(tmp_path / "t5.safetensors", {"encoder.block.0.layer.0.SelfAttention.k.weight": (40, 40)})
+    header_only(tmp_path / "ae.safetensors", {"decoder.conv_in.weight": (8, 16, 3, 3)})
+    *_, steps, guidance = run(
+        "LoadBackbone",
+        backbone=backbone,
+        diffusion_model="flux.safetensors",
+        text_encoder_1="t5.safetensors",
+        text_encoder_2="l.safetensors",
+        vae="ae.safetensors",
+        weight_dtype="fp8_e5m2",
+    )
+    assert (steps, guidance) == ((28, 3.5) if backbone == "flux-dev" else (4, 0.0))
+    assert asked["model"] == (str(tmp_path / "flux.safetensors"), {"dtype": torch.float8_e5m2})
+    assert asked["clip"] == ([str(tmp_path / n) for n in ("t5.safetensors", "l.safetensors")], comfy.sd.CLIPType.FLUX)
+    assert asked["t5xxl_min_length"] == length
+    assert asked["vae"] == ["decoder.conv_in.weight"] and asked["valid"]

@@ -158,9 +158,11 @@ def test_help_pages_and_templates_are_served(server, pack):
     assert server.get(f"/api/workflow_templates/ComfyUI-InfuseNet/{SHIPPED[0]}.json")["nodes"]
 
 
-def test_the_templates_picture_lies_in_the_input_folder(server):
-    name = "infusenet_reference.png"
-    assert (server.folder / "input" / name).read_bytes() == (TEMPLATES / "input" / name).read_bytes()
+def test_the_templates_pictures_lie_in_the_input_folder(server):
+    pictures = list((TEMPLATES / "input").glob("*.png"))
+    assert len(pictures) == 2
+    for picture in pictures:
+        assert (server.folder / "input" / picture.name).read_bytes() == picture.read_bytes()
 
 
 @pytest.mark.parametrize("name", SHIPPED)
