@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from infusenet.demo import PROBED, REDRAWN, STRANGERS, defined, draw_people, png, similarities
+from infusenet.demo import PROBED, REDRAWN, STRANGERS, defined, draw_people, png, similarities, user_person
 from infusenet.miniature.captions import NINE
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -36,6 +36,15 @@ def test_the_same_seed_draws_the_same_people(people):
     assert np.array_equal(people.reference, again.reference)
     assert all(map(np.array_equal, people.strangers, again.strangers))
     assert not np.array_equal(people.reference, other.reference)
+
+
+def test_a_users_face_has_strangers_but_no_true_pictures(people, tmp_path):
+    from infusenet.pictures import save_picture
+
+    mine = user_person(save_picture(people.redrawn[0], tmp_path / "me.png"), 0)
+    assert np.array_equal(mine.reference, people.redrawn[0])
+    assert mine.redrawn == ()
+    assert len(mine.strangers) == STRANGERS
 
 
 def test_the_probed_prompt_is_one_of_those_shown():
