@@ -21,7 +21,8 @@ from typing import Any
 
 import pytest
 
-REPOSITORY = Path(__file__).parents[2]
+HERE = Path(__file__).parent
+REPOSITORY = HERE.parents[1]
 PACK = "infusenet_pack"
 
 
@@ -37,19 +38,31 @@ HOST = find_host()
 NEEDED = ("torchvision", "torchaudio", "torchsde", "aiohttp", "av")  # of the host's requirements, the unusual ones
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The host's own warnings are not ours; without a host nothing here can run."""
-    here = Path(__file__).parent
-    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
-    for item in items:
-        if here not in item.path.parents:
-            continue
+def why_not(items: list[pytest.Item]) -> str | None:
+    """Why no host can be tested here, if so."""
+    if HOST is None:
+        return "no ComfyUI: set COMFYUI_PATH to a checkout"
+    needed = ("aiohttp", "av", "comfyui_frontend_package", "einops", "insightface", "torchaudio", "torchsde")
+    missing = [name for name in needed if importlib.util.find_spec(name) is None]
+    if missing:
+        return (
+            f"this Python lacks what {HOST} requires ({', '.join(missing)}): run pytest tests/host with the host's own"
+        )
+    if not os.environ.get("COMFYUI_PATH") and any(HERE not in item.path.parents for item in items):
+        return f"a host is tested in a process of its own: COMFYUI_PATH={HOST} python -m pytest tests/host"
+    return None
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """The host's own warnings are not ours; where no host can be tested, one skipped test says so for all."""
+    ours = [item for item in items if HERE in item.path.parents]
+    reason = why_not(items) if ours else None
+    for item in ours:
         item.add_marker(pytest.mark.filterwarnings("ignore"))
-        if HOST is None:
-            item.add_marker(pytest.mark.skip(reason="no ComfyUI: set COMFYUI_PATH to a checkout"))
-        elif missing and not os.environ.get("COMFYUI_PATH"):
-            reason = f"this Python lacks what {HOST} needs ({', '.join(missing)}): use the host's, and set COMFYUI_PATH"
-            item.add_marker(pytest.mark.skip(reason=reason))
+    if reason:
+        ours[0].own_markers[:] = [pytest.mark.skip(reason=f"tests/host, {len(ours)} tests: {reason}").mark]
+        items[:] = [item for item in items if item not in ours[1:]]
+        config.hook.pytest_deselected(items=ours[1:])
 
 
 def _start_host(host: Path) -> None:
@@ -76,6 +89,22 @@ def load_pack() -> ModuleType:
     sys.modules[PACK] = module
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="session")
+def sibling() -> Any:
+    """`sibling("server")`: a module of this folder, which is no package."""
+
+    def load(name: str) -> ModuleType:
+        full = f"infusenet_host_{name}"
+        if full not in sys.modules:
+            spec = importlib.util.spec_from_file_location(full, Path(__file__).with_name(f"{name}.py"))
+            assert spec is not None and spec.loader is not None
+            sys.modules[full] = importlib.util.module_from_spec(spec)
+            spec.loader.exec_module(sys.modules[full])
+        return sys.modules[full]
+
+    return load
 
 
 @pytest.fixture(scope="session")
@@ -142,9 +171,6 @@ def mini_infusenet(run: Any) -> Any:
 @pytest.fixture(autouse=True)
 def _as_the_host_runs_nodes() -> Iterator[None]:
     """Nodes run without gradients."""
-    if HOST is None:
-        yield
-        return
     import torch
 
     with torch.inference_mode():

@@ -1,0 +1,101 @@
+"""Chromium, driven over its own debugging protocol: no package is needed but aiohttp, which ComfyUI has."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import shutil
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+from urllib.request import urlopen
+
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+
+
+def find() -> str | None:
+    """A browser of this machine."""
+    return next((path for name in NAMES if (path := shutil.which(name))), None)
+
+
+class Browser:
+    """One page. `evaluate` runs an async function body in it and gives back what it returns."""
+
+    def __init__(self, program: str) -> None:
+        self.folder = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
+        flags = ["--headless=new", "--no-sandbox", "--disable-gpu", "--remote-debugging-port=0", "--no-first-run"]
+        flags += [f"--user-data-dir={self.folder.name}", "--window-size=1700,1000", "about:blank"]
+        self.process = subprocess.Popen([program, *flags], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        port = self._port(Path(self.folder.name) / "DevToolsActivePort")
+        with urlopen(f"http://127.0.0.1:{port}/json/list", timeout=30) as answer:
+            pages = [page for page in json.load(answer) if page["type"] == "page"]
+        self.address = pages[0]["webSocketDebuggerUrl"]
+        self.errors: list[str] = []
+
+    def _port(self, file: Path) -> int:
+        end = time.monotonic() + 60
+        while time.monotonic() < end:
+            if file.is_file() and file.read_text():
+                return int(file.read_text().split()[0])
+            time.sleep(0.1)
+        raise RuntimeError("the browser did not start")
+
+    def __call__(self, *commands: tuple[str, dict[str, Any]], seconds: float = 120) -> list[Any]:
+        """Send commands of the protocol, one after the other; their results."""
+        return asyncio.run(asyncio.wait_for(self._talk(commands), seconds))
+
+    async def _talk(self, commands: tuple[tuple[str, dict[str, Any]], ...]) -> list[Any]:
+        import aiohttp
+
+        results: list[Any] = []
+        async with (
+            aiohttp.ClientSession() as session,
+            session.ws_connect(self.address, max_msg_size=0) as socket,
+        ):
+            for number, (method, arguments) in enumerate(commands, start=1):
+                await socket.send_json({"id": number, "method": method, "params": arguments})
+                while True:
+                    message = json.loads((await socket.receive()).data)
+                    if message.get("method") == "Runtime.exceptionThrown":
+                        self.errors.append(str(message["params"]["exceptionDetails"].get("exception")))
+                    if message.get("id") == number:
+                        break
+                if "error" in message:
+                    raise RuntimeError(message["error"])
+                results.append(message["result"])
+        return results
+
+    def open(self, address: str) -> None:
+        """Go to a page."""
+        self(("Page.enable", {}), ("Page.navigate", {"url": address}))
+
+    def evaluate(self, body: str, seconds: float = 120) -> Any:
+        """Run the body of an async function in the page."""
+        code = {"expression": f"(async()=>{{{body}}})()", "awaitPromise": True, "returnByValue": True}
+        result = self(("Runtime.enable", {}), ("Runtime.evaluate", code), seconds=seconds)[1]
+        if "exceptionDetails" in result:
+            raise RuntimeError(result["exceptionDetails"])
+        return result["result"].get("value")
+
+    def wait_for(self, expression: str, seconds: float = 120) -> None:
+        """Until an expression is true in the page."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            if self.evaluate(f"try {{ return !!({expression}) }} catch {{ return false }}"):
+                return
+            time.sleep(0.3)
+        raise RuntimeError(f"not in {seconds} s: {expression}")
+
+    def screenshot(self, path: Path) -> None:
+        """Save what is seen."""
+        result = self(("Page.captureScreenshot", {"format": "png"}))[0]
+        path.write_bytes(base64.b64decode(result["data"]))
+
+    def close(self) -> None:
+        """End it."""
+        self.process.terminate()
+        self.process.wait(20)
+        self.folder.cleanup()
