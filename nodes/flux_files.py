@@ -169,8 +169,6 @@ def text_encoder_files(names: list[str], model: Path) -> list[Path]:
 
 
 def _encoder_kind(path: Path) -> str | None:
-    if path.suffix == ".gguf":
-        return "t5"
     header = read_header(path)
     if any(_T5_KEY in key for key in header):
         return "t5"
