@@ -11,7 +11,7 @@ import tempfile
 import time
 from pathlib import Path
 from typing import Any
-from urllib.request import urlopen
+from urllib.request import Request, urlopen
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 
@@ -69,8 +69,12 @@ class Browser:
         return results
 
     def open(self, address: str) -> None:
-        """Go to a page."""
+        """Go to a ComfyUI's page, without its first-run tutorial, and wait until our nodes are there."""
+        settings = json.dumps({"Comfy.TutorialCompleted": True}).encode()
+        with urlopen(Request(f"{address}/settings", settings, {"Content-Type": "application/json"}), timeout=30):
+            pass
         self(("Page.enable", {}), ("Page.navigate", {"url": address}))
+        self.wait_for("app.graph && app.extensionManager && LiteGraph.registered_node_types.InfuseNet_Apply")
 
     def evaluate(self, body: str, seconds: float = 120) -> Any:
         """Run the body of an async function in the page."""

@@ -1,8 +1,8 @@
 """The templates' pictures, example_workflows/NAME.jpg.
 
 Run `python tests/host/pictures.py` where COMFYUI_PATH names a ComfyUI, with its Python: it starts a server of its own.
-A miniature template shows its reference beside what it really made; one that needs weights which cannot be shipped shows
-its graph, as a browser draws it.
+A miniature template shows its reference beside what it really made; one that needs weights which cannot be shipped
+shows its graph, as a browser draws it.
 """
 
 from __future__ import annotations
@@ -62,7 +62,6 @@ def main() -> None:
         try:
             if page:
                 page.open(server.address)
-                page.wait_for("app.graph && app.extensionManager && LiteGraph.registered_node_types.InfuseNet_Apply")
             for path in sorted((TEMPLATES / "api").glob("*.json")):
                 name = path.stem
                 if name.startswith("miniature"):

@@ -7,7 +7,6 @@ import json
 import os
 import re
 from pathlib import Path
-from urllib.request import Request, urlopen
 
 import pytest
 
@@ -55,13 +54,9 @@ def page(sibling, host, tmp_path_factory):
     for name in FILES:
         (folder / "models" / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / "models" / name).touch()
-    settings = json.dumps({"Comfy.TutorialCompleted": True}).encode()
-    with urlopen(Request(f"{server.address}/settings", settings, {"Content-Type": "application/json"}), timeout=30):
-        pass
     browser = browsers.Browser(program)
     try:
         browser.open(server.address)
-        browser.wait_for("app.graph && app.extensionManager && LiteGraph.registered_node_types.InfuseNet_Apply")
         yield browser
     finally:
         browser.close()
