@@ -29,18 +29,40 @@ _STYLE_HEADS = (
 )
 _COLOURS = ("red", "blue", "green", "yellow", "black", "white", "purple", "orange")
 _BACKGROUNDS = (
-    ("in front of {wall}",), ("in a studio", "in a photo studio"), ("at the beach", "on a beach"), ("in a forest",),
-    ("in a city at night", "in the city at night"), ("in a library",), ("in the snow",), ("at sunset",),
+    ("in front of {wall}",),
+    ("in a studio", "in a photo studio"),
+    ("at the beach", "on a beach"),
+    ("in a forest",),
+    ("in a city at night", "in the city at night"),
+    ("in a library",),
+    ("in the snow",),
+    ("at sunset",),
     ("in space", "in outer space"),
 )
 _CLOTHES = ("{c} shirt", "{c} hoodie", "{c} suit", "{c} striped shirt")
 _ACCESSORIES = ("", "glasses", "sunglasses", "a hat", "headphones")
-_LIGHTS = (("",), ("warm light",), ("cool light",), ("light from the left",), ("light from the right",),
-           ("dramatic light", "dramatic lighting"))
+_LIGHTS = (
+    ("",),
+    ("warm light",),
+    ("cool light",),
+    ("light from the left",),
+    ("light from the right",),
+    ("dramatic light", "dramatic lighting"),
+)
 _EXPRESSIONS = (("", "", "neutral"), ("smiling", "happy"), ("surprised",), ("sad",), ("winking",))
 _COUNTED = ("{c} bob", "{c} bun", "{c} mohawk", "{c} quiff")
-_HAIR = ("no hair", "short {c} hair", "parted {c} hair", "{c} bob", "long {c} hair", "curly {c} hair", "{c} bun",
-         "{c} mohawk", "{c} quiff", "spiky {c} hair")
+_HAIR = (
+    "no hair",
+    "short {c} hair",
+    "parted {c} hair",
+    "{c} bob",
+    "long {c} hair",
+    "curly {c} hair",
+    "{c} bun",
+    "{c} mohawk",
+    "{c} quiff",
+    "spiky {c} hair",
+)
 _HAIR_COLOURS = ("black", "brown", "red", "blonde", "gray", "blue")
 _BEARDS = ("", "a moustache", "a goatee", "a beard")
 _FILLERS = ("detailed", "cinematic", "beautiful", "high quality", "sharp focus")
@@ -172,22 +194,68 @@ PROMPTS = (
     _prompt("scene", "a photo of a person at the beach", background=2),
     _prompt("scene", "a photo of a smiling person in a forest", background=3, expression=1),
     _prompt("scene", "a photo of a person in a city at night", background=4),
-    _prompt("detailed", "a professional photo of a person wearing a blue suit in a studio", background=1, clothes=2,
-            clothes_colour=1),
-    _prompt("detailed", "a photo of a person wearing a red hoodie and glasses in the snow", background=6, clothes=1,
-            clothes_colour=0, accessory=1),
-    _prompt("detailed", "a photo of a smiling person wearing a green striped shirt and a hat at the beach",
-            background=2, clothes=3, clothes_colour=2, accessory=3, expression=1),
-    _prompt("complex", "a photo of a smiling person wearing a purple hoodie and headphones in a city at night with "
-            "cool light", background=4, clothes=1, clothes_colour=6, accessory=4, light=2, expression=1),
-    _prompt("complex", "a photo of a person wearing a black suit and glasses in a library with warm light",
-            background=5, clothes=2, clothes_colour=4, accessory=1, light=1),
-    _prompt("complex", "a photo of a sad person wearing a yellow shirt at sunset with light from the left",
-            background=7, clothes=0, clothes_colour=3, light=3, expression=3),
+    _prompt(
+        "detailed",
+        "a professional photo of a person wearing a blue suit in a studio",
+        background=1,
+        clothes=2,
+        clothes_colour=1,
+    ),
+    _prompt(
+        "detailed",
+        "a photo of a person wearing a red hoodie and glasses in the snow",
+        background=6,
+        clothes=1,
+        clothes_colour=0,
+        accessory=1,
+    ),
+    _prompt(
+        "detailed",
+        "a photo of a smiling person wearing a green striped shirt and a hat at the beach",
+        background=2,
+        clothes=3,
+        clothes_colour=2,
+        accessory=3,
+        expression=1,
+    ),
+    _prompt(
+        "complex",
+        "a photo of a smiling person wearing a purple hoodie and headphones in a city at night with cool light",
+        background=4,
+        clothes=1,
+        clothes_colour=6,
+        accessory=4,
+        light=2,
+        expression=1,
+    ),
+    _prompt(
+        "complex",
+        "a photo of a person wearing a black suit and glasses in a library with warm light",
+        background=5,
+        clothes=2,
+        clothes_colour=4,
+        accessory=1,
+        light=1,
+    ),
+    _prompt(
+        "complex",
+        "a photo of a sad person wearing a yellow shirt at sunset with light from the left",
+        background=7,
+        clothes=0,
+        clothes_colour=3,
+        light=3,
+        expression=3,
+    ),
     _prompt("style", "a pencil sketch of a person in a library", style=1, background=5),
     _prompt("style", "a watercolor painting of a smiling person in a forest", style=2, background=3, expression=1),
-    _prompt("style", "a comic drawing of a person wearing a white shirt in space", style=4, background=8, clothes=0,
-            clothes_colour=5),
+    _prompt(
+        "style",
+        "a comic drawing of a person wearing a white shirt in space",
+        style=4,
+        background=8,
+        clothes=0,
+        clothes_colour=5,
+    ),
     _prompt("style", "pixel art of a person at the beach", style=3, background=2),
 )
 NINE = tuple(PROMPTS[k] for k in (0, 3, 4, 9, 11, 12, 15, 16, 17))
@@ -195,8 +263,21 @@ NINE = tuple(PROMPTS[k] for k in (0, 3, 4, 9, 11, 12, 15, 16, 17))
 
 @cache
 def _words() -> tuple[str, ...]:
-    groups: list[Iterable[str]] = [*_STYLE_HEADS, *_BACKGROUNDS, *_LIGHTS, *_EXPRESSIONS, _COLOURS, _CLOTHES,
-                                   _ACCESSORIES, _HAIR, _HAIR_COLOURS, _BEARDS, _FILLERS, _NOUNS, (_SPARE, "a an wall")]
+    groups: list[Iterable[str]] = [
+        *_STYLE_HEADS,
+        *_BACKGROUNDS,
+        *_LIGHTS,
+        *_EXPRESSIONS,
+        _COLOURS,
+        _CLOTHES,
+        _ACCESSORIES,
+        _HAIR,
+        _HAIR_COLOURS,
+        _BEARDS,
+        _FILLERS,
+        _NOUNS,
+        (_SPARE, "a an wall"),
+    ]
     found = {word for group in groups for phrase in group for word in phrase.split() if "{" not in word}
     return tuple(sorted(found))
 
@@ -221,7 +302,7 @@ def _merge(pieces: list[str], ranks: Mapping[tuple[str, str], int]) -> list[str]
         joined: list[str] = []
         k = 0
         while k < len(pieces):
-            both = tuple(pieces[k:k + 2]) == (left, right)
+            both = tuple(pieces[k : k + 2]) == (left, right)
             joined.append(left + right if both else pieces[k])
             k += 2 if both else 1
         pieces = joined
@@ -245,8 +326,14 @@ def _clip_vocabulary() -> tuple[dict[str, int], list[tuple[str, str]]]:
 def _t5_vocabulary() -> tuple[tuple[str, float], ...]:
     """Tokens and scores: words win over letters."""
     words = [(f"{_SPACE}{word}", -1.0) for word in _words()]
-    return (("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), (_SPACE, -20.0), *words,
-            *((letter, -30.0) for letter in (*_LETTERS, *"ABCDEFGHIJKLMNOPQRSTUVWXYZ")))
+    return (
+        ("<pad>", 0.0),
+        ("</s>", 0.0),
+        ("<unk>", 0.0),
+        (_SPACE, -20.0),
+        *words,
+        *((letter, -30.0) for letter in (*_LETTERS, *"ABCDEFGHIJKLMNOPQRSTUVWXYZ")),
+    )
 
 
 @cache
@@ -279,11 +366,13 @@ def encode(captions: Sequence[str]) -> np.ndarray:
         words = text.split()
         unknown = [word for word in words if word not in known]
         if unknown or len(words) > TEXT_LENGTH - 2:
-            raise SettingsError(f"expected at most {TEXT_LENGTH - 2} words of the vocabulary, got {len(words)} words, "
-                                f"unknown: {unknown}; use the tokenizers for free text")
+            raise SettingsError(
+                f"expected at most {TEXT_LENGTH - 2} words of the vocabulary, got {len(words)} words, "
+                f"unknown: {unknown}; use the tokenizers for free text"
+            )
         ids = [known[word] for word in words]
-        row[0, 1:len(ids) + 1] = [pair[0] for pair in ids]
-        row[1, :len(ids) + 1] = [*(pair[1] for pair in ids), 1]
+        row[0, 1 : len(ids) + 1] = [pair[0] for pair in ids]
+        row[1, : len(ids) + 1] = [*(pair[1] for pair in ids), 1]
     return rows
 
 

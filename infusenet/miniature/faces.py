@@ -45,8 +45,18 @@ from .scenes import (
 )
 from .styles import apply_style
 
-__all__ = ["BEARDS", "HAIR_COLOURS", "HAIR_STYLES", "SIZE", "Rendered", "render", "render_scene", "sample_identities",
-           "sample_scenes", "to_uint8"]
+__all__ = [
+    "BEARDS",
+    "HAIR_COLOURS",
+    "HAIR_STYLES",
+    "SIZE",
+    "Rendered",
+    "render",
+    "render_scene",
+    "sample_identities",
+    "sample_scenes",
+    "to_uint8",
+]
 
 HAIR_STYLES = ("bald", "short", "parted", "bob", "long", "curly", "bun", "mohawk", "quiff", "spiky")
 HAIR_COLOURS = ("black", "brown", "red", "blonde", "gray", "blue")
@@ -54,10 +64,37 @@ BEARDS = ("none", "moustache", "goatee", "beard")
 CENTRE = (63.5, 58.5)  # pixels: where the middle of the head lies without a shift
 ZOOM = 1.05  # pixels of the picture per pixel of the head's frame at scale 1
 
-_CONTINUOUS = ("face_width", "face_height", "jaw", "skin", "undertone", "eye_size", "eye_spacing", "eye_level",
-               "eye_tilt", "eye_aspect", "iris_shade", "brow_thickness", "brow_tilt", "brow_level", "brow_length",
-               "nose_length", "nose_width", "nose_shape", "mouth_width", "lips", "lip_colour", "mouth_level", "ears",
-               "hair_shade", "hair_volume", "hairline", "freckle_shade", "mole_x", "mole_y")
+_CONTINUOUS = (
+    "face_width",
+    "face_height",
+    "jaw",
+    "skin",
+    "undertone",
+    "eye_size",
+    "eye_spacing",
+    "eye_level",
+    "eye_tilt",
+    "eye_aspect",
+    "iris_shade",
+    "brow_thickness",
+    "brow_tilt",
+    "brow_level",
+    "brow_length",
+    "nose_length",
+    "nose_width",
+    "nose_shape",
+    "mouth_width",
+    "lips",
+    "lip_colour",
+    "mouth_level",
+    "ears",
+    "hair_shade",
+    "hair_volume",
+    "hairline",
+    "freckle_shade",
+    "mole_x",
+    "mole_y",
+)
 # Shares of the values of a discrete feature, in order.
 _DISCRETE = {
     "iris": (0.2, 0.2, 0.2, 0.2, 0.2),
@@ -99,7 +136,7 @@ def sample_identities(n: int, generator: torch.Generator, device: str | torch.de
     """
     draws = torch.rand(len(_CONTINUOUS) + len(_DISCRETE), n, generator=generator, device=generator.device)
     identity = dict(zip(_CONTINUOUS, draws, strict=False))
-    for (name, shares), u in zip(_DISCRETE.items(), draws[len(_CONTINUOUS):], strict=True):
+    for (name, shares), u in zip(_DISCRETE.items(), draws[len(_CONTINUOUS) :], strict=True):
         limits = torch.tensor(shares, device=u.device).cumsum(0)[:-1]
         identity[name] = torch.bucketize(u, limits, right=True)
     return {name: value.to(device) for name, value in identity.items()}
@@ -125,8 +162,13 @@ def _body_frame(scene: Mapping[str, Tensor], x: Tensor, y: Tensor) -> tuple[Tens
     return (x - CENTRE[0] - scene["dx"]) / scene["scale"], (y - CENTRE[1] - scene["dy"]) / scene["scale"]
 
 
-def _draw_person(picture: Tensor, head: Head, identity: Mapping[str, Tensor], scene: Mapping[str, Tensor],
-                 body: tuple[Tensor, Tensor]) -> Tensor:
+def _draw_person(
+    picture: Tensor,
+    head: Head,
+    identity: Mapping[str, Tensor],
+    scene: Mapping[str, Tensor],
+    body: tuple[Tensor, Tensor],
+) -> Tensor:
     """One part over the other, from the back to the front."""
     distance = head_distance(head)
     face = coverage(distance)
@@ -149,8 +191,10 @@ def _draw_person(picture: Tensor, head: Head, identity: Mapping[str, Tensor], sc
 def _to_picture(x: Tensor, y: Tensor, scene: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
     """From the head's frame to pixels of the picture."""
     c, s = torch.cos(scene["roll"]), torch.sin(scene["roll"])
-    return (CENTRE[0] + scene["dx"] + scene["scale"] * (c * x - s * y),
-            CENTRE[1] + scene["dy"] + scene["scale"] * (s * x + c * y))
+    return (
+        CENTRE[0] + scene["dx"] + scene["scale"] * (c * x - s * y),
+        CENTRE[1] + scene["dy"] + scene["scale"] * (s * x + c * y),
+    )
 
 
 def _landmarks(head: Head, scene: Mapping[str, Tensor]) -> Tensor:
@@ -158,9 +202,13 @@ def _landmarks(head: Head, scene: Mapping[str, Tensor]) -> Tensor:
     half, zero = mouth_half_width(head), torch.zeros_like(head.eye_x)
     corner = head.mouth_y + mouth_bend(head)
     middle = MOUTH_DEPTH * head.sin_yaw
-    points = ((head.across(-head.eye_x, EYE_DEPTH), head.eye_y), (head.across(head.eye_x, EYE_DEPTH), head.eye_y),
-              (head.across(zero, NOSE_DEPTH), head.nose_y),
-              (middle - half * head.cos_yaw, corner), (middle + half * head.cos_yaw, corner))
+    points = (
+        (head.across(-head.eye_x, EYE_DEPTH), head.eye_y),
+        (head.across(head.eye_x, EYE_DEPTH), head.eye_y),
+        (head.across(zero, NOSE_DEPTH), head.nose_y),
+        (middle - half * head.cos_yaw, corner),
+        (middle + half * head.cos_yaw, corner),
+    )
     placed = [torch.cat(_to_picture(px, py, scene), 1) for px, py in points]
     return torch.stack(placed, 1).flatten(2)
 

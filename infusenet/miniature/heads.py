@@ -15,10 +15,22 @@ from torch import Tensor
 from .canvas import box, circle, constant, coverage, ellipse, mix, outlined, paint, pick, ramp, scatter
 
 SKIN_RAMP = ((1.0, 0.86, 0.76), (0.95, 0.74, 0.58), (0.80, 0.57, 0.40), (0.58, 0.38, 0.25), (0.36, 0.23, 0.16))
-HAIR_COLOURS = ((0.10, 0.08, 0.10), (0.36, 0.20, 0.11), (0.74, 0.27, 0.08), (0.93, 0.76, 0.36), (0.68, 0.69, 0.72),
-                (0.20, 0.36, 0.78))
-BROW_COLOURS = ((0.06, 0.05, 0.06), (0.22, 0.12, 0.06), (0.46, 0.15, 0.04), (0.58, 0.41, 0.13), (0.38, 0.39, 0.42),
-                (0.10, 0.17, 0.45))
+HAIR_COLOURS = (
+    (0.10, 0.08, 0.10),
+    (0.36, 0.20, 0.11),
+    (0.74, 0.27, 0.08),
+    (0.93, 0.76, 0.36),
+    (0.68, 0.69, 0.72),
+    (0.20, 0.36, 0.78),
+)
+BROW_COLOURS = (
+    (0.06, 0.05, 0.06),
+    (0.22, 0.12, 0.06),
+    (0.46, 0.15, 0.04),
+    (0.58, 0.41, 0.13),
+    (0.38, 0.39, 0.42),
+    (0.10, 0.17, 0.45),
+)
 IRIS_COLOURS = ((0.32, 0.17, 0.07), (0.70, 0.44, 0.10), (0.16, 0.58, 0.24), (0.14, 0.44, 0.90), (0.52, 0.60, 0.66))
 LIP_RAMP = ((0.78, 0.44, 0.38), (0.82, 0.22, 0.24), (0.60, 0.10, 0.26))
 EYE_DEPTH, NOSE_DEPTH, MOUTH_DEPTH, EAR_DEPTH = 8.0, 17.0, 10.0, -10.0
@@ -72,13 +84,26 @@ def measure(identity: Mapping[str, Tensor], scene: Mapping[str, Tensor], x: Tens
     skin = ramp(SKIN_RAMP, i["skin"]) + (i["undertone"] - 0.5) * constant((0.02, -0.06, -0.11), x)
     shine = 0.82 + 0.36 * i["hair_shade"]
     return Head(
-        x=x, y=y, sin_yaw=torch.sin(scene["yaw"]), cos_yaw=torch.cos(scene["yaw"]),
-        half_width=eye_x + mix(12.5, 20.5, i["face_width"]), top=top,
-        chin=mouth_y + mix(11.5, 20.0, i["face_height"]), jaw=i["jaw"],
-        eye_x=eye_x, eye_y=eye_y, eye_width=eye_width, eye_height=eye_width * mix(0.44, 0.86, i["eye_aspect"]),
-        mouth_y=mouth_y, mouth_width=mix(7.5, 14.5, i["mouth_width"]), nose_y=eye_y + mix(15.0, 25.0, i["nose_length"]),
-        hairline=top + mix(7.0, 16.0, i["hairline"]), skin=skin.clamp(0, 1), line=skin.clamp(0, 1) * 0.42,
-        hair=(pick(HAIR_COLOURS, i["hair_colour"]) * shine).clamp(0, 1), brow=pick(BROW_COLOURS, i["hair_colour"]),
+        x=x,
+        y=y,
+        sin_yaw=torch.sin(scene["yaw"]),
+        cos_yaw=torch.cos(scene["yaw"]),
+        half_width=eye_x + mix(12.5, 20.5, i["face_width"]),
+        top=top,
+        chin=mouth_y + mix(11.5, 20.0, i["face_height"]),
+        jaw=i["jaw"],
+        eye_x=eye_x,
+        eye_y=eye_y,
+        eye_width=eye_width,
+        eye_height=eye_width * mix(0.44, 0.86, i["eye_aspect"]),
+        mouth_y=mouth_y,
+        mouth_width=mix(7.5, 14.5, i["mouth_width"]),
+        nose_y=eye_y + mix(15.0, 25.0, i["nose_length"]),
+        hairline=top + mix(7.0, 16.0, i["hairline"]),
+        skin=skin.clamp(0, 1),
+        line=skin.clamp(0, 1) * 0.42,
+        hair=(pick(HAIR_COLOURS, i["hair_colour"]) * shine).clamp(0, 1),
+        brow=pick(BROW_COLOURS, i["hair_colour"]),
         expression=scene["expression"],
     )
 
@@ -175,8 +200,11 @@ def mouth_half_width(head: Head) -> Tensor:
 
 def draw_mouth(picture: Tensor, head: Head, identity: Mapping[str, Tensor]) -> Tensor:
     """Lips from thin to full, a cupid's bow, and the opening of a smile or of surprise."""
-    colour = torch.lerp(ramp(LIP_RAMP, identity["lip_colour"]), head.skin * constant((0.9, 0.58, 0.55), head.x),
-                        0.25 + 0.35 * identity["skin"])
+    colour = torch.lerp(
+        ramp(LIP_RAMP, identity["lip_colour"]),
+        head.skin * constant((0.9, 0.58, 0.55), head.x),
+        0.25 + 0.35 * identity["skin"],
+    )
     full = mix(1.4, 4.8, identity["lips"])
     half = mouth_half_width(head)
     u = (head.x - head.across(head.x.new_zeros(()), MOUTH_DEPTH)) / (half * head.cos_yaw)
@@ -210,8 +238,9 @@ def draw_beard(picture: Tensor, head: Head, identity: Mapping[str, Tensor], face
     edge = -6 - 14 * (x / head.half_width).square().square() + 5 * (1 - (x / 12).abs()).clamp(0, 1)
     full = torch.minimum(torch.maximum(edge - y, -around), lobe)
     none = torch.full_like(full, 99.0)
-    shape = torch.where(beard == 3, full, torch.where(beard == 2, torch.minimum(patch, lobe + 1.2),
-                                                      torch.where(beard == 1, lobe, none)))
+    shape = torch.where(
+        beard == 3, full, torch.where(beard == 2, torch.minimum(patch, lobe + 1.2), torch.where(beard == 1, lobe, none))
+    )
     colour = head.hair * 0.86
     picture = paint(picture, head.brow * 0.8, coverage(shape - 1.0) * face)
     return paint(picture, colour, coverage(shape) * face)
@@ -240,8 +269,11 @@ def draw_eyes(picture: Tensor, head: Head, identity: Mapping[str, Tensor]) -> Te
     picture = paint(picture, iris * 0.45, coverage(disc) * opening)
     picture = paint(picture, iris, coverage(disc + 1.0) * opening)
     picture = paint(picture, constant((0.02, 0.02, 0.03), head.x), coverage(circle(x, ball, radius * 0.42)) * opening)
-    picture = paint(picture, constant((1.0, 1.0, 1.0), head.x),
-                    coverage(circle(x + radius * 0.4, ball + radius * 0.4, 1.1)) * opening)
+    picture = paint(
+        picture,
+        constant((1.0, 1.0, 1.0), head.x),
+        coverage(circle(x + radius * 0.4, ball + radius * 0.4, 1.1)) * opening,
+    )
     lid = torch.maximum((y + height * arch.sqrt()).abs() - 1.15, inside - 0.8)
     lower = torch.maximum((y - height * arch.sqrt()).abs() - 0.35, inside)
     picture = paint(picture, head.skin * 0.40, coverage(lower))

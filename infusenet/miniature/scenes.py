@@ -22,22 +22,74 @@ EXPRESSIONS = ("neutral", "smiling", "surprised", "sad", "winking")
 ACCESSORIES = ("none", "glasses", "sunglasses", "hat", "headphones")
 STYLES = ("photo", "sketch", "watercolor", "pixel", "comic")
 
-PALETTE = ((0.84, 0.16, 0.16), (0.16, 0.34, 0.80), (0.15, 0.58, 0.28), (0.96, 0.82, 0.22), (0.11, 0.11, 0.14),
-           (0.95, 0.95, 0.94), (0.52, 0.22, 0.66), (0.96, 0.54, 0.12))
+PALETTE = (
+    (0.84, 0.16, 0.16),
+    (0.16, 0.34, 0.80),
+    (0.15, 0.58, 0.28),
+    (0.96, 0.82, 0.22),
+    (0.11, 0.11, 0.14),
+    (0.95, 0.95, 0.94),
+    (0.52, 0.22, 0.66),
+    (0.96, 0.54, 0.12),
+)
 # Sky at the top and at the bottom, first ground, second ground: a row per background (plain and studio: see below).
-TOPS = ((0.5, 0.5, 0.5), (0.42, 0.44, 0.48), (0.36, 0.66, 0.96), (0.46, 0.68, 0.44), (0.05, 0.05, 0.18),
-        (0.46, 0.30, 0.17), (0.66, 0.77, 0.90), (0.34, 0.17, 0.46), (0.03, 0.02, 0.10))
-BOTTOMS = ((0.5, 0.5, 0.5), (0.26, 0.27, 0.31), (0.82, 0.93, 0.99), (0.78, 0.87, 0.62), (0.26, 0.14, 0.36),
-           (0.30, 0.19, 0.11), (0.90, 0.94, 0.99), (1.00, 0.58, 0.22), (0.20, 0.06, 0.30))
-GROUNDS = ((0.5, 0.5, 0.5), (0.26, 0.27, 0.31), (0.10, 0.48, 0.70), (0.20, 0.42, 0.18), (0.08, 0.08, 0.13),
-           (0.30, 0.19, 0.11), (0.97, 0.98, 1.0), (0.20, 0.10, 0.20), (0.2, 0.06, 0.3))
+TOPS = (
+    (0.5, 0.5, 0.5),
+    (0.42, 0.44, 0.48),
+    (0.36, 0.66, 0.96),
+    (0.46, 0.68, 0.44),
+    (0.05, 0.05, 0.18),
+    (0.46, 0.30, 0.17),
+    (0.66, 0.77, 0.90),
+    (0.34, 0.17, 0.46),
+    (0.03, 0.02, 0.10),
+)
+BOTTOMS = (
+    (0.5, 0.5, 0.5),
+    (0.26, 0.27, 0.31),
+    (0.82, 0.93, 0.99),
+    (0.78, 0.87, 0.62),
+    (0.26, 0.14, 0.36),
+    (0.30, 0.19, 0.11),
+    (0.90, 0.94, 0.99),
+    (1.00, 0.58, 0.22),
+    (0.20, 0.06, 0.30),
+)
+GROUNDS = (
+    (0.5, 0.5, 0.5),
+    (0.26, 0.27, 0.31),
+    (0.10, 0.48, 0.70),
+    (0.20, 0.42, 0.18),
+    (0.08, 0.08, 0.13),
+    (0.30, 0.19, 0.11),
+    (0.97, 0.98, 1.0),
+    (0.20, 0.10, 0.20),
+    (0.2, 0.06, 0.3),
+)
 SANDS = GROUNDS[:2] + ((0.93, 0.83, 0.60),) + GROUNDS[3:]
-DISCS = ((0.5, 0.5, 0.5), (0.92, 0.93, 0.95), (1.0, 1.0, 0.98), (0.96, 0.97, 0.80), (0.94, 0.93, 0.80),
-         (1.0, 0.84, 0.50), (1.0, 1.0, 1.0), (1.0, 0.92, 0.56), (0.9, 0.6, 0.3))
+DISCS = (
+    (0.5, 0.5, 0.5),
+    (0.92, 0.93, 0.95),
+    (1.0, 1.0, 0.98),
+    (0.96, 0.97, 0.80),
+    (0.94, 0.93, 0.80),
+    (1.0, 0.84, 0.50),
+    (1.0, 1.0, 1.0),
+    (1.0, 0.92, 0.56),
+    (0.9, 0.6, 0.3),
+)
 # Horizon y, height of its waves, second horizon y, disc radius, disc softness: pixels (200: below the picture).
-LAYOUT = ((200.0, 0.0, 200.0, 0.0, 1.2), (200.0, 0.0, 200.0, 48.0, 70.0), (62.0, 0.0, 82.0, 0.0, 1.2),
-          (88.0, 4.0, 200.0, 0.0, 1.2), (200.0, 0.0, 200.0, 9.0, 1.2), (200.0, 0.0, 200.0, 0.0, 1.2),
-          (78.0, 6.0, 200.0, 0.0, 1.2), (88.0, 4.0, 200.0, 17.0, 1.2), (200.0, 0.0, 200.0, 14.0, 1.2))
+LAYOUT = (
+    (200.0, 0.0, 200.0, 0.0, 1.2),
+    (200.0, 0.0, 200.0, 48.0, 70.0),
+    (62.0, 0.0, 82.0, 0.0, 1.2),
+    (88.0, 4.0, 200.0, 0.0, 1.2),
+    (200.0, 0.0, 200.0, 9.0, 1.2),
+    (200.0, 0.0, 200.0, 0.0, 1.2),
+    (78.0, 6.0, 200.0, 0.0, 1.2),
+    (88.0, 4.0, 200.0, 17.0, 1.2),
+    (200.0, 0.0, 200.0, 14.0, 1.2),
+)
 
 
 def _uniform(n: int, generator: torch.Generator) -> Tensor:
@@ -57,8 +109,9 @@ def _choice(n: int, generator: torch.Generator, count: int, first: float | None 
     return torch.where(u < first, torch.zeros_like(other), other)
 
 
-def sample_scenes(n: int, generator: torch.Generator, device: str | torch.device = "cpu", *, plain: bool = False,
-                  styled: float = 0.3) -> dict[str, Tensor]:
+def sample_scenes(
+    n: int, generator: torch.Generator, device: str | torch.device = "cpu", *, plain: bool = False, styled: float = 0.3
+) -> dict[str, Tensor]:
     """Draw scenes at random.
 
     Args:
@@ -176,7 +229,7 @@ def draw_clothes(picture: Tensor, scene: Mapping[str, Tensor], head: Head, x: Te
     picture = outlined(picture, head.skin * 0.76, torch.where(clothes == 3, line, head.line), neck)
     hood = ellipse(x, y - 3, head.half_width * 0.86, 11.5).abs() - 4.2
     hood = torch.maximum(hood, -y - 1)
-    hoodie = (clothes == 1)
+    hoodie = clothes == 1
     picture = paint(picture, line, coverage(hood - 1.2) * hoodie)
     picture = paint(picture, colour * 0.82, coverage(hood) * hoodie)
     cords = box(x.abs() - 7, y - 24, 1.3, 8.0, 1.0)
@@ -228,8 +281,10 @@ def draw_headphones(picture: Tensor, scene: Mapping[str, Tensor], head: Head) ->
 def draw_light(picture: Tensor, scene: Mapping[str, Tensor], x: Tensor, y: Tensor) -> Tensor:
     """Warm, cool, from the left, from the right, dramatic: a factor per pixel; x, y count from the head's centre."""
     kind = scene["light"]
-    tint = pick(((1.0, 1.0, 1.0), (1.09, 0.96, 0.77), (0.84, 0.96, 1.13), (1.0, 1.0, 1.0), (1.0, 1.0, 1.0),
-                 (1.02, 1.0, 0.96)), kind)
+    tint = pick(
+        ((1.0, 1.0, 1.0), (1.09, 0.96, 0.77), (0.84, 0.96, 1.13), (1.0, 1.0, 1.0), (1.0, 1.0, 1.0), (1.02, 1.0, 0.96)),
+        kind,
+    )
     side = torch.where(scene["vary_b"] > 0.5, 1.0, -1.0)
     direction = torch.where(kind == 5, side, pick(((0.0,), (0.0,), (0.0,), (-1.0,), (1.0,), (0.0,)), kind))
     strength = torch.where(kind == 5, 0.68, 0.38)

@@ -77,7 +77,11 @@ def apply_style(picture: Tensor, style: Tensor) -> Tensor:
     """
     brightness = gray(picture)
     edge = edges(brightness)
-    for code, drawn in ((1, sketch(brightness, edge)), (2, watercolor(picture, edge)), (3, pixel_art(picture)),
-                        (4, comic(picture, brightness, edge))):
+    for code, drawn in (
+        (1, sketch(brightness, edge)),
+        (2, watercolor(picture, edge)),
+        (3, pixel_art(picture)),
+        (4, comic(picture, brightness, edge)),
+    ):
         picture = torch.where(style == code, drawn, picture)
     return picture

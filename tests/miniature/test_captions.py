@@ -129,8 +129,10 @@ def tokenizers(tmp_path_factory):
     transformers = pytest.importorskip("transformers")
     folder = tmp_path_factory.mktemp("tokenizers")
     captions.build_tokenizers(folder)
-    return (transformers.CLIPTokenizer.from_pretrained(folder / "tokenizer"),
-            transformers.T5TokenizerFast.from_pretrained(folder / "tokenizer_2"))
+    return (
+        transformers.CLIPTokenizer.from_pretrained(folder / "tokenizer"),
+        transformers.T5TokenizerFast.from_pretrained(folder / "tokenizer_2"),
+    )
 
 
 def test_encode_equals_the_tokenizers(tokenizers, written):

@@ -30,12 +30,21 @@ def test_samples_have_one_value_per_person_within_range():
     for name, value in identity.items():
         if value.is_floating_point():
             assert 0 <= value.min() < 0.1 and 0.9 < value.max() <= 1, name
-    for name, names in (("hair_style", faces.HAIR_STYLES), ("hair_colour", faces.HAIR_COLOURS),
-                        ("beard", faces.BEARDS)):
+    for name, names in (
+        ("hair_style", faces.HAIR_STYLES),
+        ("hair_colour", faces.HAIR_COLOURS),
+        ("beard", faces.BEARDS),
+    ):
         assert set(identity[name].tolist()) == set(range(len(names)))
-    for name, names in (("background", scenes.BACKGROUNDS), ("clothes", scenes.CLOTHES), ("light", scenes.LIGHTS),
-                        ("clothes_colour", scenes.COLOURS), ("expression", scenes.EXPRESSIONS),
-                        ("accessory", scenes.ACCESSORIES), ("style", scenes.STYLES)):
+    for name, names in (
+        ("background", scenes.BACKGROUNDS),
+        ("clothes", scenes.CLOTHES),
+        ("light", scenes.LIGHTS),
+        ("clothes_colour", scenes.COLOURS),
+        ("expression", scenes.EXPRESSIONS),
+        ("accessory", scenes.ACCESSORIES),
+        ("style", scenes.STYLES),
+    ):
         assert set(scene[name].tolist()) == set(range(len(names)))
 
 
@@ -80,7 +89,7 @@ def test_eye_landmarks_lie_on_pupils_and_are_ringed_by_the_iris_colour():
         shifts = torch.cartesian_prod(torch.arange(-1.0, 2.0), torch.arange(-1.0, 2.0))
         around = torch.stack([pixel(drawn.images, points + shift) for shift in shifts])
         assert around.mean(2).amin(0)[keep].max() < 0.2
-        side = torch.stack([pixel(drawn.images, points + torch.tensor([dx, 0.0])) for dx in (-3., -2.5, 2.5, 3.)])
+        side = torch.stack([pixel(drawn.images, points + torch.tensor([dx, 0.0])) for dx in (-3.0, -2.5, 2.5, 3.0)])
         iris = torch.tensor(heads.IRIS_COLOURS)[identity["iris"]]
         distance = (side - iris).abs().mean(2).amin(0)
         assert distance[keep].mean() < 0.1
@@ -88,14 +97,20 @@ def test_eye_landmarks_lie_on_pupils_and_are_ringed_by_the_iris_colour():
 
 def test_mouth_landmarks_bound_the_lips():
     identity, scene, _ = draw(4, n=64, plain=True)
-    identity |= {"beard": torch.zeros(64, dtype=torch.long), "lips": torch.ones(64), "skin": torch.zeros(64),
-                 "mole": torch.zeros(64, dtype=torch.long)}
+    identity |= {
+        "beard": torch.zeros(64, dtype=torch.long),
+        "lips": torch.ones(64),
+        "skin": torch.zeros(64),
+        "mole": torch.zeros(64, dtype=torch.long),
+    }
     scene |= {"roll": torch.zeros(64), "light": torch.zeros(64, dtype=torch.long)}
     drawn = faces.render(identity, scene)
     left, right = drawn.landmarks[:, 3], drawn.landmarks[:, 4]
+
     def redness(points):
         colour = pixel(drawn.images, points)
         return colour[:, 0] - colour[:, 1]
+
     inside = torch.lerp(left, right, 0.3)
     outside = torch.lerp(left, right, -0.3)
     assert (redness(inside + torch.tensor([0.0, 2.0])) > redness(outside) + 0.04).double().mean() > 0.95
@@ -108,7 +123,7 @@ def test_the_pose_moves_the_landmarks_as_it_moves_the_face():
     base = faces.render(identity, still).landmarks
     assert torch.allclose(base[:, 0, 1], base[:, 1, 1])
     turned = faces.render(identity, {**still, "roll": zero + 0.1, "dx": zero + 3}).landmarks
-    slope = (turned[:, 1] - turned[:, 0])
+    slope = turned[:, 1] - turned[:, 0]
     assert torch.allclose(torch.atan2(slope[:, 1], slope[:, 0]), zero + 0.1, atol=1e-4)
     larger = faces.render(identity, {**still, "scale": zero + 1.1}).landmarks
     torch.testing.assert_close((larger[:, 1] - larger[:, 0]), 1.1 * (base[:, 1] - base[:, 0]))

@@ -1,0 +1,1 @@
+"""Training of the miniature, stage by stage: `python -m infusenet.miniature.train --help`."""

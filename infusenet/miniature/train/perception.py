@@ -1,0 +1,362 @@
+"""What looks at pictures: the autoencoder, the two recognizers, the face detector, the judge."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ...identity.embed import IRSE
+from .. import faces, networks
+from .bank import Bank, align, take
+from .loop import Plan, Run, train
+
+log = logging.getLogger(__name__)
+
+CROPS = Plan(steps=5600, batch=192, lr=2e-3, ema=0.998, decay=1e-4, betas=(0.9, 0.99))
+WHOLE = Plan(steps=1600, batch=96, lr=5e-4, ema=0.998, decay=1e-4, betas=(0.9, 0.99))
+CONDITIONING = Plan(steps=5000, batch=512, lr=3e-3, ema=0.0, decay=0.02, betas=(0.9, 0.98), clip=5.0, floor=0.01)
+MEASURING = Plan(steps=6000, batch=512, lr=3e-3, ema=0.0, decay=0.02, betas=(0.9, 0.98), clip=5.0, floor=0.01)
+DETECTOR = Plan(steps=5000, batch=256, lr=2e-3, ema=0.0, decay=0.01, betas=(0.9, 0.98), floor=0.01)
+JUDGE = Plan(steps=2500, batch=512, lr=2e-3, ema=0.0, decay=0.05, floor=0.01)
+
+
+def _channels_last(x: Tensor) -> Tensor:
+    return x.contiguous(memory_format=torch.channels_last)
+
+
+# ------------------------------------------------------------------------------------------ autoencoder
+
+
+def _reconstruction(vae: Any, x: Tensor, weight: Tensor, run: Run) -> Tensor:
+    """Weighted L1 + gradient L1 + squared error + a weak pull of the posterior to the unit normal."""
+    with run.autocast():
+        mean, logvar = vae.quant_conv(vae.encoder(_channels_last(x * 2 - 1))).float().chunk(2, 1)
+        logvar = logvar.clamp(-20, 10)
+        z = mean + torch.randn_like(mean) * torch.exp(0.5 * logvar)
+        out = vae.decoder(vae.post_quant_conv(z))
+    d = out.float() * 0.5 + 0.5 - x
+    absolute = (d.abs() * weight).mean()
+    edges = ((d[..., 1:] - d[..., :-1]).abs() * weight[..., 1:]).mean()
+    edges = edges + ((d[..., 1:, :] - d[..., :-1, :]).abs() * weight[..., 1:, :]).mean()
+    divergence = 0.5 * (mean.square() + logvar.exp() - 1 - logvar).mean()
+    loss = absolute + edges + 2 * (d.square() * weight).mean() + 1e-3 * divergence
+    return torch.stack([loss, absolute.detach(), d.square().mean().detach(), divergence.detach()])
+
+
+def train_autoencoder(run: Run, bank: Bank) -> Any:
+    """Random crops first (fast), whole pictures last; then FLUX's scale and shift are folded into the quant convs."""
+    run.seed(11)
+    vae = networks.autoencoder().to(run.device)
+    vae = vae.to(memory_format=torch.channels_last)
+    pictures = bank.images.view(-1, 3, networks.SIZE, networks.SIZE)
+    rows = (torch.arange(networks.SIZE, device=run.device) + 0.5) / networks.SIZE * 2 - 1
+    weight = 1 + 1.5 * torch.exp(-((rows[None, :] / 0.5) ** 2) - (((rows[:, None] + 0.1) / 0.6) ** 2))
+    side = networks.SIZE // 2
+    window = torch.arange(side, device=run.device)
+    channel = torch.arange(3, device=run.device)[None, :, None, None]
+
+    def crops() -> Tensor:
+        i = torch.randint(0, len(pictures), (CROPS.batch,), device=run.device)
+        corner = (torch.rand(2, CROPS.batch, 2, device=run.device).mean(2) * (side // 4 + 1)).long() * 4
+        corner = corner.clamp(max=side)
+        y = (corner[0, :, None] + window)[:, None, :, None]
+        x = (corner[1, :, None] + window)[:, None, None, :]
+        picture = pictures[i[:, None, None, None], channel, y, x].float() / 255
+        return _reconstruction(vae, picture, weight[y, x], run)
+
+    def whole() -> Tensor:
+        i = torch.randint(0, len(pictures), (WHOLE.batch,), device=run.device)
+        return _reconstruction(vae, pictures[i].float() / 255, weight, run)
+
+    if not run.has("vae-crops"):
+        train(run, "vae-crops", CROPS, [vae], crops)
+        run.save("vae-crops", vae)
+    vae = run.load("vae-crops", vae).requires_grad_(True)
+    train(run, "vae", WHOLE, [vae], whole)
+    fold_latent_format(vae, pictures[:4096])
+    run.save("vae", vae)
+    return vae
+
+
+@torch.no_grad()
+def fold_latent_format(vae: Any, pictures: Tensor) -> None:
+    """Make `(latent - SHIFT) * SCALING` have mean 0 and deviation 1, by the 1 x 1 quant convs: exact, nothing else moves."""
+    means = torch.cat([vae.quant_conv(vae.encoder(p.float() / 127.5 - 1)).chunk(2, 1)[0] for p in pictures.split(256)])
+    mean, std = means.mean(), means.std()
+    gain = 1 / (std * networks.SCALING)
+    offset = networks.SHIFT - mean * gain
+    after, before = vae.quant_conv, vae.post_quant_conv
+    half = networks.LATENT_CHANNELS
+    after.weight[:half] *= gain
+    after.bias[:half] = after.bias[:half] * gain + offset
+    after.bias[half:] += 2 * gain.log()  # the log-variances of the scaled latents
+    before.bias += -(before.weight.sum((1, 2, 3)) * offset / gain)
+    before.weight /= gain
+    log.info("latents: mean %.4f, deviation %.4f before folding", mean, std)
+
+
+@torch.no_grad()
+def encode(vae: Any, pictures: Tensor) -> Tensor:
+    """uint8 pictures [N,3,S,S] -> normalised latents [N,16,S/8,S/8], the posterior's mode."""
+    mean = vae.quant_conv(vae.encoder(pictures.float() / 127.5 - 1)).chunk(2, 1)[0]
+    out: Tensor = (mean.float() - networks.SHIFT) * networks.SCALING
+    return out
+
+
+@torch.no_grad()
+def decode(vae: Any, latents: Tensor) -> Tensor:
+    """Normalised latents -> pictures [N,3,S,S] in 0..1."""
+    z = latents / networks.SCALING + networks.SHIFT
+    out: Tensor = (vae.decoder(vae.post_quant_conv(z)).float() * 0.5 + 0.5).clamp(0, 1)
+    return out
+
+
+@torch.no_grad()
+def reconstruct_views(run: Run, vae: Any, bank: Bank, views: tuple[int, ...], batch: int = 1024) -> None:
+    """Replace some views by what the autoencoder makes of them: recognizers must know its blur."""
+    for view in views:
+        for start in range(0, len(bank), batch):
+            rows = slice(start, start + batch)
+            with run.autocast():
+                pictures = decode(vae, encode(vae, bank.images[rows, view]))
+            bank.images[rows, view] = faces.to_uint8(pictures)
+
+
+# ------------------------------------------------------------------------------------------ recognizers
+
+
+def _disturb(crops: Tensor) -> Tensor:
+    """Blur, contrast, colour and noise, each drawn per crop; 0..1 in and out."""
+    count, device = len(crops), crops.device
+    draw = torch.rand(count, 1, 1, 1, device=device)
+    crops = torch.where(draw < 0.2, F.avg_pool2d(crops, 3, 1, 1), crops)
+    crops = torch.where(draw < 0.06, F.avg_pool2d(crops, 5, 1, 2), crops)
+    crops = (crops - 0.5) * (1 + 0.1 * torch.randn(count, 1, 1, 1, device=device)) + 0.5
+    crops = crops + 0.04 * torch.randn(count, 3, 1, 1, device=device)
+    noise = 0.03 * torch.rand(count, 1, 1, 1, device=device) * torch.randn_like(crops)
+    return (crops + noise).clamp(0, 1)
+
+
+def _crops(bank: Bank, person: Tensor, view: Tensor) -> Tensor:
+    """Aligned, disturbed crops of drawn pictures: [N,3,112,112] in -1..1, RGB. Landmarks err as a detector's do."""
+    at = bank.landmarks[person, view]
+    at = at + 0.9 * torch.randn_like(at) + 1.2 * torch.randn(len(at), 1, 2, device=at.device)
+    return _disturb(align(bank.images[person, view].float() / 255, at)) * 2 - 1
+
+
+def _train_recognizer(
+    run: Run,
+    name: str,
+    net: nn.Module,
+    dim: int,
+    people: slice,
+    bank: Bank,
+    plan: Plan,
+    *,
+    arc: bool,
+    scale: float,
+    margin: float,
+) -> None:
+    low, high = people.start, people.stop
+    net = net.to(run.device).to(memory_format=torch.channels_last).train()
+    centres = nn.ParameterList([nn.Parameter(torch.randn(high - low, dim, device=run.device) * 0.05)])
+    now = torch.zeros((), device=run.device)
+    embed: Any = getattr(net, "features", net)
+
+    def loss() -> Tensor:
+        i = torch.randint(0, high - low, (plan.batch,), device=run.device)
+        view = torch.randint(0, bank.images.shape[1], (plan.batch,), device=run.device)
+        crops = _crops(bank, i + low, view)
+        if arc:
+            crops = crops.flip(1)  # the conditioning recognizer reads BGR
+        with run.autocast():
+            embedding = F.normalize(embed(_channels_last(crops)).float(), dim=1)
+            cosine = (embedding @ F.normalize(centres[0], dim=1).T).float()
+        own = cosine.gather(1, i[:, None]).clamp(-0.9999, 0.9999)
+        if arc:  # ArcFace: an angle is added; beyond pi/2 the cosine's own margin keeps it monotone
+            harder = torch.where(own > -0.5, torch.cos(torch.acos(own) + now), own - now)
+        else:  # CosFace
+            harder = own - now
+        entropy = F.cross_entropy(cosine.scatter(1, i[:, None], harder) * scale, i)
+        right = (cosine.detach().argmax(1) == i).float().mean()
+        return torch.stack([entropy, own.detach().mean(), right])
+
+    groups = [
+        {"params": list(net.parameters())},
+        {"params": list(centres.parameters()), "weight_decay": 0.0, "mul": 3.0},
+    ]
+
+    def before(done: float) -> None:
+        now.fill_(margin * min(1.0, done / 0.35))
+
+    train(run, name, plan, [net, centres], loss, groups=groups, before=before)
+    run.save(name, net)
+
+
+def train_conditioning(run: Run, bank: Bank) -> None:
+    """The recognizer that InfuseNet is conditioned on: a narrow IR-SE, ArcFace, the first half of the people."""
+    run.seed(21)
+    net = IRSE(networks.IRSE_WIDTHS, networks.EMBEDDING, squeeze=4)
+    net.output_layer[1].p = 0.0  # a narrow net needs no dropout
+    people = slice(0, len(bank) // 2)
+    _train_recognizer(run, "arcface", net, 512, people, bank, CONDITIONING, arc=True, scale=28.0, margin=0.35)
+
+
+def train_measuring(run: Run, bank: Bank) -> None:
+    """The recognizer that measures: another architecture, loss and seed, the other half of the people."""
+    run.seed(22)
+    people = slice(len(bank) // 2, len(bank))
+    net = networks.MeasuringRecognizer()
+    _train_recognizer(run, "recognizer", net, net.dim, people, bank, MEASURING, arc=False, scale=24.0, margin=0.30)
+
+
+# ------------------------------------------------------------------------------------------ detector
+
+
+def _composed(bank: Bank, empty: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Pictures of one face, shrunk, turned and shifted over an empty scene; a quarter of them without a face.
+
+    Returns:
+        pictures [N,3,S,S] 0..1, boxes [N,4], landmarks [N,5,2], shown [N] bool.
+    """
+    device, side = bank.images.device, networks.SIZE
+    person = torch.randint(0, len(bank), (count,), device=device)
+    view = torch.randint(0, bank.images.shape[1], (count,), device=device)
+    front = bank.images[person, view].float() / 255
+    back = empty[torch.randint(0, len(empty), (count,), device=device)].float() / 255
+    whole = torch.rand(count, device=device) < 0.5
+    zoom = torch.where(
+        whole, 0.95 + 0.25 * torch.rand(count, device=device), 0.35 + 0.7 * torch.rand(count, device=device)
+    )
+    angle = 0.12 * torch.randn(count, device=device)
+    room = (1 - zoom).abs() + 0.12
+    shift = (torch.rand(count, 2, device=device) * 2 - 1) * torch.where(whole, 0.12 * torch.ones_like(room), room)[
+        :, None
+    ]
+    cos, sin = angle.cos() / zoom, angle.sin() / zoom
+    # output -> input, in normalised coordinates
+    linear = torch.stack([torch.stack([cos, sin], 1), torch.stack([-sin, cos], 1)], 1)
+    theta = torch.cat([linear, -(linear @ shift[:, :, None])], 2)
+    grid = F.affine_grid(theta, list(front.shape), align_corners=False)
+    inside = (grid.abs() <= 1).all(-1)[:, None]
+    picture = torch.where(inside, F.grid_sample(front, grid, padding_mode="border", align_corners=False), back)
+    forward = torch.stack(
+        [
+            torch.stack([angle.cos() * zoom, -angle.sin() * zoom], 1),
+            torch.stack([angle.sin() * zoom, angle.cos() * zoom], 1),
+        ],
+        1,
+    )
+
+    def move(points: Tensor) -> Tensor:
+        unit = (points + 0.5) / side * 2 - 1
+        moved = unit @ forward.transpose(1, 2) + shift[:, None]
+        return (moved + 1) / 2 * side - 0.5
+
+    box = bank.boxes[person, view]
+    x0, y0, x1, y1 = box.unbind(1)
+    corners = move(torch.stack([x0, y0, x1, y0, x1, y1, x0, y1], 1).view(-1, 4, 2))
+    centre = corners.mean(1)
+    half = (box[:, 2:] - box[:, :2]) * zoom[:, None] / 2
+    shown = torch.rand(count, device=device) > 0.25
+    picture = torch.where(shown[:, None, None, None], picture, back)
+    return _disturb(picture), torch.cat([centre - half, centre + half], 1), move(bank.landmarks[person, view]), shown
+
+
+_RANGES = ((0.0, 40.0), (28.0, 84.0), (60.0, 1e9))  # face sizes in pixels that each stride answers for
+
+
+def _detection_loss(
+    levels: list[tuple[Tensor, Tensor, Tensor]], boxes: Tensor, points: Tensor, shown: Tensor
+) -> Tensor:
+    """Focal score loss everywhere; GIoU-like box and landmark losses where a cell lies at the face's centre."""
+    size = (boxes[:, 2:] - boxes[:, :2]).amax(1)
+    centre = (boxes[:, :2] + boxes[:, 2:]) / 2
+    total = torch.zeros((), device=boxes.device)
+    found = torch.zeros((), device=boxes.device)
+    error = torch.zeros((), device=boxes.device)
+    for stride, (low, high), (score, distance, landmark) in zip(networks.STRIDES, _RANGES, levels, strict=True):
+        h, w = score.shape[-2:]
+        y = torch.arange(h, device=boxes.device)[:, None] * stride
+        x = torch.arange(w, device=boxes.device)[None, :] * stride
+        dx, dy = x[None] - centre[:, 0, None, None], y[None] - centre[:, 1, None, None]
+        reach = torch.clamp(size / 5, min=0.75 * stride)[:, None, None]
+        own = ((size >= low) & (size < high) & shown)[:, None, None]
+        positive = own & (dx.abs() <= reach) & (dy.abs() <= reach)
+        near = shown[:, None, None] & (dx.abs() <= 2 * reach) & (dy.abs() <= 2 * reach) & ~positive
+        mask = positive[:, None].expand_as(score).float()
+        p = score.float().sigmoid()
+        focal = -(
+            mask * (1 - p) ** 2 * F.logsigmoid(score.float()) + 3 * (1 - mask) * p**2 * F.logsigmoid(-score.float())
+        )
+        focal = focal * (1 - near[:, None].float())
+        weight = mask / mask.sum().clamp(min=1)
+        sides = [boxes[:, k, None, None] for k in range(4)]
+        target = torch.stack(torch.broadcast_tensors(x - sides[0], y - sides[1], sides[2] - x, sides[3] - y), 1)
+        unit = size[:, None, None, None, None]
+        box_error = ((distance.float() * stride - target[:, None]).abs() / unit).mean(2)
+        grid = torch.stack([x.expand(h, w), y.expand(h, w)], 0).float()
+        aim = points.permute(0, 2, 1)[:, :, :, None, None] - grid[None, :, None]
+        aim = aim.permute(0, 2, 1, 3, 4).flatten(1, 2)  # [N,10,h,w], x and y of each point in turn
+        point_error = ((landmark.float() * stride - aim[:, None]).abs() / unit).mean(2)
+        total = (
+            total
+            + focal.sum() / mask.sum().clamp(min=1)
+            + 6 * (box_error * weight).sum()
+            + 20 * (point_error * weight).sum()
+        )
+        found = found + (p * weight).sum() / 3
+        error = error + (point_error * weight).sum() / 3
+    return torch.stack([total, found.detach(), error.detach()])
+
+
+def train_detector(run: Run, bank: Bank) -> None:
+    """A face detector with five landmarks, on composed pictures and their blurred and noisy versions."""
+    run.seed(31)
+    net = networks.FaceDetectorNet().to(run.device).to(memory_format=torch.channels_last).train()
+    with torch.no_grad():
+        for head in net.heads:
+            head[-1].bias.view(networks.ANCHORS, 15)[:, 0] = -4.0  # faces are rare
+        empty = torch.cat(
+            [faces.to_uint8(faces.render_scene(take(s, slice(0, 4096)))) for s in _on(run, bank, range(1, 4))]
+        )
+
+    def loss() -> Tensor:
+        picture, boxes, points, shown = _composed(bank, empty, DETECTOR.batch)
+        with run.autocast():
+            levels = net(_channels_last(picture * 255 / 128 - 127.5 / 128))
+        return _detection_loss(levels, boxes, points, shown)
+
+    train(run, "detector", DETECTOR, [net], loss)
+    run.save("detector", net)
+
+
+def _on(run: Run, bank: Bank, views: range) -> list[dict[str, Tensor]]:
+    return [{k: v.to(run.device) for k, v in bank.scenes[view].items()} for view in views]
+
+
+# ------------------------------------------------------------------------------------------ judge
+
+
+def train_judge(run: Run, bank: Bank) -> None:
+    """Reads scene and style back from pictures: what a prompt asked for, measured."""
+    run.seed(41)
+    net = networks.Judge().to(run.device).to(memory_format=torch.channels_last).train()
+    truth = {k: bank.attribute(k) for k in networks.JUDGED}
+
+    def loss() -> Tensor:
+        i = torch.randint(0, len(bank), (JUDGE.batch,), device=run.device)
+        view = torch.randint(0, bank.images.shape[1], (JUDGE.batch,), device=run.device)
+        x = _disturb(bank.images[i, view].float() / 255) * 2 - 1
+        with run.autocast():
+            answers = net(_channels_last(x))
+        losses = [F.cross_entropy(answers[k].float(), truth[k][i, view]) for k in networks.JUDGED]
+        right = [(answers[k].argmax(1) == truth[k][i, view]).float().mean() for k in networks.JUDGED]
+        return torch.stack([torch.stack(losses).sum(), *right])
+
+    train(run, "judge", JUDGE, [net], loss)
+    run.save("judge", net)
