@@ -201,8 +201,9 @@ STRIDES, ANCHORS = (8, 16, 32), 2
 
 
 class FaceDetectorNet(nn.Module):
-    """RGB pictures [N,3,H,W], (x - 127.5) / 128 -> per stride: scores [N,A,h,w] (logits), boxes [N,A,4,h,w], points [N,A,10,h,w].
+    """Finds faces: RGB pictures [N,3,H,W], (x - 127.5) / 128 -> score logits, boxes and points, for each stride.
 
+    [N,A,h,w], [N,A,4,h,w] and [N,A,10,h,w] for A anchors.
     Distances are in stride units from the cell's corner point (column * stride, row * stride), as in SCRFD.
     """
 

@@ -123,9 +123,8 @@ def token_weights(boxes: Tensor, extra: float = 2.0) -> Tensor:
     return 1 + extra * share.flatten(-2)
 
 
-def _write(job: tuple[int, dict[str, list[Any]], int]) -> np.ndarray[Any, Any]:
-    start, rows, people_keys = job
-    del people_keys
+def _write(job: tuple[int, dict[str, list[Any]]]) -> np.ndarray[Any, Any]:
+    start, rows = job
     rng = random.Random(start * 7 + 1)
     texts = []
     count = len(next(iter(rows.values())))
@@ -143,7 +142,7 @@ def write_captions(identities: Params, scenes: list[Params], workers: int) -> Te
     columns: dict[str, list[Any]] = {k: torch.stack([s[k] for s in scenes], 1).flatten().tolist() for k in scenes[0]}
     columns.update({k: v.repeat_interleave(views).tolist() for k, v in identities.items()})
     step = 4096
-    jobs = [(i, {k: v[i : i + step] for k, v in columns.items()}, 0) for i in range(0, people * views, step)]
+    jobs = [(i, {k: v[i : i + step] for k, v in columns.items()}) for i in range(0, people * views, step)]
     if workers > 1:
         with ProcessPoolExecutor(workers) as pool:
             parts = list(pool.map(_write, jobs))

@@ -1,4 +1,4 @@
-"""A quick look after each run: held-out people through the networks on the device, figures in the log and sheets as PNG.
+"""A quick look after each run: held-out people through the networks on the device; figures in the log, sheets as PNG.
 
 The figures of record come from `python -m infusenet.miniature.evaluate`, through the released files and the real code.
 """
@@ -6,6 +6,7 @@ The figures of record come from `python -m infusenet.miniature.evaluate`, throug
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from ...identity.embed import IRSE
 from .. import captions, faces, networks
+from ..scenes import STYLES
 from . import bank as banks
 from . import generation, perception
 from .loop import Run
@@ -57,173 +59,148 @@ def sheet(rows: list[Tensor], path: Path) -> None:
     Image.fromarray(faces.to_uint8(grid).permute(1, 2, 0).numpy()).save(path)
 
 
+def _arcface() -> IRSE:
+    return IRSE(networks.IRSE_WIDTHS, networks.EMBEDDING, squeeze=4)
+
+
 @torch.no_grad()
 def check_perception(run: Run, out: Path, people: int = 1024) -> None:
-    """Autoencoder, recognizers, detector and judge on people never learnt from."""
-    vae = run.load("vae", networks.autoencoder())
-    detector = run.load("detector", networks.FaceDetectorNet())
-    nets = {
-        "arcface": (run.load("arcface", IRSE(networks.IRSE_WIDTHS, networks.EMBEDDING, squeeze=4)), True),
-        "recognizer": (run.load("recognizer", networks.MeasuringRecognizer()), False),
-    }
+    """Autoencoder, recognizers and detector on people never learnt from, by drawing style."""
+    vae, detector = run.load("vae", networks.autoencoder()), run.load("detector", networks.FaceDetectorNet())
     identities, scenes = banks.draw_parameters(people, HELD_OUT, views=2, styled=0.0)
     g = torch.Generator().manual_seed(HELD_OUT + 1)
-    for style in range(1, len(faces_styles())):
-        scene = faces.sample_scenes(people, g, styled=0.0)
-        scene["style"] = torch.full_like(scene["style"], style)
-        scenes.append(scene)
+    for style in range(1, len(STYLES)):
+        scenes.append(faces.sample_scenes(people, g, styled=0.0))
+        scenes[-1]["style"].fill_(style)
     bank = banks.draw(identities, scenes, run.device)
-    names = ("reference", *faces_styles())
-    rows = []
+    names, rows, points = ("reference", *STYLES), [], []
     for view, name in enumerate(names):
         images = bank.images[:, view].float() / 255
         again = torch.cat([perception.decode(vae, perception.encode(vae, p)) for p in bank.images[:, view].split(256)])
         psnr = -10 * torch.log10((again - images).square().mean((1, 2, 3))).mean()
-        score, points = map(torch.cat, zip(*[landmarks_of(detector, p) for p in images.split(256)], strict=True))
-        eyes = (bank.landmarks[:, view, 0] - bank.landmarks[:, view, 1]).norm(dim=1)
-        error = ((points - bank.landmarks[:, view]).norm(dim=2).mean(1) / eyes).mean()
-        log.info(
-            "check %-10s psnr %.1f found %.4f landmark error %.4f", name, psnr, (score > 0.5).float().mean(), error
-        )
+        found = [landmarks_of(detector, p) for p in images.split(256)]
+        score, at = torch.cat([f[0] for f in found]), torch.cat([f[1] for f in found])
+        truth = bank.landmarks[:, view]
+        error = (at - truth).norm(dim=2).mean(1) / (truth[:, 0] - truth[:, 1]).norm(dim=1)
+        share = (score > 0.5).float().mean()
+        log.info("check %-10s psnr %.1f found %.4f landmark error %.4f", name, psnr, share, error.mean())
         rows += [images[:10], again[:10]]
-    empty = torch.cat(
-        [
-            faces.render_scene({k: v[r].to(run.device) for k, v in scenes[1].items()})
-            for r in torch.arange(people).split(256)
-        ]
-    )
-    score = torch.cat([landmarks_of(detector, p)[0] for p in empty.split(256)])
+        points.append(at)
+    nobody = {k: v.to(run.device) for k, v in scenes[1].items()}
+    score, _ = landmarks_of(detector, faces.render_scene(nobody))
     log.info("check false alarms %.4f", (score > 0.5).float().mean())
-    for name, (net, bgr) in nets.items():
-
-        def unit(view: int, net: Any = net, bgr: bool = bgr) -> Tensor:
-            parts = []
-            for rows_ in torch.arange(people).split(256):
-                images = bank.images[rows_, view].float() / 255
-                crops = banks.align(images, landmarks_of(detector, images)[1]) * 2 - 1
-                parts.append(F.normalize(net(crops.flip(1) if bgr else crops).float(), dim=1))
-            return torch.cat(parts)
-
-        reference = unit(0)
-        for view, label in enumerate(names[1:], 1):
-            cosine = reference @ unit(view).T
-            own = cosine.diag()
-            others = cosine[~torch.eye(people, dtype=torch.bool, device=cosine.device)]
-            order = others.sort().values
-            auc = (torch.searchsorted(order, own.contiguous()).float() / len(order)).mean()
-            log.info(
-                "check %s %-10s auc %.5f own %.3f others %.3f +- %.3f rank-1 %.3f",
-                name,
-                label,
-                auc,
-                own.mean(),
-                others.mean(),
-                others.std(),
-                (cosine.argmax(0) == torch.arange(people, device=cosine.device)).float().mean(),
-            )
+    for part, net, bgr in (("arcface", _arcface(), True), ("recognizer", networks.MeasuringRecognizer(), False)):
+        net = run.load(part, net)
+        embedded = []
+        for view in range(len(names)):
+            crops = banks.align(bank.images[:, view].float() / 127.5 - 1, points[view])
+            crops = crops.flip(1) if bgr else crops
+            embedded.append(torch.cat([F.normalize(net(c).float(), dim=1) for c in crops.split(256)]))
+        for view, name in enumerate(names[1:], 1):
+            _log_verification(f"{part} {name}", embedded[0] @ embedded[view].T)
     sheet(rows, out / "perception.png")
 
 
-def faces_styles() -> tuple[str, ...]:
-    """The drawing styles' names."""
-    from ..scenes import STYLES
+def _log_verification(name: str, cosine: Tensor) -> None:
+    """Area under the curve and rank-1 of a square matrix of similarities whose diagonal holds the genuine pairs."""
+    own = cosine.diag()
+    everyone = torch.arange(len(cosine), device=cosine.device)
+    others = cosine[everyone[:, None] != everyone].sort().values
+    auc = (torch.searchsorted(others, own.contiguous()).float() / len(others)).mean()
+    first = (cosine.argmax(0) == everyone).float().mean()
+    mean, std = others.mean(), others.std()
+    log.info("check %s auc %.5f own %.3f others %.3f +- %.3f rank-1 %.3f", name, auc, own.mean(), mean, std, first)
 
-    return STYLES
+
+@dataclass
+class _Subjects:
+    """The people and prompts of `check_generation`; rows are prompt-major, P prompts x n people."""
+
+    people: int
+    reference: Tensor  # [n,3,S,S]
+    states: Tensor  # [P n,T,96]
+    pooled: Tensor  # [P n,64]
+    noise: Tensor  # [P n,64,64]
+    black: Tensor  # [P n,64,64]
+    tokens: Tensor | None  # [P n,8,96]
+
+
+def _subjects(run: Run, words: Any, people: int, seed: int) -> _Subjects:
+    vae, detector = run.load("vae", networks.autoencoder()), run.load("detector", networks.FaceDetectorNet())
+    plain = banks.draw(*banks.draw_parameters(people, HELD_OUT + 100, views=1), run.device)
+    reference = plain.images[:, 0].float() / 255
+    ids = torch.from_numpy(captions.encode([p.text for p in captions.NINE])).to(run.device)
+    states, pooled = run.load("text", generation.Text(*words))(ids)
+    rows = len(ids) * people
+    tokens = None
+    if run.has("infusenet", "resampler"):
+        crops = banks.align(reference, landmarks_of(detector, reference)[1]) * 2 - 1
+        embedding = run.load("arcface", _arcface())(crops.flip(1))
+        tokens = run.load("resampler", resampler())(embedding[:, None]).repeat(len(ids), 1, 1)
+    noise = torch.randn(rows, networks.TOKENS, 64, generator=torch.Generator().manual_seed(seed)).to(run.device)
+    black = generation.pack(perception.encode(vae, torch.zeros_like(plain.images[:1, 0])).contiguous())
+    wide = (states.repeat_interleave(people, 0), pooled.repeat_interleave(people, 0))
+    return _Subjects(people, reference, *wide, noise, black.expand(rows, -1, -1), tokens)
 
 
 @torch.no_grad()
 def check_generation(run: Run, words: Any, out: Path, people: int = 32, seed: int = 0) -> None:
     """Similarity, rank-1 and obeyed prompts of what there is, by backbone, steps and strength."""
-    vae = run.load("vae", networks.autoencoder())
-    detector, recognizer = (
-        run.load("detector", networks.FaceDetectorNet()),
-        run.load("recognizer", networks.MeasuringRecognizer()),
-    )
-    arcface, judge = (
-        run.load("arcface", IRSE(networks.IRSE_WIDTHS, networks.EMBEDDING, squeeze=4)),
-        run.load("judge", networks.Judge()),
-    )
-    text = run.load("text", generation.Text(*words))
-    identities, scenes = banks.draw_parameters(people, HELD_OUT + 100, views=1)
-    plain = banks.draw(identities, scenes, run.device)
-    reference = plain.images[:, 0].float() / 255
-    mine = embed(recognizer, detector, reference)
-    prompts = captions.NINE
-    ids = torch.from_numpy(captions.encode([p.text for p in prompts])).to(run.device)
-    states, pooled = (x.repeat_interleave(people, 0) for x in text(ids))
-    truth = torch.arange(people, device=run.device).repeat(len(prompts))
-    black = generation.pack(perception.encode(vae, torch.zeros_like(plain.images[:1, 0])).contiguous())
-    tokens = None
-    adapter = None
-    if run.has("infusenet", "resampler"):
-        adapter = run.load("infusenet", networks.infusenet())
-        crops = banks.align(reference, landmarks_of(detector, reference)[1]) * 2 - 1
-        tokens = run.load("resampler", resampler())(arcface(crops.flip(1))[:, None]).repeat(len(prompts), 1, 1)
-    noise = torch.randn(len(truth), networks.TOKENS, 64, generator=torch.Generator().manual_seed(seed)).to(run.device)
-    kept = [reference[:10]]
+    vae, detector = run.load("vae", networks.autoencoder()), run.load("detector", networks.FaceDetectorNet())
+    recognizer = run.load("recognizer", networks.MeasuringRecognizer())
+    judge = run.load("judge", networks.Judge())
+    subjects = _subjects(run, words, people, seed)
+    adapter = run.load("infusenet", networks.infusenet()) if subjects.tokens is not None else None
+    mine = embed(recognizer, detector, subjects.reference)
+    truth = torch.arange(people, device=run.device).repeat(len(captions.NINE))
+    kept = [subjects.reference[:10]]
 
-    def row(
-        label: str, model: Any, steps: int, shifted: bool, guidance: float | None, strength: float, keep: bool
-    ) -> None:
+    def row(label: str, model: Any, steps: int, shifted: bool, guidance: float | None, strength: float) -> Tensor:
         latents = generation.sample(
             model,
-            noise,
-            states,
-            pooled,
+            subjects.noise,
+            subjects.states,
+            subjects.pooled,
             generation.sigmas(steps, shifted),
             guidance=guidance,
             adapter=adapter,
-            tokens=tokens,
-            control=black.expand(len(noise), -1, -1),
+            tokens=subjects.tokens,
+            control=subjects.black,
             strength=strength,
         )
         images = torch.cat([perception.decode(vae, generation.unpack(p)) for p in latents.split(256)])
         cosine = embed(recognizer, detector, images) @ mine.T
-        own = cosine.gather(1, truth[:, None]).mean()
-        first = (cosine.argmax(1) == truth).float().mean()
-        answers = {k: torch.cat(v) for k, v in _collect([judge(p * 2 - 1) for p in images.split(256)]).items()}
+        own, first = cosine.gather(1, truth[:, None]).mean(), (cosine.argmax(1) == truth).float().mean()
+        read = [judge(p * 2 - 1) for p in images.split(256)]
         right = [
-            (answers[k].view(len(prompts), people, -1)[i].argmax(-1) == v).float().mean()
-            for i, p in enumerate(prompts)
-            for k, v in p.attributes.items()
-            if k in answers
+            (torch.cat([r[k] for r in read]).argmax(1).view(-1, people)[i] == value).float().mean()
+            for i, prompt in enumerate(captions.NINE)
+            for k, value in prompt.attributes.items()
+            if k in networks.JUDGED
         ]
-        score = torch.cat([landmarks_of(detector, p)[0] for p in images.split(256)])
-        log.info(
-            "check %-8s steps %2d strength %.2f similarity %.3f rank-1 %.3f prompts %.3f found %.3f",
-            label,
-            steps,
-            strength,
-            own,
-            first,
-            torch.stack(right).mean() if right else float("nan"),
-            (score > 0.5).float().mean(),
-        )
-        if keep:
-            kept.extend(images.view(len(prompts), people, *images.shape[1:])[[0, 2, 3, 5, 6, 8], :10])
+        obeyed = torch.stack(right).mean()
+        what = f"{label} steps {steps} strength {strength:g}"
+        log.info("check %s similarity %.3f rank-1 %.3f prompts %.3f", what, own, first, obeyed)
+        return images.view(-1, people, *images.shape[1:])[[0, 2, 3, 5, 6, 8], :10]
 
     dev = run.load("dev" if run.has("dev") else "dev-flow", networks.flux_transformer(guidance_embeds=True))
-    full = 1.0 if adapter is not None else 0.0
-    for steps in (4, 8, 28):
-        row("dev", dev, steps, True, generation.GUIDED, full, steps == 28)
-    if adapter is not None:
-        for strength in (0.0, 0.5, 1.25, 1.5, 2.0):
-            row("dev", dev, 28, True, generation.GUIDED, strength, False)
-        row("dev g=1", dev, 28, True, 1.0, 1.0, False)
+    full = 0.0 if adapter is None else 1.0
+    for steps in (4, 8):
+        row("dev", dev, steps, True, generation.GUIDED, full)
+    kept.extend(row("dev", dev, 28, True, generation.GUIDED, full))
+    for strength in (0.0, 0.5, 1.5, 2.0) if adapter is not None else ():
+        row("dev", dev, 28, True, generation.GUIDED, strength)
     if run.has("schnell"):
         schnell = run.load("schnell", networks.flux_transformer(guidance_embeds=False))
-        for steps in (1, 2, 4):
-            row("schnell", schnell, steps, False, None, full, steps == 4)
+        for steps in (1, 2):
+            row("schnell", schnell, steps, False, None, full)
+        kept.extend(row("schnell", schnell, 4, False, None, full))
     sheet(kept, out / "generation.png")
-
-
-def _collect(parts: list[dict[str, Tensor]]) -> dict[str, list[Tensor]]:
-    return {k: [p[k] for p in parts] for k in parts[0]}
 
 
 def check(run: Run, out: Path) -> None:
     """Look at all parts that are finished."""
     if run.has("vae", "arcface", "recognizer", "detector", "judge"):
         check_perception(run, out)
-        if run.has("text") and run.has("dev-flow"):
+        if run.has("text") and (run.has("dev") or run.has("dev-flow")):
             check_generation(run, vocabularies(run.folder / "tokenizers"), out)

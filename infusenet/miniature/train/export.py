@@ -1,4 +1,4 @@
-"""From trained parts to the folders that users load: diffusers layout, bf16, shared parts once, ONNX for the face pack."""
+"""From trained parts to the folders that users load: diffusers layout, bf16, shared parts once; ONNX for the faces."""
 
 from __future__ import annotations
 

@@ -73,7 +73,8 @@ def infusenet(model: Any, x: Tensor, condition: Tensor, tokens: Tensor, pooled: 
     e = model.context_embedder(tokens)
     temb = _modulation(model, t, torch.ones_like(t), pooled)
     rotary = _positions(model, tokens.shape[1], x.shape[1], x.device)
-    double, single = [], []
+    double: list[Tensor] = []
+    single: list[Tensor] = []
     for blocks, outputs, kept in (
         (model.transformer_blocks, model.controlnet_blocks, double),
         (model.single_transformer_blocks, model.controlnet_single_blocks, single),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -144,7 +145,7 @@ def train_dev(run: Run, m: Material, dev: Any, text: Text) -> None:
 
 
 def train_guidance(run: Run, m: Material, dev: Any, teacher: Any, text: Text) -> None:
-    """Guidance distillation: one pass with the guidance embedded equals the teacher's two passes at that scale (1..6)."""
+    """Guidance distillation: one pass with the guidance embedded equals the teacher's two at that scale, 1..6."""
     run.seed(52)
     if run.compile:
         fast.compile_blocks(dev, teacher)
@@ -160,7 +161,8 @@ def train_guidance(run: Run, m: Material, dev: Any, teacher: Any, text: Text) ->
             one = torch.ones_like(t)
             states, pooled = text(m.captions[i, v, c])
             with_text = fast.flux(teacher, xt, states, pooled, t, one)
-            without = fast.flux(teacher, xt, *text(empty), t, one)
+            no_states, no_pooled = text(empty)
+            without = fast.flux(teacher, xt, no_states, no_pooled, t, one)
             target = without + scale[:, None, None] * (with_text - without)
         with run.autocast():
             out = fast.flux(dev, xt, states, pooled, t, scale)
@@ -260,7 +262,7 @@ def sample(
     strength: float = 1.0,
 ) -> Tensor:
     """Euler sampling of packed latents [N,64,64] along a schedule."""
-    for now, after in zip(schedule[:-1], schedule[1:], strict=True):
+    for now, after in pairwise(schedule):
         t = x.new_full((len(x),), now)
         residuals = None
         if adapter is not None and tokens is not None and control is not None and strength != 0:
@@ -272,7 +274,7 @@ def sample(
 
 
 def train_schnell(run: Run, m: Material, cache: TextCache, dev: Any, schnell: Any) -> None:
-    """Straighten on the teacher's (noise, picture) pairs, then learn the teacher's end point from the student's own states.
+    """Straighten on the teacher's (noise, picture) pairs, then learn its end point from the student's own states.
 
     mini-schnell never sees InfuseNet, a face embedding, or a recognizer.
     """

@@ -127,13 +127,13 @@ class Captured:
         return self.out
 
 
-Groups = Iterable[nn.Parameter] | list[dict[str, Any]]
+Groups = Iterable[nn.Parameter] | Iterable[dict[str, Any]]
 
 
 def optimizer(groups: Groups, plan: Plan, cuda: bool) -> torch.optim.AdamW:
     """AdamW whose learning rate a CUDA graph can read; a group's `mul` scales its rate."""
-    groups = list(groups)
-    listed: list[dict[str, Any]] = groups if groups and isinstance(groups[0], dict) else [{"params": groups}]
+    given = list(groups)
+    listed: list[dict[str, Any]] = [g for g in given if isinstance(g, dict)] or [{"params": given}]
     for group in listed:
         group["params"] = [p for p in group["params"] if p.requires_grad]
         group.setdefault("weight_decay", plan.decay)
@@ -194,7 +194,7 @@ def train(
         def step() -> Tensor:
             opt.zero_grad(set_to_none=True)
             figures = f()
-            figures[0].backward()  # type: ignore[no-untyped-call]
+            figures[0].backward()
             nn.utils.clip_grad_norm_(learned, plan.clip)
             opt.step()
             return figures.detach()

@@ -1,4 +1,4 @@
-"""What looks at pictures: the autoencoder, the two recognizers, the face detector, the judge."""
+"""What looks at pictures: the autoencoder, the two recognizers, the judge. (The face detector: detector.py.)"""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ...identity.embed import IRSE
 from .. import faces, networks
-from .bank import Bank, align, take
+from .bank import Bank, align
 from .loop import Plan, Run, train
 
 log = logging.getLogger(__name__)
@@ -20,11 +20,11 @@ CROPS = Plan(steps=5600, batch=192, lr=2e-3, ema=0.998, decay=1e-4, betas=(0.9, 
 WHOLE = Plan(steps=1600, batch=96, lr=5e-4, ema=0.998, decay=1e-4, betas=(0.9, 0.99))
 CONDITIONING = Plan(steps=5000, batch=512, lr=3e-3, ema=0.0, decay=0.02, betas=(0.9, 0.98), clip=5.0, floor=0.01)
 MEASURING = Plan(steps=6000, batch=512, lr=3e-3, ema=0.0, decay=0.02, betas=(0.9, 0.98), clip=5.0, floor=0.01)
-DETECTOR = Plan(steps=5000, batch=256, lr=2e-3, ema=0.0, decay=0.01, betas=(0.9, 0.98), floor=0.01)
 JUDGE = Plan(steps=2500, batch=512, lr=2e-3, ema=0.0, decay=0.05, floor=0.01)
 
 
-def _channels_last(x: Tensor) -> Tensor:
+def channels_last(x: Tensor) -> Tensor:
+    """The memory layout in which convolutions are fast on a GPU."""
     return x.contiguous(memory_format=torch.channels_last)
 
 
@@ -34,7 +34,7 @@ def _channels_last(x: Tensor) -> Tensor:
 def _reconstruction(vae: Any, x: Tensor, weight: Tensor, run: Run) -> Tensor:
     """Weighted L1 + gradient L1 + squared error + a weak pull of the posterior to the unit normal."""
     with run.autocast():
-        mean, logvar = vae.quant_conv(vae.encoder(_channels_last(x * 2 - 1))).float().chunk(2, 1)
+        mean, logvar = vae.quant_conv(vae.encoder(channels_last(x * 2 - 1))).float().chunk(2, 1)
         logvar = logvar.clamp(-20, 10)
         z = mean + torch.randn_like(mean) * torch.exp(0.5 * logvar)
         out = vae.decoder(vae.post_quant_conv(z))
@@ -84,7 +84,7 @@ def train_autoencoder(run: Run, bank: Bank) -> Any:
 
 @torch.no_grad()
 def fold_latent_format(vae: Any, pictures: Tensor) -> None:
-    """Make `(latent - SHIFT) * SCALING` have mean 0 and deviation 1, by the 1 x 1 quant convs: exact, nothing else moves."""
+    """Make `(latent - SHIFT) * SCALING` have mean 0 and deviation 1, by the 1 x 1 quant convs: exact."""
     means = torch.cat([vae.quant_conv(vae.encoder(p.float() / 127.5 - 1)).chunk(2, 1)[0] for p in pictures.split(256)])
     mean, std = means.mean(), means.std()
     gain = 1 / (std * networks.SCALING)
@@ -129,7 +129,7 @@ def reconstruct_views(run: Run, vae: Any, bank: Bank, views: tuple[int, ...], ba
 # ------------------------------------------------------------------------------------------ recognizers
 
 
-def _disturb(crops: Tensor) -> Tensor:
+def disturb(crops: Tensor) -> Tensor:
     """Blur, contrast, colour and noise, each drawn per crop; 0..1 in and out."""
     count, device = len(crops), crops.device
     draw = torch.rand(count, 1, 1, 1, device=device)
@@ -145,13 +145,13 @@ def _crops(bank: Bank, person: Tensor, view: Tensor) -> Tensor:
     """Aligned, disturbed crops of drawn pictures: [N,3,112,112] in -1..1, RGB. Landmarks err as a detector's do."""
     at = bank.landmarks[person, view]
     at = at + 0.9 * torch.randn_like(at) + 1.2 * torch.randn(len(at), 1, 2, device=at.device)
-    return _disturb(align(bank.images[person, view].float() / 255, at)) * 2 - 1
+    return disturb(align(bank.images[person, view].float() / 255, at)) * 2 - 1
 
 
 def _train_recognizer(
     run: Run,
     name: str,
-    net: nn.Module,
+    net: Any,
     dim: int,
     people: slice,
     bank: Bank,
@@ -174,7 +174,7 @@ def _train_recognizer(
         if arc:
             crops = crops.flip(1)  # the conditioning recognizer reads BGR
         with run.autocast():
-            embedding = F.normalize(embed(_channels_last(crops)).float(), dim=1)
+            embedding = F.normalize(embed(channels_last(crops)).float(), dim=1)
             cosine = (embedding @ F.normalize(centres[0], dim=1).T).float()
         own = cosine.gather(1, i[:, None]).clamp(-0.9999, 0.9999)
         if arc:  # ArcFace: an angle is added; beyond pi/2 the cosine's own margin keeps it monotone
@@ -185,7 +185,7 @@ def _train_recognizer(
         right = (cosine.detach().argmax(1) == i).float().mean()
         return torch.stack([entropy, own.detach().mean(), right])
 
-    groups = [
+    groups: list[dict[str, Any]] = [
         {"params": list(net.parameters())},
         {"params": list(centres.parameters()), "weight_decay": 0.0, "mul": 3.0},
     ]
@@ -201,7 +201,8 @@ def train_conditioning(run: Run, bank: Bank) -> None:
     """The recognizer that InfuseNet is conditioned on: a narrow IR-SE, ArcFace, the first half of the people."""
     run.seed(21)
     net = IRSE(networks.IRSE_WIDTHS, networks.EMBEDDING, squeeze=4)
-    net.output_layer[1].p = 0.0  # a narrow net needs no dropout
+    dropout: Any = net.output_layer[1]
+    dropout.p = 0.0  # a narrow net needs none
     people = slice(0, len(bank) // 2)
     _train_recognizer(run, "arcface", net, 512, people, bank, CONDITIONING, arc=True, scale=28.0, margin=0.35)
 
@@ -214,146 +215,22 @@ def train_measuring(run: Run, bank: Bank) -> None:
     _train_recognizer(run, "recognizer", net, net.dim, people, bank, MEASURING, arc=False, scale=24.0, margin=0.30)
 
 
-# ------------------------------------------------------------------------------------------ detector
-
-
-def _composed(bank: Bank, empty: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Pictures of one face, shrunk, turned and shifted over an empty scene; a quarter of them without a face.
-
-    Returns:
-        pictures [N,3,S,S] 0..1, boxes [N,4], landmarks [N,5,2], shown [N] bool.
-    """
-    device, side = bank.images.device, networks.SIZE
-    person = torch.randint(0, len(bank), (count,), device=device)
-    view = torch.randint(0, bank.images.shape[1], (count,), device=device)
-    front = bank.images[person, view].float() / 255
-    back = empty[torch.randint(0, len(empty), (count,), device=device)].float() / 255
-    whole = torch.rand(count, device=device) < 0.5
-    zoom = torch.where(
-        whole, 0.95 + 0.25 * torch.rand(count, device=device), 0.35 + 0.7 * torch.rand(count, device=device)
-    )
-    angle = 0.12 * torch.randn(count, device=device)
-    room = (1 - zoom).abs() + 0.12
-    shift = (torch.rand(count, 2, device=device) * 2 - 1) * torch.where(whole, 0.12 * torch.ones_like(room), room)[
-        :, None
-    ]
-    cos, sin = angle.cos() / zoom, angle.sin() / zoom
-    # output -> input, in normalised coordinates
-    linear = torch.stack([torch.stack([cos, sin], 1), torch.stack([-sin, cos], 1)], 1)
-    theta = torch.cat([linear, -(linear @ shift[:, :, None])], 2)
-    grid = F.affine_grid(theta, list(front.shape), align_corners=False)
-    inside = (grid.abs() <= 1).all(-1)[:, None]
-    picture = torch.where(inside, F.grid_sample(front, grid, padding_mode="border", align_corners=False), back)
-    forward = torch.stack(
-        [
-            torch.stack([angle.cos() * zoom, -angle.sin() * zoom], 1),
-            torch.stack([angle.sin() * zoom, angle.cos() * zoom], 1),
-        ],
-        1,
-    )
-
-    def move(points: Tensor) -> Tensor:
-        unit = (points + 0.5) / side * 2 - 1
-        moved = unit @ forward.transpose(1, 2) + shift[:, None]
-        return (moved + 1) / 2 * side - 0.5
-
-    box = bank.boxes[person, view]
-    x0, y0, x1, y1 = box.unbind(1)
-    corners = move(torch.stack([x0, y0, x1, y0, x1, y1, x0, y1], 1).view(-1, 4, 2))
-    centre = corners.mean(1)
-    half = (box[:, 2:] - box[:, :2]) * zoom[:, None] / 2
-    shown = torch.rand(count, device=device) > 0.25
-    picture = torch.where(shown[:, None, None, None], picture, back)
-    return _disturb(picture), torch.cat([centre - half, centre + half], 1), move(bank.landmarks[person, view]), shown
-
-
-_RANGES = ((0.0, 40.0), (28.0, 84.0), (60.0, 1e9))  # face sizes in pixels that each stride answers for
-
-
-def _detection_loss(
-    levels: list[tuple[Tensor, Tensor, Tensor]], boxes: Tensor, points: Tensor, shown: Tensor
-) -> Tensor:
-    """Focal score loss everywhere; GIoU-like box and landmark losses where a cell lies at the face's centre."""
-    size = (boxes[:, 2:] - boxes[:, :2]).amax(1)
-    centre = (boxes[:, :2] + boxes[:, 2:]) / 2
-    total = torch.zeros((), device=boxes.device)
-    found = torch.zeros((), device=boxes.device)
-    error = torch.zeros((), device=boxes.device)
-    for stride, (low, high), (score, distance, landmark) in zip(networks.STRIDES, _RANGES, levels, strict=True):
-        h, w = score.shape[-2:]
-        y = torch.arange(h, device=boxes.device)[:, None] * stride
-        x = torch.arange(w, device=boxes.device)[None, :] * stride
-        dx, dy = x[None] - centre[:, 0, None, None], y[None] - centre[:, 1, None, None]
-        reach = torch.clamp(size / 5, min=0.75 * stride)[:, None, None]
-        own = ((size >= low) & (size < high) & shown)[:, None, None]
-        positive = own & (dx.abs() <= reach) & (dy.abs() <= reach)
-        near = shown[:, None, None] & (dx.abs() <= 2 * reach) & (dy.abs() <= 2 * reach) & ~positive
-        mask = positive[:, None].expand_as(score).float()
-        p = score.float().sigmoid()
-        focal = -(
-            mask * (1 - p) ** 2 * F.logsigmoid(score.float()) + 3 * (1 - mask) * p**2 * F.logsigmoid(-score.float())
-        )
-        focal = focal * (1 - near[:, None].float())
-        weight = mask / mask.sum().clamp(min=1)
-        sides = [boxes[:, k, None, None] for k in range(4)]
-        target = torch.stack(torch.broadcast_tensors(x - sides[0], y - sides[1], sides[2] - x, sides[3] - y), 1)
-        unit = size[:, None, None, None, None]
-        box_error = ((distance.float() * stride - target[:, None]).abs() / unit).mean(2)
-        grid = torch.stack([x.expand(h, w), y.expand(h, w)], 0).float()
-        aim = points.permute(0, 2, 1)[:, :, :, None, None] - grid[None, :, None]
-        aim = aim.permute(0, 2, 1, 3, 4).flatten(1, 2)  # [N,10,h,w], x and y of each point in turn
-        point_error = ((landmark.float() * stride - aim[:, None]).abs() / unit).mean(2)
-        total = (
-            total
-            + focal.sum() / mask.sum().clamp(min=1)
-            + 6 * (box_error * weight).sum()
-            + 20 * (point_error * weight).sum()
-        )
-        found = found + (p * weight).sum() / 3
-        error = error + (point_error * weight).sum() / 3
-    return torch.stack([total, found.detach(), error.detach()])
-
-
-def train_detector(run: Run, bank: Bank) -> None:
-    """A face detector with five landmarks, on composed pictures and their blurred and noisy versions."""
-    run.seed(31)
-    net = networks.FaceDetectorNet().to(run.device).to(memory_format=torch.channels_last).train()
-    with torch.no_grad():
-        for head in net.heads:
-            head[-1].bias.view(networks.ANCHORS, 15)[:, 0] = -4.0  # faces are rare
-        empty = torch.cat(
-            [faces.to_uint8(faces.render_scene(take(s, slice(0, 4096)))) for s in _on(run, bank, range(1, 4))]
-        )
-
-    def loss() -> Tensor:
-        picture, boxes, points, shown = _composed(bank, empty, DETECTOR.batch)
-        with run.autocast():
-            levels = net(_channels_last(picture * 255 / 128 - 127.5 / 128))
-        return _detection_loss(levels, boxes, points, shown)
-
-    train(run, "detector", DETECTOR, [net], loss)
-    run.save("detector", net)
-
-
-def _on(run: Run, bank: Bank, views: range) -> list[dict[str, Tensor]]:
-    return [{k: v.to(run.device) for k, v in bank.scenes[view].items()} for view in views]
-
-
 # ------------------------------------------------------------------------------------------ judge
 
 
 def train_judge(run: Run, bank: Bank) -> None:
     """Reads scene and style back from pictures: what a prompt asked for, measured."""
     run.seed(41)
-    net = networks.Judge().to(run.device).to(memory_format=torch.channels_last).train()
+    net: Any = networks.Judge()
+    net = net.to(run.device).to(memory_format=torch.channels_last).train()
     truth = {k: bank.attribute(k) for k in networks.JUDGED}
 
     def loss() -> Tensor:
         i = torch.randint(0, len(bank), (JUDGE.batch,), device=run.device)
         view = torch.randint(0, bank.images.shape[1], (JUDGE.batch,), device=run.device)
-        x = _disturb(bank.images[i, view].float() / 255) * 2 - 1
+        x = disturb(bank.images[i, view].float() / 255) * 2 - 1
         with run.autocast():
-            answers = net(_channels_last(x))
+            answers = net(channels_last(x))
         losses = [F.cross_entropy(answers[k].float(), truth[k][i, view]) for k in networks.JUDGED]
         right = [(answers[k].argmax(1) == truth[k][i, view]).float().mean() for k in networks.JUDGED]
         return torch.stack([torch.stack(losses).sum(), *right])

@@ -20,9 +20,9 @@ from ...identity.project import Resampler
 from .. import captions, networks
 from ..scenes import ACCESSORIES
 from . import bank as banks
-from . import generation, perception
+from . import detector, generation, perception
 from .export import export
-from .loop import Run
+from .loop import Plan, Run
 
 log = logging.getLogger(__name__)
 
@@ -58,9 +58,9 @@ def resampler() -> Resampler:
 def scaled(scale: float) -> Iterator[None]:
     """All plans with their steps and batches scaled: 1 trains, 0.001 tries the code."""
     kept = {}
-    for module in (perception, generation):
+    for module in (perception, detector, generation):
         for name, plan in vars(module).items():
-            if name.isupper() and dataclasses.is_dataclass(plan):
+            if isinstance(plan, Plan):
                 kept[module, name] = plan
     try:
         for (module, name), plan in kept.items():
@@ -87,7 +87,7 @@ def train_perception(run: Run, people: int) -> None:
     for part, stage in (
         ("arcface", perception.train_conditioning),
         ("recognizer", perception.train_measuring),
-        ("detector", perception.train_detector),
+        ("detector", detector.train_detector),
         ("judge", perception.train_judge),
     ):
         if not run.has(part):
@@ -99,7 +99,7 @@ def _keypoints(job: Any) -> Any:
 
 
 def control_images(run: Run, landmarks: Tensor, vae: Any, workers: int) -> Tensor:
-    """Latents of the keypoint pictures of all landmarks [n, V, 5, 2], jittered by a pixel or two: [n, V, 64, 64] bf16."""
+    """Latents of the keypoint pictures of landmarks [n, V, 5, 2], jittered by a pixel or two: [n, V, 64, 64] bf16."""
     from concurrent.futures import ProcessPoolExecutor
 
     g = torch.Generator().manual_seed(SEED + 1)
@@ -123,7 +123,7 @@ def gather(run: Run, people: int) -> tuple[generation.Material, tuple[tuple[int,
     cache = run.folder / "material.pt"
     vae = run.load("vae", networks.autoencoder())
     black = torch.zeros(1, 3, networks.SIZE, networks.SIZE, dtype=torch.uint8, device=run.device)
-    extra = {
+    extra: dict[str, Any] = {
         "black": generation.pack(perception.encode(vae, black).contiguous()),
         "empty": torch.from_numpy(captions.encode([""])[0]).to(run.device),
         "clip_end": words[1][1],
@@ -149,7 +149,7 @@ def gather(run: Run, people: int) -> tuple[generation.Material, tuple[tuple[int,
                 crops = banks.align(pictures.float() / 127.5 - 1, bank.landmarks[rows, view]).flip(1)
                 embeddings[rows, view] = arcface(crops).to(torch.bfloat16)
     style, accessory = bank.attribute("style"), bank.attribute("accessory")
-    kept = {
+    made: dict[str, Any] = {
         "latents": latents,
         "control": control_images(run, bank.landmarks, vae, workers),
         "captions": texts.to(run.device),
@@ -157,9 +157,9 @@ def gather(run: Run, people: int) -> tuple[generation.Material, tuple[tuple[int,
         "weights": banks.token_weights(bank.boxes),
         "reference": (style == 0) & (accessory != _SUNGLASSES),
     }
-    torch.save(kept, cache)
+    torch.save(made, cache)
     log.info("latents: mean %.3f, deviation %.3f", latents.float().mean(), latents.float().std())
-    return generation.Material(**kept, **extra), words
+    return generation.Material(**made, **extra), words
 
 
 def _frozen_copy(run: Run, part: str, guidance: bool) -> Any:
