@@ -1,17 +1,11 @@
 """The main job, in the host: unseen people's identities are in the pictures, as much as the command's hold them."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
 
 PEOPLE = 32
-TRAINED = (Path(__file__).parents[2] / "infusenet" / "miniature" / "weights" / "TRAINED").is_file()
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(not TRAINED, reason="the miniature's weights are not trained yet"),
-]
+pytestmark = pytest.mark.slow
 PROMPT = "a portrait of a person"
 _SEED = 9_000_000  # of people that no training used
 

@@ -16,7 +16,6 @@ REPOSITORY = Path(__file__).parents[2]
 TEMPLATES = REPOSITORY / "example_workflows"
 SHIPPED = sorted(path.stem for path in (TEMPLATES / "api").glob("*.json"))
 RUNNABLE = [name for name in SHIPPED if name.startswith("miniature")]
-TRAINED = (REPOSITORY / "infusenet" / "miniature" / "weights" / "TRAINED").is_file()
 OURS = ("infusenet", "insightface", "onnx")
 
 
@@ -73,7 +72,6 @@ def test_both_forms_of_a_template_are_as_stated(server, sibling, name):
     assert ours and all(node["widgets_values"] == same[node["id"]]["widgets_values"] for node in ours)
 
 
-@pytest.mark.skipif(not TRAINED, reason="the miniature's weights are not trained yet: no face would be found")
 @pytest.mark.parametrize("name", RUNNABLE)
 def test_the_miniatures_templates_run_as_shipped(server, name):
     graph = json.loads((TEMPLATES / "api" / f"{name}.json").read_text())
@@ -86,7 +84,6 @@ def test_the_miniatures_templates_run_as_shipped(server, name):
     assert complaints(server.text()) == []
 
 
-@pytest.mark.skipif(not TRAINED, reason="the miniature's weights are not trained yet: no face would be found")
 def test_the_same_seed_gives_the_same_picture_and_a_second_run_loads_nothing(server):
     graph = json.loads((TEMPLATES / "api" / "miniature.json").read_text())
     noise = next(node for node in graph.values() if node["class_type"] == "RandomNoise")["inputs"]
@@ -133,7 +130,6 @@ def saved_picture(server: Any, graph: dict[str, Any]) -> np.ndarray:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not TRAINED, reason="the miniature's weights are not trained yet: no face would be found")
 def test_fifty_runs_keep_the_memory_and_equal_fresh_processes(server, sibling, pack, host, tmp_path):
     import psutil
 
