@@ -214,7 +214,10 @@ def train(
         if saved is not None:
             for p, moments in zip(learned, saved["moments"], strict=True):
                 for key, value in moments.items():
-                    opt.state[p][key] = opt.state[p][key].copy_(value) if p in opt.state else value
+                    if key in opt.state[p]:  # a captured graph reads this very tensor
+                        opt.state[p][key].copy_(value)
+                    else:
+                        opt.state[p][key] = value
             for mean, value in zip(average.mean, saved["average"], strict=True):
                 mean.copy_(value)
     del before_weights, saved
