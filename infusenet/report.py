@@ -6,6 +6,7 @@ Pure functions from plain records to text; nothing is measured or drawn anew her
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
@@ -216,12 +217,17 @@ def _similarity(shot: Shot) -> str:
 
 
 def _run(series: Series) -> str:
-    words = "".join(f"<p>{escape(line)}</p>" for line in series.words.splitlines())
+    words = "".join(f"<p>{escape(_signed(line))}</p>" for line in series.words.splitlines())
     title = "the aligned face in what each step believes in"
     light = _image(series.sheet, f"{series.name}: {title}", "sheet")
     dark = f'<source media="(prefers-color-scheme: dark)" srcset="{_data(series.dark_sheet)}">'
     sheet = _figure(f"<picture>{dark}{light}</picture>", f"{_name(series)}: {title}", "wide")
     return f'<article class="run"><h3>{_name(series)}, {series.steps} steps</h3>{words}{sheet}</article>'
+
+
+def _signed(text: str) -> str:
+    """Text whose negative figures have a true minus sign."""
+    return re.sub(r"(?<!\S)-(?=\d)", "\N{MINUS SIGN}", text)
 
 
 def _name(series: Series) -> str:

@@ -28,7 +28,7 @@ def series(out):
         run = Run(name, colour, [1.0, 0.5], [0.1, 0.4])
         shots = tuple(Shot(out / f"{colour}.png", value) for value in similarities)
         return Series(
-            name, colour, steps, seconds, shots, run, "First thought.\nSecond & last.", out / "sheet.png", b"x"
+            name, colour, steps, seconds, shots, run, "First thought.\nSecond & mini-2: -0.5.", out / "sheet.png", b"x"
         )
 
     return [of("mini-schnell", "quick", 4, 0.1, [0.5, None]), of("mini-dev", "slow", 28, 0.4, [0.25, 0.75])]
@@ -83,7 +83,7 @@ def test_page_escapes_and_shows_everything(out, series, summary):
     assert "<b>hats</b>" not in page
     assert "a person with &lt;b&gt;hats&lt;/b&gt; &amp; more" in page
     assert page.count('<article class="card">') == 2
-    assert page.count("<p>First thought.</p><p>Second &amp; last.</p>") == 2
+    assert page.count("<p>First thought.</p><p>Second &amp; mini-2: −0.5.</p>") == 2
     assert "no face" in page
     assert "rec.onnx 0123" in page
     assert "the same person, drawn again" in page
