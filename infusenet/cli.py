@@ -13,6 +13,7 @@ from typing import NoReturn
 
 from . import catalogue
 from .errors import InfuseNetError
+from .sweep import options
 
 BAD_INPUT = 2
 
@@ -75,7 +76,9 @@ def parser() -> argparse.ArgumentParser:
     raw = argparse.RawDescriptionHelpFormatter
     top = _Parser(prog="infusenet", description=_OVERVIEW, epilog=_START, formatter_class=raw)
     top.add_argument("--version", action="store_true", help="print the version and stop")
-    commands = top.add_subparsers(dest="command", metavar="demo | generate | models", parser_class=_Parser)
+    commands = top.add_subparsers(
+        dest="command", metavar="demo | generate | models | sweep | report", parser_class=_Parser
+    )
     common = _Parser(add_help=False)
     common.add_argument("--quiet", action="store_true", help="no progress bars")
     common.add_argument("--verbose", action="store_true", help="show every library's notices")
@@ -145,6 +148,7 @@ def parser() -> argparse.ArgumentParser:
         "models", help=text, description=text, epilog=_MODELS, formatter_class=raw, parents=[common]
     )
     models.add_argument("folders", nargs="*", type=Path, metavar="DIR", help="folders to search first")
+    options.add_parsers(commands, common)
     return top
 
 
@@ -230,7 +234,23 @@ def _demo(arguments: argparse.Namespace) -> int:
     return 0
 
 
-_RUN = {"demo": _demo, "generate": _generate, "models": _models}
+def _sweep(arguments: argparse.Namespace) -> int:
+    from .sweep.command import sweep
+
+    told = sweep(options.order_of(arguments))
+    if told:
+        print(told)
+    return 0
+
+
+def _report(arguments: argparse.Namespace) -> int:
+    from .sweep.command import report
+
+    print(report(arguments.folder))
+    return 0
+
+
+_RUN = {"demo": _demo, "generate": _generate, "models": _models, "sweep": _sweep, "report": _report}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

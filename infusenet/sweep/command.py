@@ -1,0 +1,124 @@
+"""What `infusenet sweep` and `infusenet report` do, apart from reading the command line."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ..errors import SettingsError
+from .plan import Plan, estimate, load_plan, make_plan, picture_path, read_result, result_path
+from .run import Place, pending, run
+from .spec import find_spec, read_spec
+from .table import write_tables
+from .weights import Weights
+from .work import Worker
+
+
+@dataclass(frozen=True)
+class Order:
+    """A sweep as asked for on the command line.
+
+    Attributes:
+        spec: a TOML file, or the name of a shipped specification.
+        out: the folder.
+        weights: what stands behind "dev" and "schnell".
+        quick: the specification's small size.
+        dry_run: only say what would be done.
+        people: a folder of pictures instead of the specification's people.
+        retry: do failed jobs again.
+        device: as everywhere.
+        dtype: as everywhere.
+        offload: keep on the GPU only the network at work.
+        quiet: no progress bar.
+        command: how it was asked for, for the record.
+    """
+
+    spec: str
+    out: Path
+    weights: Weights = field(default_factory=Weights)
+    quick: bool = False
+    dry_run: bool = False
+    people: Path | None = None
+    retry: bool = False
+    device: str = "auto"
+    dtype: str | None = None
+    offload: bool = False
+    quiet: bool = False
+    command: str = "infusenet sweep"
+
+
+def sweep(order: Order) -> str:
+    """Run a sweep and write its table and page.
+
+    Returns:
+        What to tell the user; nothing on processes other than the first.
+
+    Raises:
+        InfuseNetError: the specification, a picture or a weight file cannot be used; nothing is written then.
+    """
+    spec = read_spec(find_spec(order.spec), quick=order.quick, people=order.people)
+    plan = make_plan(spec, order.weights, order.command)
+    if order.dry_run:
+        return _outlook(plan, order)
+    if order.out.exists() and not order.out.is_dir():
+        raise SettingsError(f"{order.out} is a file. Name a folder with --out.")
+
+    def make(place: Place, device: str) -> Worker:
+        crowded = place.local_world > 1 and not device.startswith("cuda")
+        return Worker(plan, order.weights, order.out, device, order.dtype, order.offload, alone=not crowded)
+
+    run(plan, order.out, make, device=order.device, retry=order.retry, quiet=order.quiet)
+    return report(order.out) if Place.from_environment().rank == 0 else ""
+
+
+def report(out: Path) -> str:
+    """Write a sweep's tables and page anew from its results.
+
+    Returns:
+        What to tell the user.
+
+    Raises:
+        InfuseNetError: the folder holds no sweep.
+    """
+    done = load_plan(out)
+    tables = write_tables(done, out)
+    jobs = {row.job.id: row.job for row in done.rows}
+    results = [read_result(out, job) for job in jobs.values()]
+    finished = sum(result is not None and result["status"] == "done" for result in results)
+    failed = sum(result is not None and result["status"] == "failed" for result in results)
+    told = [f"{finished} of {len(jobs)} pictures made, {failed} failed, {len(jobs) - finished - failed} missing."]
+    for job, result in zip(jobs.values(), results, strict=True):
+        if result is not None and result["status"] == "failed":
+            told.append(f"  for example {result_path(out, job).name}: {result['error']} (try again with --retry)")
+            break
+    told.append(f"Table: {tables[0]}")
+    return "\n".join(told)
+
+
+def _outlook(plan: Plan, order: Order) -> str:
+    """How many jobs there are, and how long they may take."""
+    jobs, todo = plan.jobs, pending(plan, order.out, retry=order.retry)
+    finished = []
+    for job in jobs:
+        result = read_result(order.out, job)
+        if result is not None and result["status"] == "done" and picture_path(order.out, job).exists():
+            finished.append((job, float(result["seconds"])))
+    processes = Place.from_environment().world
+    lines = [
+        f"{plan.spec.title}",
+        f"{len(jobs)} jobs for {len(plan.rows)} rows: {len(plan.people)} people, {len(plan.spec.prompts)} prompts, "
+        f"{len(plan.spec.seeds)} seeds, {len(plan.spec.methods)} methods; {len(jobs) - len(todo)} have a result.",
+    ]
+    lines += [f"left out: {name} ({reason})" for name, reason in plan.dropped]
+    found = estimate(todo, finished, processes)
+    if found is None:
+        lines.append("No estimate before the first jobs have run: real weights differ too much.")
+    else:
+        lines.append(f"About {_duration(found[0])} with {processes} process{'es' * (processes > 1)}, {found[1]}.")
+    return "\n".join(lines)
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} seconds"
+    return f"{seconds / 60:.0f} minutes" if seconds < 5400 else f"{seconds / 3600:.1f} hours"

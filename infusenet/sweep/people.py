@@ -1,0 +1,138 @@
+"""Whose pictures a sweep makes: a folder's people, or people drawn for the miniature."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import InfuseNetError
+from .spec import Filter, People, SpecError
+
+if TYPE_CHECKING:
+    from ..generate import Picture
+
+_DRAWN = 7_100_000  # seeds of people from here on are used by no training and by no demo
+_ENDINGS = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
+
+
+@dataclass(frozen=True)
+class Person:
+    """One person.
+
+    Attributes:
+        name: for tables and figures.
+        digest: content of the pictures: what results depend on.
+        files: the pictures; none for a drawn person.
+        number: of a drawn person.
+    """
+
+    name: str
+    digest: str
+    files: tuple[Path, ...] = ()
+    number: int = 0
+
+    def pictures(self) -> list[Picture]:
+        """The reference pictures, RGB uint8 [H, W, 3].
+
+        Raises:
+            PictureError: a file is no picture.
+        """
+        if not self.files:
+            return [draw(self.number)]
+        from ..pictures import open_picture
+
+        return [open_picture(path) for path in self.files]
+
+
+def draw(number: int) -> Picture:
+    """The reference of a drawn person whom no model has seen, RGB uint8 [128, 128, 3]; the same for the same number."""
+    import torch
+
+    from ..miniature.faces import render, sample_identities, sample_scenes, to_uint8
+
+    generator = torch.Generator().manual_seed(_DRAWN + number)
+    who, where = sample_identities(1, generator), sample_scenes(1, generator, plain=True)
+    picture: Picture = to_uint8(render(who, where).images)[0].permute(1, 2, 0).numpy()
+    return picture
+
+
+def find_people(people: People) -> list[Person]:
+    """The people of a specification, before any filter.
+
+    Raises:
+        SpecError: the folder holds no picture, or a file cannot be read as one.
+    """
+    if people.folder is None:
+        count = min(people.drawn, people.limit or people.drawn)
+        return [Person(f"drawn-{number + 1:02d}", f"drawn:{number}", (), number) for number in range(count)]
+    found = []
+    for entry in sorted(people.folder.iterdir()):
+        files = sorted(path for path in entry.iterdir() if _is_picture(path)) if entry.is_dir() else [entry]
+        files = [path for path in files if _is_picture(path)]
+        if files:
+            found.append(Person(entry.stem, _digest(files), tuple(files)))
+    if not found:
+        raise SpecError(
+            f"people.folder: expected pictures in {people.folder}, one person a file or subfolder, got none "
+            f"({', '.join(sorted(_ENDINGS))})"
+        )
+    return found[: people.limit]
+
+
+def chosen(
+    people: Sequence[Person], rule: Filter | None, detect: Callable[[Any], Sequence[Any]]
+) -> tuple[list[Person], list[tuple[str, str]]]:
+    """Those who pass a filter, and the names of the others with the reason.
+
+    Args:
+        people: candidates.
+        rule: the filter; None keeps everyone.
+        detect: finds the faces in a picture; each has `bbox` and `score`.
+    """
+    if rule is None:
+        return list(people), []
+    kept, dropped = [], []
+    for person in people:
+        reason = next((text for picture in person.pictures() if (text := _unfit(detect(picture), rule))), None)
+        if reason is None:
+            kept.append(person)
+        else:
+            dropped.append((person.name, reason))
+    if not kept:
+        raise SpecError(
+            f"people.filter: expected someone to pass, got none of {len(people)}: {dropped[0][1]}, and so on"
+        )
+    return kept, dropped
+
+
+def _unfit(faces: Sequence[Any], rule: Filter) -> str | None:
+    """Why a picture is left out, None where it is not."""
+    if len(faces) != 1:
+        return f"{len(faces)} faces instead of one"
+    width = float(faces[0].bbox[2] - faces[0].bbox[0])
+    if not faces[0].score > rule.confidence:
+        return f"detector confidence {faces[0].score:.2f}, not above {rule.confidence:g}"
+    if not width > rule.width:
+        return f"the face is {width:.0f} pixels wide, not above {rule.width:g}"
+    return None
+
+
+def _is_picture(path: Path) -> bool:
+    return path.is_file() and path.suffix.lower() in _ENDINGS and not path.name.startswith(".")
+
+
+def _digest(files: Sequence[Path]) -> str:
+    """Content of pictures, each of which must open."""
+    from ..pictures import open_picture
+
+    total = hashlib.sha256()
+    for path in files:
+        try:
+            open_picture(path)
+            total.update(hashlib.sha256(path.read_bytes()).digest())
+        except (InfuseNetError, OSError) as error:
+            raise SpecError(f"people.folder: {' '.join(str(error).split())}") from error
+    return total.hexdigest()[:32]

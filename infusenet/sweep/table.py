@@ -1,0 +1,123 @@
+"""All results of a sweep as one table, and all steps of its trajectories as another."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..probe.trace import write_atomically
+from .plan import Done, read_result
+
+COLUMNS: dict[str, tuple[type, str]] = {
+    "method": (str, "the specification's label"),
+    "person": (str, "file or folder name, or a drawn person's number"),
+    "prompt": (str, "the specification's label"),
+    "seed": (int, "as in the specification"),
+    "role": (str, "dev or schnell"),
+    "backbone": (str, "name of the weights and a fingerprint of their content"),
+    "steps": (int, "steps of the run"),
+    "strength": (float, "of InfuseNet; 1 is what it was trained at"),
+    "guidance": (float, "empty: the backbone's own"),
+    "true_cfg": (float, "1 is off"),
+    "first_steps": (int, "InfuseNet acted in the first so many steps only; empty: see start and end"),
+    "start": (float, "share of the run at which InfuseNet set in"),
+    "end": (float, "share at which it ended"),
+    "noise_seed": (int, "seed of the noise: the same for all methods and prompts of a person and seed"),
+    "status": (str, "done, failed or missing"),
+    "error": (str, "of a failed job, or why similarity is empty"),
+    "similarity": (float, "cosine to the reference by the measuring recognizer; empty: no face"),
+    "sharpness": (float, "variance of the Laplacian of the luma"),
+    "contrast": (float, "standard deviation of the luma"),
+    "latent_distance": (float, "relative RMS difference to the reference in the VAE's latent space; empty: not asked"),
+    "seconds": (float, "from the prompt to the picture, models loaded"),
+    "alone": (bool, "nothing else of the sweep ran on the device: seconds can be compared"),
+    "recognizer": (str, "what measured"),
+    "job": (str, "id: results/ID.json and pictures/ID.png"),
+}
+STEP_COLUMNS = ("step", "sigma", "similarity", "alignment", "sharpness", "contrast")
+TIME_COLUMNS = ("seconds", "alone")
+
+Record = dict[str, Any]
+
+
+def records(done: Done, out: Path) -> list[Record]:
+    """One record a row of the sweep, keys as in COLUMNS; undefined values are None."""
+    return [_record(row, read_result(out, row.job) or {"status": "missing"}) for row in done.rows]
+
+
+def step_records(done: Done, out: Path) -> list[Record]:
+    """One record a step of every trajectory that was asked for: COLUMNS' first six, and STEP_COLUMNS."""
+    found = []
+    for row in done.rows:
+        result = read_result(out, row.job) or {}
+        told = {"method": row.method, "person": row.person, "prompt": row.prompt, "seed": row.seed}
+        told |= {"role": row.job.role, "steps": row.job.steps}
+        found += [{**told, **step} for step in result.get("trajectory") or []]
+    return found
+
+
+def write_tables(done: Done, out: Path) -> list[Path]:
+    """Write table.csv, its columns' meaning, the steps if there are any, and table.parquet where pyarrow is installed.
+
+    Returns:
+        The files written.
+    """
+    table, steps = records(done, out), step_records(done, out)
+    meanings = [{"column": key, "type": kind.__name__, "meaning": text} for key, (kind, text) in COLUMNS.items()]
+    written = [
+        _write(out / "table.csv", to_csv(table, list(COLUMNS))),
+        _write(out / "columns.csv", to_csv(meanings, ["column", "type", "meaning"])),
+    ]
+    if steps:
+        written.append(_write(out / "steps.csv", to_csv(steps, [*steps[0]])))
+    parquet = _parquet(table, out / "table.parquet")
+    return [*written, parquet] if parquet else written
+
+
+def to_csv(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
+    """Rows as CSV; empty where undefined, floats so that they read back exactly."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows([_cell(row.get(column)) for column in columns] for row in rows)
+    return text.getvalue()
+
+
+def _record(row: Any, result: Mapping[str, Any]) -> Record:
+    job = row.job
+    told = {"method": row.method, "person": row.person, "prompt": row.prompt, "seed": row.seed}
+    told |= {"first_steps": row.first_steps, "noise_seed": job.seed, "job": job.id}
+    told |= {name: getattr(job, name) for name in ("role", "backbone", "steps", "strength", "guidance", "true_cfg")}
+    told |= {"start": job.start, "end": job.end, "status": result["status"]}
+    told["error"] = result.get("error") or result.get("reason")
+    return {key: told[key] if key in told else result.get(key) for key in COLUMNS}
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return repr(value) if isinstance(value, float) else str(value)
+
+
+def _write(path: Path, text: str) -> Path:
+    write_atomically(path, text.encode())
+    return path
+
+
+def _parquet(table: Sequence[Record], path: Path) -> Path | None:
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError:
+        return None
+    kinds = {str: pyarrow.string(), int: pyarrow.int64(), float: pyarrow.float64(), bool: pyarrow.bool_()}
+    schema = pyarrow.schema([(name, kinds[kind]) for name, (kind, _) in COLUMNS.items()])
+    buffer = pyarrow.BufferOutputStream()
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(list(table), schema=schema), buffer)
+    write_atomically(path, buffer.getvalue().to_pybytes())
+    return path

@@ -1,0 +1,103 @@
+"""Jobs: what their ids depend on, and how they are dealt."""
+
+from collections.abc import Callable
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from infusenet.sweep.jobs import Job, deal, noise_seed
+from infusenet.sweep.plan import Plan
+
+JOB = Job("mini-dev x", "dev", "drawn:0", "a person", 4, 1.0, None, 1.0, "", 5, 0.0, 1.0, None, 1, ())
+OTHER: dict[str, Any] = {
+    "backbone": "mini-dev y",
+    "role": "schnell",
+    "identity": "drawn:1",
+    "prompt": "a cat",
+    "steps": 5,
+    "strength": 0.5,
+    "guidance": 0.0,
+    "true_cfg": 2.0,
+    "negative": "blur",
+    "seed": 6,
+    "start": 0.5,
+    "end": 0.5,
+    "size": (64, 64),
+    "threads": 2,
+    "metrics": ("trajectory",),
+    "format": 99,
+}
+
+
+def test_every_field_has_another_value_here() -> None:
+    assert set(OTHER) == {field.name for field in fields(Job)}
+
+
+@pytest.mark.parametrize("name", OTHER)
+def test_an_id_depends_on_every_field(name: str) -> None:
+    assert replace(JOB, **{name: OTHER[name]}).id != JOB.id
+
+
+def test_an_id_is_the_same_everywhere() -> None:
+    assert JOB.id == replace(JOB).id == "296d5e45f489f6d9c572"
+
+
+def test_rows_are_all_combinations(write: Callable[..., Path], plan_of: Callable[[Path], Plan]) -> None:
+    plan = plan_of(write())
+    assert len(plan.rows) == (2 + 1) * 2 * 2
+    assert len(plan.jobs) == len(plan.rows)
+    told = {(row.method, row.person, row.prompt, row.job.steps) for row in plan.rows}
+    assert ("dev", "drawn-02", "beach", 2) in told
+    assert ("schnell", "drawn-01", "portrait", 1) in told
+
+
+def test_methods_and_prompts_share_a_persons_noise(write: Callable[..., Path], plan_of: Callable[[Path], Plan]) -> None:
+    plan = plan_of(write(('title = "Small"', 'title = "Small"\nseeds = [0, 1]')))
+    seeds = {
+        (row.person, row.seed): {other.job.seed for other in plan.rows if key(other) == key(row)} for row in plan.rows
+    }
+    assert all(len(found) == 1 for found in seeds.values())
+    assert len({next(iter(found)) for found in seeds.values()}) == 4
+    assert noise_seed(0, "drawn:0") == next(iter(seeds["drawn-01", 0]))
+
+
+def key(row: Any) -> tuple[str, int]:
+    return row.person, row.seed
+
+
+def test_changing_a_specification_keeps_the_other_jobs(
+    write: Callable[..., Path], plan_of: Callable[[Path], Plan]
+) -> None:
+    before = {job.id for job in plan_of(write()).jobs}
+    changes = (
+        ("steps = [1, 2]", "steps = [2, 3]"),
+        ('label = "schnell"', 'label = "quick one"'),
+        ("drawn = 2", "drawn = 3"),
+    )
+    after = {job.id for job in plan_of(write(*changes)).jobs}
+    assert len(before & after) == (1 + 1) * 2 * 2
+
+
+def test_rows_may_share_a_job(write: Callable[..., Path], plan_of: Callable[[Path], Plan]) -> None:
+    twice = ('label = "schnell"\nbackbone = "schnell"', 'label = "dev again"\nbackbone = "dev"')
+    plan = plan_of(write(twice))
+    assert (len(plan.rows), len(plan.jobs)) == (12, 8)
+
+
+@pytest.mark.parametrize("hands", [1, 2, 3, 4])
+def test_jobs_are_dealt_evenly(hands: int) -> None:
+    jobs = [
+        replace(JOB, steps=steps, seed=seed, role=role)
+        for seed in range(8)
+        for steps, role in ((28, "dev"), (4, "schnell"))
+    ]
+    dealt = deal(jobs, hands)
+    assert sorted(job.id for hand in dealt for job in hand) == sorted(job.id for job in jobs)
+    loads = [sum(job.cost for job in hand) for hand in dealt]
+    assert max(loads) - min(loads) <= max(job.cost for job in jobs)
+    assert max(loads) <= 1.1 * sum(loads) / hands or hands == 3  # 8 long ones do not go into 3
+    for hand in dealt:  # each backbone is loaded once
+        roles = [job.role for job in hand]
+        assert roles == sorted(roles)

@@ -1,0 +1,242 @@
+"""Running: one file a result, nothing half-written, nothing done twice, and failures that do not stop the rest."""
+
+import csv
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from infusenet.errors import FaceError, InfuseNetError
+from infusenet.sweep.command import report
+from infusenet.sweep.jobs import Job
+from infusenet.sweep.plan import Plan, estimate, load_plan, read_result, result_path
+from infusenet.sweep.run import pending, run
+from infusenet.sweep.table import COLUMNS, TIME_COLUMNS, records, write_tables
+
+ROOT = Path(__file__).resolve().parents[2]
+Write = Callable[..., Path]
+PlanOf = Callable[[Path], Plan]
+
+
+class Maker:
+    """Makes results without any model; fails where told."""
+
+    def __init__(self, fails: Callable[[Job], Exception | None] = lambda job: None) -> None:
+        self.fails, self.made = fails, []  # type: ignore[var-annotated]
+
+    def __call__(self, place: Any, device: str) -> "Maker":
+        assert (place.rank, place.world, device) == (0, 1, "cpu")
+        return self
+
+    def do(self, job: Job) -> dict[str, Any]:
+        self.made.append(job.id)
+        error = self.fails(job)
+        if error is not None:
+            raise error
+        return {"similarity": job.steps / 10, "seconds": 0.5 * job.steps, "alone": True}
+
+
+def run_with(plan: Plan, out: Path, maker: Maker, **options: Any) -> tuple[int, int]:
+    return run(plan, out, maker, device="cpu", quiet=True, **options)
+
+
+def test_every_job_is_done_once(write: Write, plan_of: PlanOf, tmp_path: Path) -> None:
+    plan, out, maker = plan_of(write()), tmp_path / "out", Maker()
+    assert run_with(plan, out, maker) == (12, 0)
+    assert sorted(maker.made) == sorted(job.id for job in plan.jobs)
+    assert sorted(path.stem for path in (out / "results").iterdir()) == sorted(maker.made)  # no drafts left
+    again = Maker()
+    assert run_with(plan, out, again) == (0, 0)
+    assert again.made == []
+
+
+def test_a_changed_specification_reuses_results(write: Write, plan_of: PlanOf, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    run_with(plan_of(write()), out, Maker())
+    maker, plan = Maker(), plan_of(write(("steps = [1, 2]", "steps = [2, 3]")))
+    assert run_with(plan, out, maker) == (4, 0)
+    assert {row["steps"] for row in records(load_plan(out), out) if row["method"] == "dev"} == {2, 3}
+
+
+def test_failures_are_results_and_can_be_tried_again(write: Write, plan_of: PlanOf, tmp_path: Path) -> None:
+    plan, out = plan_of(write()), tmp_path / "out"
+    no_face = Maker(lambda job: FaceError("no face in it") if job.role == "schnell" else None)
+    assert run_with(plan, out, no_face) == (12, 4)
+    table = records(load_plan(out), out)
+    assert [row["status"] for row in table].count("failed") == 4
+    assert {row["error"] for row in table if row["status"] == "failed"} == {"FaceError: no face in it"}
+    assert {row["similarity"] for row in table if row["status"] == "failed"} == {None}
+    assert "8 of 12 pictures made, 4 failed, 0 missing" in report(out)
+    assert run_with(plan, out, Maker()) == (0, 0)
+    assert run_with(plan, out, Maker(), retry=True) == (4, 0)
+    assert {row["status"] for row in records(load_plan(out), out)} == {"done"}
+
+
+def test_an_unforeseen_error_tells_where_it_was(write: Write, plan_of: PlanOf, tmp_path: Path) -> None:
+    plan, out = plan_of(write()), tmp_path / "out"
+    run_with(plan, out, Maker(lambda job: ZeroDivisionError("oh")))
+    result = read_result(out, plan.jobs[0])
+    assert result is not None
+    assert result["error"] == "ZeroDivisionError: oh"
+    assert "in do" in result["where"]
+
+
+def test_stopping_is_no_failure(write: Write, plan_of: PlanOf, tmp_path: Path) -> None:
+    plan, out = plan_of(write()), tmp_path / "out"
+
+    class Stopped(Maker):
+        def do(self, job: Job) -> dict[str, Any]:
+            if len(self.made) == 3:
+                raise KeyboardInterrupt
+            return super().do(job)
+
+    with pytest.raises(KeyboardInterrupt):
+        run_with(plan, out, Stopped())
+    assert len(pending(plan, out)) == 9
+    assert "3 of 12 pictures made, 0 failed, 9 missing" in report(out)
+
+
+def test_a_damaged_result_is_made_again(write: Write, plan_of: PlanOf, tmp_path: Path) -> None:
+    plan, out = plan_of(write()), tmp_path / "out"
+    run_with(plan, out, Maker())
+    whole = result_path(out, plan.jobs[0])
+    whole.write_text(whole.read_text()[:50])
+    result_path(out, plan.jobs[1]).write_text(result_path(out, plan.jobs[2]).read_text())  # another job's
+    assert pending(plan, out) == plan.jobs[:2]
+
+
+def test_the_table_is_typed_and_documented(write: Write, plan_of: PlanOf, tmp_path: Path) -> None:
+    plan, out = plan_of(write()), tmp_path / "out"
+    run_with(plan, out, Maker())
+    write_tables(load_plan(out), out)
+    with (out / "table.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 12
+    for row in rows:
+        assert list(row) == list(COLUMNS)
+        for name, (kind, _) in COLUMNS.items():
+            assert row[name] in ("", "true", "false") if kind is bool else kind(row[name] or 0) is not None
+    assert (rows[0]["method"], rows[0]["steps"], rows[0]["similarity"], rows[0]["guidance"]) == ("dev", "1", "0.1", "")
+    with (out / "columns.csv").open(newline="") as file:
+        assert [row["column"] for row in csv.DictReader(file)] == list(COLUMNS)
+
+
+def test_estimates(write: Write, plan_of: PlanOf) -> None:
+    jobs = plan_of(write()).jobs
+    pace = [(jobs[0], 10 * jobs[0].cost)]
+    one, words = estimate(jobs, pace, 1) or (0.0, "")
+    assert one == pytest.approx(10 * sum(job.cost for job in jobs))
+    assert "1 finished" in words
+    assert (estimate(jobs, pace, 4) or (0.0, ""))[0] == pytest.approx(one / 4)
+    assert estimate(jobs, [], 1) is not None
+
+
+def test_a_folder_without_a_sweep(tmp_path: Path) -> None:
+    with pytest.raises(InfuseNetError, match="holds no sweep"):
+        report(tmp_path)
+
+
+def test_errors_of_the_command_leave_nothing_behind(write: Write, tmp_path: Path, command: Callable[..., Any]) -> None:
+    spec = write(("steps = [1, 2]", "steps = [1, -2]"))
+    done = command("sweep", spec, "--out", tmp_path / "out", "--quiet")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.splitlines() == [
+        "infusenet sweep: small.toml: methods[0].steps: expected a list of different whole numbers from 1, got -2"
+    ]
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_dry_run_writes_nothing(tmp_path: Path, command: Callable[..., Any]) -> None:
+    done = command("sweep", "main-table", "--out", tmp_path / "out", "--dry-run")
+    assert done.returncode == 0, done.stderr
+    assert "252 jobs for 252 rows: 28 people, 3 prompts, 1 seeds, 3 methods; 0 have a result." in done.stdout
+    assert "About " in done.stdout
+    assert not (tmp_path / "out").exists()
+
+
+# -- on the miniature ----------------------------------------------------------------------------------------------
+
+
+def started(spec: Path, out: Path, launcher: tuple[str, ...] = ()) -> "subprocess.Popen[str]":
+    given = [*(launcher or (sys.executable,)), "-m", "infusenet", "sweep", str(spec), "--out", str(out), "--quiet"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(given, cwd=ROOT, env=environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+def finished(process: "subprocess.Popen[str]") -> None:
+    said, complained = process.communicate(timeout=500)
+    assert process.returncode == 0, complained
+    assert "12 of 12 pictures made, 0 failed" in said
+
+
+def table(out: Path) -> list[dict[str, str]]:
+    with (out / "table.csv").open(newline="") as file:
+        return [{key: value for key, value in row.items() if key not in TIME_COLUMNS} for row in csv.DictReader(file)]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A specification, and the folder of an uninterrupted sweep."""
+    from .conftest import SMALL  # type: ignore[import-not-found]
+
+    folder = tmp_path_factory.mktemp("whole")
+    spec = folder / "small.toml"
+    spec.write_text(SMALL)
+    finished(started(spec, folder / "out"))
+    return spec, folder / "out"
+
+
+@pytest.mark.slow
+def test_a_sweep_on_the_miniature(whole: tuple[Path, Path]) -> None:
+    rows = table(whole[1])
+    assert {row["status"] for row in rows} == {"done"}
+    assert len({row["job"] for row in rows}) == 12
+    values = [float(row["similarity"]) for row in rows if row["similarity"]]
+    assert len(values) >= 6
+    assert all(-1 <= value <= 1 for value in values)
+    for row in rows:
+        assert (whole[1] / "pictures" / f"{row['job']}.png").is_file()
+        assert row["similarity"] or row["error"] == "no face was found in the picture"
+
+
+@pytest.mark.slow
+def test_killed_and_resumed_it_is_the_same_table(whole: tuple[Path, Path], tmp_path: Path) -> None:
+    spec, out = whole[0], tmp_path / "out"
+    rng, kills = random.Random(5), 0
+    while kills < 3:
+        process = started(spec, out)
+        results = out / "results"
+        before = len(list(results.glob("*.json"))) if results.is_dir() else 0
+        while process.poll() is None and len(list(results.glob("*.json")) if results.is_dir() else ()) <= before:
+            time.sleep(0.02)
+        time.sleep(rng.random() * 0.05)
+        assert process.poll() is None, "it ended before it could be killed"
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        kills += 1
+        for path in results.glob("*.json"):
+            json.loads(path.read_text())
+    assert before < 12
+    finished(started(spec, out))
+    assert table(out) == table(whole[1])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("world", [2])
+def test_several_processes_make_the_same_table(whole: tuple[Path, Path], tmp_path: Path, world: int) -> None:
+    out = tmp_path / "out"
+    launcher = (sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={world}")
+    finished(started(whole[0], out, launcher))
+    told = [json.loads(path.read_text()) for path in (out / "results").glob("*.json")]
+    assert {result["world"] for result in told} == {world}
+    assert {result["rank"] for result in told} == set(range(world))
+    assert not any(result["alone"] for result in told)
+    assert table(out) == table(whole[1])

@@ -1,0 +1,138 @@
+"""Specifications: what they say, and what is said where they cannot be meant."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from infusenet.errors import SettingsError
+from infusenet.pictures import save_picture
+from infusenet.sweep.people import chosen, find_people
+from infusenet.sweep.spec import Filter, SpecError, find_spec, read_spec, shipped
+from infusenet.sweep.weights import Weights, check_people
+
+Write = Callable[..., Path]
+
+
+def test_what_a_specification_says(write: Write) -> None:
+    spec = read_spec(write())
+    assert (spec.title, spec.threads, spec.seeds, spec.size) == ("Small", 1, (0,), None)
+    assert spec.prompts == (("portrait", "a portrait of a person"), ("beach", "a photo of a person at the beach"))
+    assert [(each.label, each.steps, each.strength, each.guidance) for each in spec.methods] == [
+        ("dev", (1, 2), (1.0,), ()),
+        ("schnell", (1,), (1.0,), ()),
+    ]
+    assert [person.name for person in find_people(spec.people)] == ["drawn-01", "drawn-02"]
+
+
+def test_quick_is_the_small_size(write: Write) -> None:
+    path = write(("people = 1\n", "people = 1\nsteps = [2]\nprompts = ['beach']\nseeds = [3, 4]\n"))
+    spec = read_spec(path, quick=True)
+    assert len(find_people(spec.people)) == 1
+    assert [label for label, _ in spec.prompts] == ["beach"]
+    assert spec.seeds == (3, 4)
+    assert [each.steps for each in spec.methods] == [(2,), (1,)]  # none of the steps: its last one stays
+    assert len(find_people(read_spec(path).people)) == 2
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "place", "said"),
+    [
+        ("steps = [1, 2]", "steps = [4, -1]", "methods[0].steps", "got -1"),
+        ("steps = [1, 2]", "steps = []", "methods[0].steps", "got []"),
+        ("steps = [1, 2]", "steps = [2, 2]", "methods[0].steps", "different"),
+        ("steps = [1, 2]", "steps = [1.5]", "methods[0].steps", "got 1.5"),
+        ("steps = [1, 2]", "steps = true", "methods[0].steps", "got True"),
+        ("steps = [1, 2]", "stepz = [1]", "methods[0].steps", "got nothing"),
+        ("steps = [1, 2]", "steps = 1\nwobble = 1", "methods[0].wobble", "unknown key"),
+        ("steps = [1, 2]", "steps = 4\nstrength = 3.5", "methods[0].strength", "to 3"),
+        ("steps = [1, 2]", "steps = 4\nstrength = nan", "methods[0].strength", "got nan"),
+        ("steps = [1, 2]", "steps = 4\nfirst_steps = [5]", "methods[0].first_steps", "at most the 4 steps"),
+        ("steps = [1, 2]", "steps = 4\nstart = 0.5\nend = 0.2", "methods[0].end", "0.5 or more"),
+        ('label = "schnell"', 'label = "dev"', "methods[1].label", "of its own"),
+        ('backbone = "schnell"', 'backbone = "turbo"', "methods[1].backbone", "dev, schnell"),
+        ('title = "Small"', 'title = "Small"\nmood = 1', "mood", "unknown key"),
+        ('title = "Small"', 'title = " "', "title", "a text"),
+        ('title = "Small"', 'title = "Small"\nmetrics = ["charm"]', "metrics", "got 'charm'"),
+        ('title = "Small"', 'title = "Small"\nseeds = [-1]', "seeds", "got -1"),
+        ('title = "Small"', 'title = "Small"\nthreads = 0', "threads", "1 or more"),
+        ("drawn = 2", "drawn = 0", "people.drawn", "1 or more"),
+        ("drawn = 2", 'folder = "nowhere"', "people.folder", "nowhere"),
+        ("drawn = 2", 'drawn = 2\nfolder = "x"', "people", "either"),
+        ('portrait = "a portrait of a person"', "portrait = 3", "prompts.portrait", "got 3"),
+        ("[quick]\npeople = 1", "[quick]\npeople = 'few'", "quick.people", "got 'few'"),
+    ],
+)
+def test_errors_name_the_place(write: Write, old: str, new: str, place: str, said: str) -> None:
+    with pytest.raises(SpecError) as error:
+        read_spec(write((old, new)))
+    text = str(error.value)
+    assert text.startswith(f"small.toml: {place}: "), text
+    assert said in text
+    assert "\n" not in text
+
+
+def test_no_toml_and_no_file(tmp_path: Path, write: Write) -> None:
+    with pytest.raises(SpecError, match=r"small\.toml: cannot be read as TOML"):
+        read_spec(write(('title = "Small"', "title = ")))
+    with pytest.raises(SpecError, match="nothing-like-it: no such file.*main-table"):
+        find_spec("nothing-like-it")
+
+
+@pytest.mark.parametrize("name", shipped())
+def test_shipped_specifications_can_be_read(name: str) -> None:
+    path = find_spec(name)
+    full, quick = read_spec(path), read_spec(path, quick=True)
+    assert full.figures == quick.figures
+    assert full.figures
+    assert len(find_people(quick.people)) < len(find_people(full.people))
+
+
+def test_a_folder_of_people(tmp_path: Path, write: Write) -> None:
+    folder = tmp_path / "people"
+    (folder / "bo").mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    for name in ("ann.png", "bo/1.png", "bo/2.png"):
+        save_picture(rng.integers(0, 255, (32, 32, 3), dtype=np.uint8), folder / name)
+    (folder / "notes.txt").write_text("no picture")
+    people = find_people(read_spec(write(("drawn = 2", 'folder = "people"'))).people)
+    assert [(person.name, len(person.files)) for person in people] == [("ann", 1), ("bo", 2)]
+    assert len({person.digest for person in people}) == 2
+    moved = tmp_path / "elsewhere"
+    folder.rename(moved)
+    again = find_people(read_spec(write(), people=moved).people)
+    assert [person.digest for person in again] == [person.digest for person in people]
+
+    (moved / "ann.png").write_bytes(b"not a picture")
+    with pytest.raises(SpecError, match=r"people\.folder: .*ann\.png"):
+        find_people(read_spec(write(), people=moved).people)
+
+
+def test_an_empty_folder_of_people(tmp_path: Path, write: Write) -> None:
+    (tmp_path / "people").mkdir()
+    with pytest.raises(SpecError, match=r"people\.folder: expected pictures in"):
+        find_people(read_spec(write(("drawn = 2", 'folder = "people"'))).people)
+
+
+class Face:
+    def __init__(self, width: float, score: float) -> None:
+        self.bbox, self.score = (10.0, 10.0, 10.0 + width, 90.0), score
+
+
+def test_the_papers_filter_tells_whom_it_leaves_out(write: Write) -> None:
+    people = find_people(read_spec(write(("drawn = 2", "drawn = 4"))).people)
+    seen = iter([[Face(81, 0.71)], [Face(80, 0.9)], [Face(99, 0.7)], [Face(99, 0.9)] * 2])
+    kept, dropped = chosen(people, Filter(0.7, 80), lambda picture: next(seen))
+    assert [person.name for person in kept] == ["drawn-01"]
+    assert [name for name, _ in dropped] == ["drawn-02", "drawn-03", "drawn-04"]
+    assert ["80 pixels wide" in dropped[0][1], "0.70" in dropped[1][1], "2 faces" in dropped[2][1]] == [True] * 3
+    with pytest.raises(SpecError, match=r"people\.filter: .*0 faces"):
+        chosen(people, Filter(0.7, 80), lambda picture: [])
+
+
+def test_drawn_people_are_not_shown_to_real_models(write: Write) -> None:
+    spec = read_spec(write())
+    check_people(spec, Weights())
+    with pytest.raises(SettingsError, match=r"people\.drawn: .* dev is flux-dev.*--people DIR"):
+        check_people(spec, Weights((("dev", "flux-dev"), ("schnell", "mini-schnell"))))
