@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from .. import networks
 
-DETECTOR_SIZES = "128,256"  # read from the file's metadata: drawn faces fill a small picture
+DETECTOR_SIZES = "128"  # read from the file's metadata: drawn faces fill a small picture
 OPSET = 13
 
 
