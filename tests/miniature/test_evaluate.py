@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from infusenet.miniature import captions, evaluate, measure, scenes, sheets, subjects, tables
+from infusenet.miniature import captions, evaluate, measure, sheets, subjects, tables
 
 
 def unit(rows):
@@ -174,7 +174,3 @@ def test_perception_tells_a_view_without_faces():
     assert table["plain"]["landmark_error"] == pytest.approx(0.03)
     assert table["comic"]["auc"] is None and table["comic"]["landmark_error"] is None
     json.dumps(table, allow_nan=False)
-
-
-def test_the_views_are_drawn_in_their_styles():
-    assert subjects.VIEWS == ("reference", "plain", *scenes.STYLES)
