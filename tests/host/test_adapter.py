@@ -61,6 +61,14 @@ def sample(
     return guider.sample(x, latent, chosen, sigmas, denoise_mask=mask, seed=3)
 
 
+def assert_same(got, want):
+    """Equal up to float32's rounding, which batches of other sizes do in another order.
+
+    Without any InfuseNet these latents, of up to 18, differ by up to 4e-5 so.
+    """
+    torch.testing.assert_close(got, want, rtol=0, atol=1e-5 * float(want.abs().max()) + 1e-6)
+
+
 @pytest.fixture
 def heard(pack, monkeypatch):
     """Every evaluation in order: (noise level, control, the conditioning given)."""
@@ -329,7 +337,7 @@ def test_batches_equal_single_pictures(applied, parts, heard, batch, together):
         assert {(entry[2], entry[3]) for entry in heard} == {(2 * batch, 2)}
     for index in range(batch):
         alone = sample(parts, positive, negative, x[index : index + 1], steps=2, cfg=2.0)
-        torch.testing.assert_close(got[index : index + 1], alone, rtol=0, atol=3e-5)
+        assert_same(got[index : index + 1], alone)
 
 
 @pytest.mark.parametrize("together", [True, False])
@@ -340,7 +348,7 @@ def test_one_identity_a_picture(applied, parts, together):
     for index in range(3):
         alone = applied(tokens=parts.tokens[index : index + 1], negative=parts.empty, on_negative=together)
         want = sample(parts, *alone, x[index : index + 1], steps=2, cfg=2.0)
-        torch.testing.assert_close(got[index : index + 1], want, rtol=0, atol=3e-5)
+        assert_same(got[index : index + 1], want)
 
 
 def test_identities_are_taken_again_from_the_first(pack):
