@@ -2,10 +2,12 @@
 
 from comfy_api.latest import ComfyExtension, io
 
+from .analysis import DriftReport
 from .control import ApplyInfuseNet
 from .identity import EncodeIdentity, FacePose
 from .loaders import LoadBackbone, LoadIdentityEncoder, LoadInfuseNet
 from .paths import register_folders, share_references
+from .probe import IdentityProbe, LoadFaceRecognizer, StopAtPeak
 from .sigmas import Sigmas
 
 NODES: list[type[io.ComfyNode]] = [
@@ -16,6 +18,10 @@ NODES: list[type[io.ComfyNode]] = [
     EncodeIdentity,
     FacePose,
     ApplyInfuseNet,
+    LoadFaceRecognizer,
+    IdentityProbe,
+    StopAtPeak,
+    DriftReport,
 ]
 
 

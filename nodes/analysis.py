@@ -1,0 +1,172 @@
+"""What a probe saw: chart, faces, the best step's latent, and words."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from dataclasses import replace
+from typing import Any
+
+import torch
+from comfy_api.latest import io
+
+from ..infusenet.drift import analyse, in_words
+from ..infusenet.errors import SettingsError
+from ..infusenet.probe import Trace
+from . import chart
+from .convert import pictures_to_image
+from .decoders import full_decoder
+from .loaders import show
+from .run import Place, Run
+from .sockets import TraceSocket, schema
+from .watch import Watch
+
+UI = "infusenet_drift"
+
+
+class DriftReport(io.ComfyNode):
+    """Where identity formed, peaked and drifted in one run."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """The node's sockets."""
+        return schema(
+            "DriftReport",
+            "Identity Drift Report",
+            description="Says at which step identity formed and peaked, how far it drifted afterwards, and what to try "
+            "next; hands over the best step's latent. Steps are those of this one run, completed, from 1. Connect the "
+            "sampler's latent, or a picture made from it: that makes the report follow the run.",
+            search_aliases=["face similarity", "identity drift", "arcface score", "chart", "plot"],
+            inputs=[
+                TraceSocket.Input("trace", tooltip="From Identity Probe."),
+                io.Latent.Input(
+                    "samples",
+                    optional=True,
+                    tooltip="What the sampler gave. This, or image, tells which sampler is meant, and when.",
+                ),
+                io.Image.Input(
+                    "image",
+                    optional=True,
+                    tooltip="Instead of samples: a picture made from what the sampler gave. It is not measured.",
+                ),
+                io.Vae.Input(
+                    "vae",
+                    optional=True,
+                    tooltip="Decodes the finished picture for its measurement, if the probe had only a small decoder.",
+                ),
+            ],
+            outputs=[
+                io.Image.Output("chart", display_name="chart", tooltip="Similarity by noise level and step."),
+                io.Image.Output("faces", display_name="faces", tooltip="The aligned face of each step, labelled."),
+                io.Latent.Output("best", display_name="best", tooltip="The prediction of the best step."),
+                io.Int.Output("best_step", display_name="best_step", tooltip="Steps completed, from 1; 0 = none."),
+                io.Float.Output("peak", display_name="peak", tooltip="Highest similarity, cosine; NaN = undefined."),
+                io.Float.Output(
+                    "drift", display_name="drift", tooltip="Peak - final, never negative; NaN = undefined."
+                ),
+                io.String.Output("json", display_name="json", tooltip="The whole record."),
+                io.String.Output("csv", display_name="csv", tooltip="A row for each step and picture."),
+            ],
+            hidden=[io.Hidden.unique_id, io.Hidden.prompt],
+            is_output_node=True,
+            not_idempotent=True,
+        )
+
+    @classmethod
+    def execute(cls, trace, samples=None, image=None, vae=None) -> io.NodeOutput:
+        """Find the run, and tell of it."""
+        if samples is None and image is None:
+            raise SettingsError(
+                "Identity Drift Report does not know when to report. Connect the sampler's latent to samples, or a "
+                "picture made from it to image."
+            )
+        hidden = getattr(cls, "hidden", None)
+        run, note = find_run(trace, getattr(hidden, "prompt", None), getattr(hidden, "unique_id", None))
+        record = finished(run, vae)
+        if note is not None:
+            record = replace(record, warnings=(*record.warnings, note))
+        figures = analyse(record)
+        words = in_words(record)
+        show(cls, words)
+        return io.NodeOutput(
+            draw(record),
+            faces_of(run, record),
+            best_of(run, samples),
+            run.recorder.best.step if run.recorder.best is not None else 0,
+            math.nan if figures.peak is None else figures.peak.value,
+            math.nan if figures.drift is None else figures.drift,
+            record.to_json(),
+            record.to_csv(),
+            ui={UI: [chart.curve(record)], "text": [words]},
+        )
+
+
+def find_run(watch: Watch, prompt: dict[str, Any] | None, report: str | None) -> tuple[Run, str | None]:
+    """The run of the sampler upstream of a report, else the latest one and a note that says so.
+
+    Raises:
+        SettingsError: nothing has been sampled with this probe's MODEL.
+    """
+    measured = {place: run for place, run in watch.runs.items() if run.trace is not None}
+    if not measured:
+        raise SettingsError(
+            "The probe has seen no sampling. Connect Identity Probe's model output to the sampler whose result goes "
+            "into this report."
+        )
+    index = Place.now().index
+    for node in upstream(prompt or {}, report):
+        found = [run for place, run in measured.items() if place[0] == node]
+        if found:
+            return next((run for run in found if run.place.index == index), found[-1]), None
+    latest = list(measured.values())[-1]
+    if len(measured) == 1 and not prompt:
+        return latest, None
+    return latest, f"This is the latest run (sampler node {latest.place.node}); it is not upstream of this report."
+
+
+def upstream(prompt: dict[str, Any], report: str | None) -> list[str]:
+    """The nodes that a report's samples or image come from, the nearest first."""
+    inputs = prompt.get(str(report), {}).get("inputs", {})
+    waiting = deque(inputs[name] for name in ("samples", "image") if isinstance(inputs.get(name), list))
+    seen: list[str] = []
+    while waiting:
+        node = str(waiting.popleft()[0])
+        if node not in seen:
+            seen.append(node)
+            waiting += [v for v in prompt.get(node, {}).get("inputs", {}).values() if isinstance(v, list) and v]
+    return seen
+
+
+def finished(run: Run, vae: Any) -> Trace:
+    """The run's trace; its finished picture measured through `vae` if the probe had only something small."""
+    trace = run.trace
+    assert trace is not None
+    if vae is None or run.final is None or trace.final is None or trace.run.final_decoder in ("VAE", "tiny VAE"):
+        return trace
+    decoder = full_decoder(vae)
+    final = run.remeasure(decoder.decode(run.final), trace.final)
+    return replace(trace, final=final, run=replace(trace.run, final_decoder=decoder.name))
+
+
+def draw(trace: Trace) -> Any:
+    """The chart as an IMAGE; matplotlib is imported here."""
+    from ..infusenet.plots import figure_pixels, similarity_figure
+
+    return pictures_to_image([figure_pixels(similarity_figure(trace))])
+
+
+def faces_of(run: Run, trace: Trace) -> Any:
+    """The faces of all steps as an IMAGE."""
+    from ..infusenet.plots import faces_sheet
+
+    return pictures_to_image([faces_sheet(trace, run.recorder.gallery)])
+
+
+def best_of(run: Run, samples: dict[str, Any] | None) -> dict[str, Any]:
+    """The best step's prediction as a LATENT, else the sampler's own result."""
+    best = run.recorder.best
+    if best is not None:
+        return {"samples": run.latents(best.latents)}
+    if samples is not None:
+        return samples
+    return {"samples": torch.zeros(1, 4, 8, 8) if run.final is None else run.final}

@@ -1,0 +1,148 @@
+"""What turns a denoised prediction into a picture that can be looked at: the VAE, or something small beside FLUX."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import comfy.model_management
+import folder_paths
+import torch
+import torch.nn.functional as F
+from comfy.taesd.taesd import TAESD
+from torch import Tensor
+
+from ..infusenet import miniature as shipped
+from . import miniature
+from .shared import load_once
+
+TINY = 64 * 2**20  # bytes; a VAE up to this size may be kept beside FLUX
+_SIDE = 8  # pixels of a side for one latent, where nothing tells
+
+
+@dataclass(frozen=True)
+class Decoder:
+    """Latents [n, C, h, w] as the sampler's output has them -> pictures [n, 3, H, W], 0..1.
+
+    Attributes:
+        name: for the record.
+        decode: does it.
+        notice: what a reader must know of it.
+    """
+
+    name: str
+    decode: Callable[[Tensor], Tensor]
+    notice: str | None = None
+
+
+def full_decoder(vae: Any) -> Decoder:
+    """The VAE itself, under the host's memory management: not in mid-sampling, it may push FLUX out."""
+
+    def decode(latents: Tensor) -> Tensor:
+        volume = getattr(vae, "latent_dim", 2) == 3
+        return _pictures(vae.decode(latents.unsqueeze(2) if volume else latents))
+
+    return Decoder("tiny VAE" if is_tiny(vae) else "VAE", decode)
+
+
+def small_decoder(vae: Any | None, base_model: Any, device: Any) -> Decoder:
+    """The best decoder that fits beside the model.
+
+    Args:
+        vae: what the user has connected; used if it is tiny.
+        base_model: what the MODEL holds as `.model`.
+        device: where sampling goes on.
+
+    Returns:
+        The tiny VAE, the miniature's, the TAESD of the model's latent format, or a linear preview with a notice.
+    """
+    if vae is None and _is_miniature(base_model):
+        vae = load_once(miniature.load_vae, "vae", "miniature")
+    if vae is not None and is_tiny(vae):
+        return Decoder("tiny VAE", _private(vae, device))
+    taesd = _taesd_file(base_model.latent_format)
+    if taesd is not None:
+        name, path = taesd
+        channels = base_model.latent_format.latent_channels
+        network = load_once(lambda: TAESD(None, path, latent_channels=channels), "taesd", path).to(device)
+
+        def decode(latents: Tensor) -> Tensor:
+            inside = base_model.process_latent_in(latents.to(device, torch.float32))
+            return (network.decode(inside) / 2 + 0.5).clamp(0, 1)
+
+        return Decoder(f"TAESD ({name})", decode)
+    return _linear(base_model)
+
+
+def is_tiny(vae: Any) -> bool:
+    """Whether a VAE is small enough to be kept beside FLUX."""
+    network = getattr(vae, "first_stage_model", None)
+    return (
+        network is not None
+        and getattr(vae, "latent_dim", 2) == 2
+        and comfy.model_management.module_size(network) <= TINY
+    )
+
+
+def _private(vae: Any, device: Any) -> Callable[[Tensor], Tensor]:
+    """A copy of a tiny VAE that the host's memory management knows nothing of, so that it moves nothing for it."""
+    network = copy.deepcopy(vae.first_stage_model).to(device)
+
+    def decode(latents: Tensor) -> Tensor:
+        pixels = network.decode(latents.to(device, vae.vae_dtype)).float()
+        return vae.process_output(pixels.clone())
+
+    return decode
+
+
+def _is_miniature(base_model: Any) -> bool:
+    """Whether the model is one of the shipped miniatures, told by its width."""
+    width = getattr(getattr(base_model, "diffusion_model", None), "hidden_size", None)
+    file = shipped.BACKBONES["mini-dev"] / "transformer" / "config.json"
+    if width is None or not file.is_file():
+        return False
+    config = json.loads(file.read_text(encoding="utf-8"))
+    return bool(width == config["num_attention_heads"] * config["attention_head_dim"])
+
+
+def _taesd_file(latent_format: Any) -> tuple[str, str] | None:
+    """Name and path of the TAESD decoder for a latent format, where the user has one."""
+    wanted = getattr(latent_format, "taesd_decoder_name", None)
+    if not wanted or not wanted.startswith("tae") or "h" in wanted[3:4]:  # taehv and its kin decode video
+        return None
+    name = next((name for name in folder_paths.get_filename_list("vae_approx") if name.startswith(wanted)), None)
+    return None if name is None else (name, folder_paths.get_full_path("vae_approx", name))
+
+
+def _linear(base_model: Any) -> Decoder:
+    """The host's linear preview, enlarged."""
+    form = base_model.latent_format
+    factors, bias = getattr(form, "latent_rgb_factors", None), getattr(form, "latent_rgb_factors_bias", None)
+    reshape = getattr(form, "latent_rgb_factors_reshape", None)
+
+    def decode(latents: Tensor) -> Tensor:
+        if factors is None:
+            raise ValueError("the model has no small decoder; connect a vae and choose 'after the run'")
+        inside = base_model.process_latent_in(latents.float())
+        inside = inside if reshape is None else reshape(inside)
+        weights = torch.tensor(factors, device=inside.device).T
+        shift = None if bias is None else torch.tensor(bias, device=inside.device)
+        rgb = F.linear(inside.movedim(1, -1), weights, shift).movedim(-1, 1)
+        return F.interpolate((rgb / 2 + 0.5).clamp(0, 1), scale_factor=_SIDE, mode="bilinear")
+
+    wanted = getattr(form, "taesd_decoder_name", None)
+    remedy = f"Put {wanted} into models/vae_approx" if wanted else "Connect a tiny VAE"
+    return Decoder(
+        "linear preview",
+        decode,
+        "No small decoder was found, so steps were looked at through a rough linear preview, in which faces are "
+        f"hardly seen. {remedy}, or connect a VAE and choose 'after the run'.",
+    )
+
+
+def _pictures(image: Tensor) -> Tensor:
+    """An IMAGE, of video too, as [n, 3, H, W]."""
+    return image.reshape(-1, *image.shape[-3:]).movedim(-1, 1)

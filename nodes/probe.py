@@ -1,0 +1,221 @@
+"""The probe: how much the picture looks like the person, step by step, on any MODEL and sampler."""
+
+from __future__ import annotations
+
+import logging
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from comfy_api.latest import io
+
+from ..infusenet import miniature as shipped
+from ..infusenet.errors import SettingsError
+from ..infusenet.probe import Baseline, Reference
+from . import paths
+from .convert import Picture, image_to_pictures
+from .loaders import chosen, show
+from .run import AFTER, LIVE, StopRule
+from .shared import load_once
+from .sockets import MINIATURE, NONE, RecognizerSocket, TraceSocket, schema
+from .watch import Watch, last_live_probe, set_rule
+
+log = logging.getLogger(__name__)
+
+_STRANGERS, _SEED = 16, 8_100_000
+
+
+class LoadFaceRecognizer(io.ComfyNode):
+    """The face pack that measures identity."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """The node's sockets."""
+        return schema(
+            "LoadFaceRecognizer",
+            "Load Face Recognizer",
+            description="Loads what measures identity: a face detector and a recognizer, which should not be the one "
+            "that conditions. Nothing is downloaded. Licences: every InsightFace pack (antelopev2): non-commercial "
+            "research only. The miniature: Apache-2.0.",
+            search_aliases=["arcface", "insightface", "antelopev2", "glintr100", "face similarity"],
+            inputs=[
+                io.Combo.Input(
+                    "face_pack",
+                    options=[NONE, MINIATURE, *paths.subfolders(paths.INSIGHTFACE, "*.onnx")],
+                    default=NONE,
+                    tooltip="The folder of antelopev2, from models/insightface. miniature measures the miniature "
+                    "backbones' drawn faces only.",
+                ),
+                io.Combo.Input(
+                    "device",
+                    options=["auto", "cpu", "cuda"],
+                    default="auto",
+                    tooltip="Where faces are measured. auto: the GPU if there is one. What it really runs on is shown "
+                    "on the node.",
+                ),
+            ],
+            outputs=[RecognizerSocket.Output("recognizer", display_name="recognizer", tooltip="For Identity Probe.")],
+            hidden=[io.Hidden.unique_id],
+        )
+
+    @classmethod
+    def execute(cls, face_pack, device) -> io.NodeOutput:
+        """Open it, unless it is open; say where it runs."""
+        path = chosen(
+            face_pack, shipped.FACE_PACK, "a face pack, as antelopev2, in models/insightface", paths.INSIGHTFACE
+        )
+        recognizer = load_once(lambda: open_recognizer(path, device), "recognizer", path, device)
+        message = f"Faces are measured on {recognizer.provider}."
+        log.info("%s", message)
+        show(cls, message)
+        return io.NodeOutput(recognizer)
+
+
+def open_recognizer(path: Path, device: str) -> Any:
+    """A FaceRecognizer; the face stack's packages are imported here."""
+    from ..infusenet.identity import FaceRecognizer
+
+    return FaceRecognizer.from_pack(path, device=device)
+
+
+class IdentityProbe(io.ComfyNode):
+    """Listens to the sampler's callback; changes nothing."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """The node's sockets."""
+        return schema(
+            "IdentityProbe",
+            "Identity Probe",
+            description="Measures how much each step's prediction looks like the reference, while the picture forms. "
+            "The picture is the same, bit for bit, with and without the probe. Works with any image MODEL and sampler, "
+            "and with any way of carrying identity.",
+            search_aliases=["face similarity", "identity drift", "arcface score", "likeness"],
+            inputs=[
+                io.Model.Input("model", tooltip="Any image MODEL. Connect what comes out to the sampler."),
+                RecognizerSocket.Input("recognizer", tooltip="From Load Face Recognizer."),
+                io.Image.Input(
+                    "reference",
+                    tooltip="The person: one photo, or a batch of several of the same person, whose mean counts.",
+                ),
+                io.Combo.Input(
+                    "when",
+                    options=[LIVE, AFTER],
+                    default=LIVE,
+                    tooltip="live: the curve grows while sampling, seen through a small decoder. after the run: steps "
+                    "are only copied, then decoded by the vae.",
+                ),
+                io.Int.Input(
+                    "every",
+                    default=1,
+                    min=1,
+                    max=1000,
+                    tooltip="Probe steps 1, 1 + every, 1 + 2 every, ... and the last.",
+                ),
+                io.Vae.Input(
+                    "vae",
+                    optional=True,
+                    tooltip="Decodes the steps after the run; live, the finished picture (and the steps, if it is "
+                    "tiny). Without one a small decoder is used: TAESD from models/vae_approx, else a rough preview.",
+                ),
+                io.Image.Input(
+                    "strangers",
+                    optional=True,
+                    tooltip="Pictures of other people, for the line that shows what a stranger scores. The miniature "
+                    "has its own.",
+                ),
+            ],
+            outputs=[
+                io.Model.Output(
+                    "out_model", display_name="model", tooltip="For the sampler (or Stop at Identity Peak)."
+                ),
+                TraceSocket.Output("trace", display_name="trace", tooltip="For Identity Drift Report."),
+            ],
+            hidden=[io.Hidden.unique_id],
+            not_idempotent=True,  # two identical probes must not share one record
+        )
+
+    @classmethod
+    def execute(cls, model, recognizer, reference, when, every, vae=None, strangers=None) -> io.NodeOutput:
+        """Read the reference, then listen."""
+        person = Reference.from_pictures(recognizer, image_to_pictures(reference), source="reference image")
+        watch = Watch(
+            recognizer,
+            person,
+            node=str(getattr(getattr(cls, "hidden", None), "unique_id", None) or ""),
+            when=when,
+            every=every,
+            vae=vae,
+            strangers=baseline(recognizer, person, strangers),
+        )
+        return io.NodeOutput(watch.attach(model), watch)
+
+
+def baseline(recognizer: Any, person: Reference, strangers: Any) -> Baseline | None:
+    """What other people score: those given, else drawn ones for the miniature's recognizer, else unknown."""
+    if strangers is not None:
+        return person.baseline(recognizer, image_to_pictures(strangers))
+    if Path(getattr(recognizer, "path", "")).parent == shipped.FACE_PACK:
+        return person.baseline(recognizer, drawn_strangers())
+    return None
+
+
+@cache
+def drawn_strangers() -> list[Picture]:
+    """Drawn persons, RGB uint8, always the same ones."""
+    import torch
+
+    from ..infusenet.miniature.faces import render, sample_identities, sample_scenes, to_uint8
+
+    generator = torch.Generator().manual_seed(_SEED)
+    people = sample_identities(_STRANGERS, generator)
+    pictures = to_uint8(render(people, sample_scenes(_STRANGERS, generator, plain=True)).images)
+    return [picture.permute(1, 2, 0).numpy() for picture in pictures]
+
+
+class StopAtPeak(io.ComfyNode):
+    """Ends sampling when the likeness falls."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """The node's sockets."""
+        return schema(
+            "StopAtPeak",
+            "Stop at Identity Peak",
+            description="Ends sampling once the likeness has fallen, and gives back the prediction of the best step: "
+            "softer than a finished picture, but before the drift. Every probed step is measured before the next.",
+            search_aliases=["early stop", "identity peak", "likeness"],
+            inputs=[
+                io.Model.Input(
+                    "model", tooltip="From an Identity Probe that measures live. Of several, the last one decides."
+                ),
+                io.Int.Input(
+                    "patience",
+                    default=2,
+                    min=1,
+                    max=100,
+                    tooltip="Steps. So many probed steps in a row must lie below the best one.",
+                ),
+                io.Int.Input("min_steps", default=2, min=1, max=1000, tooltip="Steps. Never stop before this one."),
+                io.Float.Input(
+                    "tolerance",
+                    default=0.01,
+                    min=0.0,
+                    max=1.0,
+                    step=0.001,
+                    tooltip="Cosine. Losses up to this do not count.",
+                ),
+            ],
+            outputs=[io.Model.Output("out_model", display_name="model", tooltip="For the sampler.")],
+        )
+
+    @classmethod
+    def execute(cls, model, patience, min_steps, tolerance) -> io.NodeOutput:
+        """Set the rule for the last live probe."""
+        key = last_live_probe(model)
+        if key is None:
+            raise SettingsError(
+                "Stop at Identity Peak needs a MODEL that comes from an Identity Probe with when = live. Put one "
+                "before this node."
+            )
+        return io.NodeOutput(set_rule(model, StopRule(key, patience, min_steps, tolerance)))

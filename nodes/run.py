@@ -1,0 +1,238 @@
+"""One run of a sampler under a probe: what its callback says goes to the recorder, and nothing comes back."""
+
+from __future__ import annotations
+
+import logging
+import os
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import comfy.model_management
+import folder_paths
+from torch import Tensor
+
+from ..infusenet.drift import should_stop
+from ..infusenet.probe import ProbeRecorder, RunInfo, StepRecord, Trace
+from ..infusenet.probe.background import BackgroundRecorder
+from ..infusenet.probe.records import mean_of
+from . import chart
+from .decoders import Decoder, full_decoder, is_tiny, small_decoder
+
+if TYPE_CHECKING:
+    from .watch import Watch
+
+log = logging.getLogger(__name__)
+
+LIVE, AFTER = "live", "after the run"
+_OWN_PACE = ("dpm_fast", "dpm_adaptive")  # their callbacks do not follow the noise levels they were given
+_INTERRUPT = comfy.model_management.InterruptProcessingException
+
+
+@dataclass(frozen=True)
+class StopRule:
+    """When to stop: see `infusenet.drift.should_stop`. `key` names the probe that decides."""
+
+    key: str
+    patience: int
+    min_steps: int
+    tolerance: float
+
+
+@dataclass(frozen=True)
+class Place:
+    """The node that samples: its id, which of a list it works on, and what its prompt says."""
+
+    node: str
+    index: int
+    inputs: dict[str, Any]
+
+    @classmethod
+    def now(cls) -> Place:
+        """The executing node."""
+        from comfy_execution.utils import get_executing_context
+
+        context = get_executing_context()
+        if context is None:
+            return cls("", 0, {})
+        entry = chart.running_prompt(context.prompt_id).get(context.node_id, {})
+        return cls(str(context.node_id), context.list_index or 0, entry.get("inputs", {}))
+
+    @property
+    def offset(self) -> int | None:
+        """Steps before this slice's first, where the prompt holds them as a literal."""
+        start = self.inputs.get("start_at_step")
+        return start if isinstance(start, int) and not isinstance(start, bool) and start > 0 else None
+
+
+class Run:
+    """One run of one sampler under one probe. Nothing in here disturbs the sampler."""
+
+    def __init__(
+        self, watch: Watch, guider: Any, sigmas: Tensor, seed: int | None, place: Place, rule: StopRule | None
+    ) -> None:
+        self.place, self.rule, self._watch = place, rule, watch
+        self.trace: Trace | None = None
+        self.final: Tensor | None = None
+        self.best_step: int | None = None  # set when it is time to stop
+        self.best_inside: Tensor | None = None  # that step's prediction, as the model has it
+        self.stopped_at: int | None = None
+        self.volume = False  # latents of video kind, [B, C, 1, h, w]
+        self._model = guider.model_patcher.model
+        self._device = guider.model_patcher.load_device
+        self._decoder: Decoder | None = None
+        self._trouble: str | None = None
+        self._count, self._follows = 0, True
+        self._values: list[float | None] = []
+        self._highest, self._best = float("-inf"), 0
+        self._seen: set[int] = set()
+        self._info = RunInfo(seed=seed, step_offset=place.offset, **_about(guider))
+        self.recorder = self._make_recorder()
+
+    def begin(self, base_model: Any, sigmas: Tensor, sampler: str) -> None:
+        """The sampler's loop starts."""
+        self._model, self._follows = base_model, sampler not in _OWN_PACE
+        os.makedirs(folder_paths.get_temp_directory(), exist_ok=True)
+        levels = sigmas.detach().float().cpu()
+        self._sigmas = levels.tolist()
+        info = replace(self._info, steps=len(levels) - 1, sampler=sampler or None)
+        self.recorder.start(levels, run=replace(info, decoder=None))
+        baseline = self._watch.strangers
+        self._send(
+            start=True,
+            steps=len(levels) - 1,
+            offset=info.step_offset,
+            baseline=None if baseline is None else baseline.mean,
+        )
+
+    def step(self, index: int, x0: Tensor) -> None:
+        """The sampler's callback: `x0` is the prediction in the model's space."""
+        try:
+            self._count += 1
+            step = index + 1 if self._follows else self._count
+            sigma = self._sigmas[index] if self._follows and index < len(self._sigmas) else None
+            latents = self._model.process_latent_out(x0.detach().float())
+            if latents.ndim == 5 and latents.shape[2] == 1:
+                latents, self.volume = latents[:, :, 0], True
+            record = self.recorder.on_step(step, sigma, latents)
+            if self.rule is not None and record is not None:
+                self._judge(self.rule, step, record, x0)
+        except Exception as error:
+            log.warning("The identity probe failed at step %d: %s", index + 1, error, exc_info=True)
+            self._trouble = self._trouble or f"step {index + 1}: {type(error).__name__}: {error}"
+
+    def end(self, output: Tensor | None, error: BaseException | None = None) -> None:
+        """Sampling is over: measure the rest, keep the trace, tell the browser."""
+        if not hasattr(self, "_sigmas"):  # it failed before its first step
+            return
+        if error is not None and not isinstance(error, (Exception, _INTERRUPT)):
+            self.recorder.close()
+            return
+        self.final = None if output is None else output.detach().cpu()
+        status, reason = self._outcome(error)
+        flat = self.final[:, :, 0] if self.final is not None and self.volume else self.final
+        pictures, name = self._finished(flat)
+        trace = self.recorder.finish(
+            pictures,
+            latents=flat if pictures is None else None,
+            status=status,
+            reason=reason,
+            final_step=self.stopped_at,
+        )
+        used = None if self._decoder is None else self._decoder.name
+        notices = () if self._decoder is None or not self._decoder.notice else (self._decoder.notice,)
+        self.trace = replace(
+            trace,
+            run=replace(trace.run, decoder=used, final_decoder=name or used),
+            warnings=(*trace.warnings, *notices),
+        )
+        self._send(end=True, **chart.curve(self.trace))
+
+    def latents(self, tensor: Tensor) -> Tensor:
+        """Recorded latents in the shape of the sampler's own."""
+        return tensor.unsqueeze(2) if self.volume else tensor
+
+    def remeasure(self, pictures: Tensor, final: StepRecord) -> StepRecord:
+        """The finished pictures measured anew, from another decoder. What cannot be measured stays as it was."""
+        watch = self._watch
+        again = ProbeRecorder(watch.recognizer, watch.reference, lambda latents: latents)
+        again.start(batch=final.batch)
+        measured = again.finish(pictures).final
+        return final if measured is None else replace(measured, step=final.step, sigma=final.sigma)
+
+    def _judge(self, rule: StopRule, step: int, record: StepRecord, x0: Tensor) -> None:
+        """Keep the best prediction so far, and decide whether to stop. Depends on the values alone."""
+        new = {item for item, value in enumerate(record.similarity) if value is not None} - self._seen
+        if new:  # the mean is over other pictures now, so that earlier ones cannot be compared with it
+            self._seen |= new
+            self._values, self._highest = [None] * len(self._values), float("-inf")
+        chosen = [record.similarity[item] for item in self._seen]
+        value = None if None in chosen else mean_of(chosen)
+        self._values.append(value)
+        if value is not None and value > self._highest:
+            self._highest, self.best_inside, self._best = value, x0.detach().clone(), step
+        if step >= rule.min_steps and should_stop(
+            self._values, patience=rule.patience, min_steps=1, tolerance=rule.tolerance
+        ) is not None:  # fmt: skip
+            self.best_step = self._best
+
+    def _outcome(self, error: BaseException | None) -> tuple[Any, str | None]:
+        """Status and reason for the trace."""
+        if isinstance(error, _INTERRUPT):
+            return "interrupted", "it was cancelled."
+        if error is not None:
+            return "failed", f"{type(error).__name__}: {error}"
+        if self._trouble:
+            return "failed", self._trouble
+        if self.stopped_at is not None:
+            return "stopped at peak", f"The likeness fell after step {self.stopped_at}; sampling went no further."
+        return None, None
+
+    def _finished(self, latents: Tensor | None) -> tuple[Tensor | None, str | None]:
+        """Finished pictures by the full VAE, where steps were looked at by something smaller."""
+        vae = self._watch.vae
+        if latents is None or vae is None or self._watch.when == AFTER or is_tiny(vae):
+            return None, None
+        try:
+            decoder = full_decoder(vae)
+            return decoder.decode(latents), decoder.name
+        except Exception as error:
+            log.warning("The probe's VAE cannot decode the result: %s", error, exc_info=True)
+            return None, None
+
+    def _decode(self, latents: Tensor) -> Tensor:
+        """The recorder's decoder, chosen when first needed."""
+        if self._decoder is None:
+            watch = self._watch
+            whole = watch.vae is not None and watch.when == AFTER
+            self._decoder = full_decoder(watch.vae) if whole else small_decoder(watch.vae, self._model, self._device)
+        return self._decoder.decode(latents)
+
+    def _make_recorder(self) -> ProbeRecorder:
+        watch = self._watch
+        in_loop = self.rule is not None or "CPU" not in getattr(watch.recognizer, "provider", "CPU")
+        kind = ProbeRecorder if watch.when == AFTER or in_loop else BackgroundRecorder
+        return kind(
+            watch.recognizer,
+            watch.reference,
+            self._decode,
+            when="after" if watch.when == AFTER else "live",
+            every=watch.every,
+            strangers=watch.strangers,
+            on_record=lambda record: self._send(point=chart.point(record)),
+            batch_size=4,
+            folder=folder_paths.get_temp_directory(),
+        )
+
+    def _send(self, **payload: Any) -> None:
+        """An event for the probe node's chart."""
+        chart.send({"node": self._watch.node, "sampler": self.place.node, "run": id(self), **payload})
+
+
+def _about(guider: Any) -> dict[str, Any]:
+    """What the guider tells about the run: model, and how InfuseNet acts."""
+    about: dict[str, Any] = {"backbone": type(guider.model_patcher.model).__name__}
+    conds = [cond for group in getattr(guider, "conds", {}).values() for cond in group]
+    control = next((cond["control"] for cond in conds if hasattr(cond.get("control"), "tokens")), None)
+    if control is not None:
+        about |= {"strength": float(control.strength), "start": control.window[0], "end": control.window[1]}
+    return about

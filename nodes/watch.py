@@ -1,0 +1,143 @@
+"""A probe at work in the host: keyed wrappers around a MODEL's sampling, one record for each sampler node."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+from comfy.patcher_extension import WrappersMP
+from torch import Tensor
+
+from ..infusenet.errors import SettingsError
+from ..infusenet.probe import Baseline, Reference
+from .run import LIVE, Place, Run, StopRule
+
+KEY = "infusenet_probe"
+_STOPPED = "infusenet_stopped"
+_NUMBERS = itertools.count(1)
+
+
+class _Stop(Exception):
+    """Ends a sampler's loop; caught around it."""
+
+
+class Watch:
+    """What Identity Probe hands on as its trace: the records of all samplers that its MODEL goes through.
+
+    Args:
+        recognizer: measures.
+        reference: the person.
+        node: the probe node's id.
+        when: "live" or "after the run".
+        every: probe every so many steps.
+        vae: decodes predictions; None = something small.
+        strangers: what other people score.
+    """
+
+    def __init__(
+        self,
+        recognizer: Any,
+        reference: Reference,
+        *,
+        node: str = "",
+        when: str = LIVE,
+        every: int = 1,
+        vae: Any = None,
+        strangers: Baseline | None = None,
+    ) -> None:
+        self.recognizer, self.reference, self.strangers = recognizer, reference, strangers
+        self.node, self.when, self.every, self.vae = node, when, every, vae
+        self.key = f"{KEY}:{node}:{next(_NUMBERS)}"
+        self.runs: dict[tuple[str, int], Run] = {}
+        self._current: Run | None = None
+
+    def attach(self, model: Any) -> Any:
+        """A clone of a MODEL whose sampling is watched."""
+        model = model.clone()
+        model.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, self.key, self._around_run)
+        model.add_wrapper_with_key(WrappersMP.SAMPLER_SAMPLE, self.key, self._around_sampler)
+        return model
+
+    @property
+    def latest(self) -> Run | None:
+        """The run that ended last."""
+        return next(reversed(self.runs.values()), None)
+
+    def _around_run(self, executor: Any, *args: Any, **named: Any) -> Any:
+        """Wraps a guider's sampling, loading and unloading included."""
+        guider, sigmas = executor.class_obj, args[3]
+        rule = _rule(guider.model_options, self.key)
+        if rule is not None and float(sigmas[-1]) != 0:
+            raise SettingsError(
+                "Stop at Identity Peak returns a finished prediction, but this sampler ends with noise left (sigma "
+                f"{float(sigmas[-1]):.3f}). Let it run to the last step (end_at_step, return_with_leftover_noise), or "
+                "take the node out."
+            )
+        place = Place.now()
+        for key in [key for key in self.runs if key[0] == place.node and (place.index == 0 or key[1] == place.index)]:
+            del self.runs[key]
+        seed = args[7] if len(args) > 7 else named.get("seed")
+        run = Run(self, guider, sigmas, seed, place, rule)
+        outer, self._current = self._current, run
+        try:
+            output = executor(*args, **named)
+        except BaseException as error:
+            run.end(None, error)
+            raise
+        finally:
+            self._current = outer
+            self.runs[place.node, place.index] = run
+        run.end(output)
+        return output
+
+    def _around_sampler(
+        self, executor: Any, guider: Any, sigmas: Tensor, extra_args: Any, callback: Any, *rest: Any, **named: Any
+    ) -> Any:
+        """Wraps the sampler's loop: listens to its callback, and ends it when the rule says so."""
+        run = self._current
+        if run is None:
+            return executor(guider, sigmas, extra_args, callback, *rest, **named)
+        name = getattr(getattr(executor.class_obj, "sampler_function", None), "__name__", "")
+        run.begin(guider.inner_model, sigmas, name.removeprefix("sample_").removesuffix("_function"))
+        shared = extra_args["model_options"].setdefault("transformer_options", {})
+
+        def listen(step: int, x0: Tensor, *more: Any) -> None:
+            run.step(step, x0)
+            if callback is not None:
+                callback(step, x0, *more)
+            if run.best_step is not None:
+                shared[_STOPPED] = run.best_step
+                raise _Stop(self.key)
+
+        try:
+            return executor(guider, sigmas, extra_args, listen, *rest, **named)
+        except _Stop as stop:
+            if stop.args != (self.key,):
+                raise
+            return run.best_inside
+        finally:
+            run.stopped_at = shared.get(_STOPPED)
+
+
+def last_live_probe(model: Any) -> str | None:
+    """The key of the live probe that was attached last, or None."""
+    wrappers = model.wrappers.get(WrappersMP.OUTER_SAMPLE, {})
+    keys = [
+        key
+        for key, calls in wrappers.items()
+        if str(key).startswith(KEY) and any(getattr(call.__self__, "when", None) == LIVE for call in calls)
+    ]
+    return keys[-1] if keys else None
+
+
+def set_rule(model: Any, rule: StopRule) -> Any:
+    """A clone of a MODEL whose sampling ends by the rule."""
+    model = model.clone()
+    model.model_options.setdefault("transformer_options", {})[KEY] = rule
+    return model
+
+
+def _rule(model_options: dict[str, Any], key: str) -> StopRule | None:
+    """The rule that this probe decides on, if there is one."""
+    rule = model_options.get("transformer_options", {}).get(KEY)
+    return rule if isinstance(rule, StopRule) and rule.key == key else None

@@ -1,0 +1,238 @@
+"""The probe in the host's own samplers: it changes nothing, sees every step, and stops where it should."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+STEPS = 6
+ALL = ["euler", "dpmpp_2m", "dpm_adaptive"]
+LAST_IS_NOT_THE_OUTPUT = {"dpm_fast", "dpm_adaptive", "sa_solver_pece", "uni_pc", "uni_pc_bh2"}
+
+
+@pytest.fixture(scope="module")
+def recognizer(run):
+    return run("LoadFaceRecognizer", face_pack="miniature", device="cpu")[0]
+
+
+@pytest.fixture(scope="module")
+def person(pack):
+    """A drawn person, as an IMAGE."""
+    import torch
+
+    faces = pack.module("infusenet.miniature.faces")
+    generator = torch.Generator().manual_seed(8_000_321)
+    identity = faces.sample_identities(1, generator)
+    return faces.render(identity, faces.sample_scenes(1, generator, plain=True)).images.movedim(1, -1).clamp(0, 1)
+
+
+@pytest.fixture(scope="module")
+def text(mini):
+    clip = mini("mini-schnell")[1]
+    return clip.encode_from_tokens_scheduled(clip.tokenize("a portrait of a person"), add_dict={"guidance": 3.5})
+
+
+@pytest.fixture
+def probe(run, mini, recognizer, person):
+    """`probe(when=...)`: (MODEL, trace)."""
+
+    def make(model=None, when="live", every=1, vae=None, **more):
+        model = mini("mini-schnell")[0] if model is None else model
+        vae = mini("mini-schnell")[2] if vae is None else vae
+        return run(
+            "IdentityProbe",
+            model=model,
+            recognizer=recognizer,
+            reference=person,
+            when=when,
+            every=every,
+            vae=vae or None,
+            **more,
+        )
+
+    return make
+
+
+@pytest.fixture
+def sample(text):
+    """`sample(model, "euler")`: KSampler's way."""
+
+    def go(model, sampler="euler", *, batch=1, steps=STEPS, mask=False, seed=5, **more):
+        import comfy.sample
+
+        latents = torch.zeros(batch, 16, 16, 16)
+        if mask:
+            latents = torch.randn(batch, 16, 16, 16, generator=torch.Generator().manual_seed(1)) * 0.2
+            more["noise_mask"] = torch.zeros(1, 128, 128)
+            more["noise_mask"][..., 30:] = 1
+        noise = comfy.sample.prepare_noise(latents, seed)
+        return comfy.sample.sample(
+            model, noise, steps, 1.0, sampler, "simple", text, text, latents, seed=seed, **more
+        ).clone()
+
+    return go
+
+
+def only(watch):
+    """The only run of a probe."""
+    (one,) = watch.runs.values()
+    return one
+
+
+@pytest.mark.parametrize("when", ["live", "after the run"])
+@pytest.mark.parametrize("sampler", ALL)
+def test_it_changes_nothing_and_sees_every_step(probe, sample, mini, sampler, when):
+    calls = []
+    want = sample(mini("mini-schnell")[0], sampler, callback=lambda *call: calls.append(call[0]))
+    model, watch = probe(when=when)
+    again = []
+    got = sample(model, sampler, callback=lambda *call: again.append(call[0]))
+    assert torch.equal(got, want) and again == calls
+    trace = only(watch).trace
+    assert trace.status == "complete", trace.reason
+    assert len(trace.records) == len(calls)
+    assert any(value is not None for record in trace.records for value in record.similarity)
+    assert trace.final is not None and trace.strangers is not None
+    if sampler.startswith("dpm_"):
+        own_pace = sampler in ("dpm_fast", "dpm_adaptive")
+        assert all((record.sigma is None) == own_pace for record in trace.records)
+    best = only(watch).recorder.best
+    if sampler not in LAST_IS_NOT_THE_OUTPUT and best is not None and best.step == STEPS:
+        assert torch.equal(best.latents, want)
+
+
+def test_live_and_after_the_run_see_the_same(probe, sample):
+    traces = []
+    for when in ("live", "after the run"):
+        model, watch = probe(when=when)
+        sample(model, batch=3)
+        traces.append(only(watch).trace)
+    live, after = traces
+    assert (live.evaluation, after.evaluation) == ("live", "after")
+    for one, other in zip([*live.records, live.final], [*after.records, after.final], strict=True):
+        assert (one.step, one.sigma, one.found, one.alignment) == (
+            other.step,
+            other.sigma,
+            other.found,
+            other.alignment,
+        )
+        for a, b in zip(one.similarity, other.similarity, strict=True):
+            assert (a is None and b is None) or a == pytest.approx(b, abs=1e-4)
+
+
+def test_several_probes_may_be_stacked(probe, sample, mini):
+    first, one = probe(when="live")
+    second, two = probe(first, when="after the run")
+    assert torch.equal(sample(second), sample(mini("mini-schnell")[0]))
+    assert only(one).trace.means == pytest.approx(only(two).trace.means, abs=1e-4)
+
+
+def test_the_report(probe, sample, run):
+    model, watch = probe(when="after the run")
+    latent = {"samples": sample(model)}
+    chart, faces, best, step, peak, drift, text, table = run("DriftReport", trace=watch, samples=latent)
+    assert chart.shape[0] == 1 and chart.shape[-1] == 3 and faces.shape[0] == 1
+    trace = only(watch).trace
+    assert step == trace.best.step and drift >= 0
+    assert peak == max(value for value in [*trace.means, trace.mean(trace.final)] if value is not None)
+    assert best["samples"].shape == latent["samples"].shape
+    assert '"infusenet-trace"' in text and table.count("\n") == STEPS + 2
+
+
+def test_the_report_without_a_sampler_says_what_to_do(probe, run):
+    _, watch = probe()
+    with pytest.raises(Exception, match="Connect the sampler's latent"):
+        run("DriftReport", trace=watch)
+    with pytest.raises(Exception, match="seen no sampling"):
+        run("DriftReport", trace=watch, samples={"samples": torch.zeros(1, 16, 16, 16)})
+
+
+def test_each_sampler_node_has_a_record_of_its_own(probe, sample, pack, run):
+    from comfy_execution.utils import CurrentNodeContext
+
+    model, watch = probe(when="after the run")
+    for node, steps in (("10", 3), ("11", 4), ("10", 2)):
+        with CurrentNodeContext("p", node, 0):
+            latent = {"samples": sample(model, steps=steps)}
+    assert {key[0]: len(kept.trace.records) for key, kept in watch.runs.items()} == {"10": 2, "11": 4}
+    prompt = {
+        "5": {"inputs": {"trace": ["1", 1], "samples": ["11", 0]}},
+        "6": {"inputs": {"trace": ["1", 1], "image": ["9", 0]}},
+        "9": {"inputs": {"samples": ["10", 0], "vae": ["2", 2]}},
+    }
+    find = pack.module("nodes.analysis").find_run
+    assert find(watch, prompt, "5") == (watch.runs["11", 0], None)
+    assert find(watch, prompt, "6") == (watch.runs["10", 0], None)
+    latest, note = find(watch, {"7": {"inputs": {"samples": ["99", 0]}}}, "7")
+    assert latest is watch.runs["10", 0] and "not upstream" in note
+    assert len(run("DriftReport", trace=watch, samples=latent)) == 8
+
+
+@pytest.mark.parametrize("when", ["live", "after the run"])
+def test_an_interrupt_leaves_a_marked_partial_record(probe, sample, when, mini):
+    import comfy.model_management
+
+    model, watch = probe(when=when)
+
+    def cancel(step, *_):
+        if step == 2:
+            raise comfy.model_management.InterruptProcessingException
+
+    with pytest.raises(comfy.model_management.InterruptProcessingException):
+        sample(model, steps=8, callback=cancel)
+    trace = only(watch).trace
+    assert (trace.status, len(trace.records), trace.final) == ("interrupted", 3, None)
+    assert torch.equal(sample(model), sample(mini("mini-schnell")[0]))
+    assert only(watch).trace.status == "complete"
+
+
+def test_an_error_in_the_sampler_is_told_and_passed_on(probe, sample):
+    model, watch = probe()
+
+    def fail(step, *_):
+        if step == 1:
+            raise ZeroDivisionError("custom")
+
+    with pytest.raises(ZeroDivisionError):
+        sample(model, callback=fail)
+    trace = only(watch).trace
+    assert (trace.status, len(trace.records)) == ("failed", 2) and "custom" in trace.reason
+
+
+@pytest.mark.parametrize("when", ["live", "after the run"])
+def test_a_recognizer_that_fails_harms_no_picture(run, sample, mini, recognizer, person, pack, when):
+    broken = SimpleNamespace(
+        name="broken", provider="CPU", detect=recognizer.detect, crop=recognizer.crop, embed=recognizer.embed
+    )
+    model, _, vae, *_ = mini("mini-schnell")
+    probed, watch = run("IdentityProbe", model=model, recognizer=broken, reference=person, when=when, every=1, vae=vae)
+    broken.embed = None
+    assert torch.equal(sample(probed), sample(model))
+    assert only(watch).trace.status == "failed"
+    assert len(run("DriftReport", trace=watch, samples={"samples": torch.zeros(1, 16, 16, 16)})) == 8
+
+
+def test_a_reference_without_a_face_is_refused(run, mini, recognizer):
+    with pytest.raises(Exception, match="No face found in reference picture"):
+        run(
+            "IdentityProbe",
+            model=mini("mini-schnell")[0],
+            recognizer=recognizer,
+            reference=torch.zeros(1, 64, 64, 3),
+            when="live",
+            every=1,
+        )
+
+
+def test_no_face_in_any_frame_gives_a_report_without_a_curve(run, sample, mini, recognizer, person):
+    model = mini("mini-schnell")[0]
+    blind = SimpleNamespace(
+        name="blind", provider="CPU", detect=recognizer.detect, crop=recognizer.crop, embed=recognizer.embed
+    )
+    probed, watch = run("IdentityProbe", model=model, recognizer=blind, reference=person, when="after the run", every=1)
+    blind.detect = lambda rgb: []
+    watch.runs.clear()
+    latent = {"samples": sample(probed)}
+    out = run("DriftReport", trace=watch, samples=latent)
+    assert out[3] == 0 and out[4] != out[4] and out[5] != out[5]
+    assert torch.equal(out[2]["samples"], latent["samples"])

@@ -1,0 +1,140 @@
+"""Stop at Identity Peak gives back the full run's own prediction of the best step."""
+
+import math
+
+import pytest
+import torch
+
+STEPS = 8
+
+
+class Scripted:
+    """A recognizer whose similarity to the reference follows a script, one value a picture."""
+
+    name, provider = "scripted", "CPU"
+
+    def __init__(self, real, values):
+        self._real, self._values, self.asked = real, values, 0
+        self.detect, self.crop = real.detect, real.crop
+
+    def embed(self, crops):
+        import numpy as np
+
+        out = []
+        for _ in range(len(crops)):
+            value = 1.0 if self.asked == 0 else self._values[min(self.asked - 1, len(self._values) - 1)]
+            self.asked += 1
+            out.append([value, math.sqrt(1 - value * value)])
+        return np.array(out, np.float32)
+
+
+@pytest.fixture(scope="module")
+def recognizer(run):
+    return run("LoadFaceRecognizer", face_pack="miniature", device="cpu")[0]
+
+
+@pytest.fixture(scope="module")
+def person(pack):
+    faces = pack.module("infusenet.miniature.faces")
+    generator = torch.Generator().manual_seed(8_000_321)
+    identity = faces.sample_identities(1, generator)
+    return faces.render(identity, faces.sample_scenes(1, generator, plain=True)).images.movedim(1, -1).clamp(0, 1)
+
+
+@pytest.fixture(scope="module")
+def text(mini):
+    clip = mini("mini-dev")[1]
+    return clip.encode_from_tokens_scheduled(clip.tokenize("a portrait of a person"), add_dict={"guidance": 3.5})
+
+
+@pytest.fixture
+def probed(run, mini, recognizer, person):
+    """`probed(values)`: (MODEL, trace) whose similarities are these as soon as a face is found."""
+
+    def make(values, when="live"):
+        model, _, vae, *_ = mini("mini-dev")
+        scripted = Scripted(recognizer, values)
+        found = recognizer.detect((person[0] * 255).to(torch.uint8).numpy())
+        scripted.detect = lambda rgb: found
+        return run("IdentityProbe", model=model, recognizer=scripted, reference=person, when=when, every=1, vae=vae)
+
+    return make
+
+
+def sample(model, text, sampler, keep=None, **more):
+    import comfy.sample
+
+    latents = torch.zeros(1, 16, 16, 16)
+    noise = comfy.sample.prepare_noise(latents, 3)
+    return comfy.sample.sample(
+        model, noise, STEPS, 1.0, sampler, "simple", text, text, latents, seed=3, callback=keep, **more
+    ).clone()
+
+
+@pytest.mark.parametrize("sampler", ["euler", "heun", "dpmpp_2m", "dpmpp_sde"])
+def test_it_is_the_full_runs_prediction_bit_for_bit(probed, run, mini, text, sampler):
+    model = mini("mini-dev")[0]
+    whole = []
+    sample(model, text, sampler, lambda step, x0, *_: whole.append(model.model.process_latent_out(x0.float()).clone()))
+    watched, watch = probed([0.2, 0.5, 0.8, 0.7, 0.6, 0.5])
+    (stopping,) = run("StopAtPeak", model=watched, patience=2, min_steps=2, tolerance=0.01)
+    seen = []
+    got = sample(stopping, text, sampler, lambda step, *_: seen.append(step))
+    assert torch.equal(got, whole[2]) and seen == [0, 1, 2, 3, 4]
+    (one,) = watch.runs.values()
+    assert one.trace.status == "stopped at peak" and one.trace.final.step == 3
+    assert one.recorder.best.step == 3 and torch.equal(one.recorder.best.latents, got)
+    assert "step 3" in one.trace.reason
+
+
+@pytest.mark.parametrize(
+    ("values", "settings", "steps"),
+    [
+        ([0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8], (2, 2, 0.01), 8),  # it rises to the end
+        ([0.5, 0.495, 0.495, 0.495, 0.495, 0.5, 0.5], (2, 2, 0.01), 8),  # within the tolerance
+        ([0.5, 0.4, 0.3, 0.3], (1, 2, 0.01), 2),
+        ([0.5, 0.4, 0.3, 0.3], (1, 4, 0.01), 4),
+        ([0.5, 0.4, 0.6, 0.4, 0.3, 0.3], (3, 2, 0.01), 6),
+    ],
+)
+def test_patience_min_steps_and_tolerance(probed, run, text, values, settings, steps):
+    watched, watch = probed(values)
+    patience, least, tolerance = settings
+    (stopping,) = run("StopAtPeak", model=watched, patience=patience, min_steps=least, tolerance=tolerance)
+    sample(stopping, text, "euler")
+    (one,) = watch.runs.values()
+    assert len(one.trace.records) == steps
+
+
+def test_without_a_live_probe_it_is_refused(probed, run, mini):
+    for model in (mini("mini-dev")[0], probed([0.5], when="after the run")[0]):
+        with pytest.raises(Exception, match="when = live"):
+            run("StopAtPeak", model=model, patience=2, min_steps=2, tolerance=0.01)
+
+
+def test_a_slice_that_leaves_noise_is_refused_before_sampling(probed, run, text):
+    watched, watch = probed([0.5])
+    (stopping,) = run("StopAtPeak", model=watched, patience=2, min_steps=2, tolerance=0.01)
+    seen = []
+    with pytest.raises(Exception, match="noise left"):
+        sample(stopping, text, "euler", lambda step, *_: seen.append(step), last_step=4)
+    assert seen == [] and not watch.runs
+
+
+def test_of_two_probes_the_last_decides_and_both_are_marked(probed, run, text, recognizer, person, mini):
+    first, one = probed([0.9, 0.1, 0.1, 0.1])
+    vae = mini("mini-dev")[2]
+    second, two = run(
+        "IdentityProbe", model=first, recognizer=recognizer, reference=person, when="live", every=1, vae=vae
+    )
+    found = recognizer.detect((person[0] * 255).to(torch.uint8).numpy())
+    scripted = Scripted(recognizer, [0.1, 0.9, 0.1, 0.1])
+    scripted.detect = lambda rgb: found
+    third, three = run(
+        "IdentityProbe", model=second, recognizer=scripted, reference=person, when="live", every=1, vae=vae
+    )
+    (stopping,) = run("StopAtPeak", model=third, patience=2, min_steps=2, tolerance=0.01)
+    sample(stopping, text, "euler")
+    traces = [next(iter(watch.runs.values())).trace for watch in (one, two, three)]
+    assert [len(trace.records) for trace in traces] == [4, 4, 4]
+    assert traces[2].final.step == 2 and {trace.status for trace in traces} == {"stopped at peak"}

@@ -1,0 +1,74 @@
+"""The background recorder: never late for the sampler, and in the end as if it had not been in a hurry."""
+
+import threading
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from infusenet.probe import ProbeRecorder, Reference
+from infusenet.probe.background import BackgroundRecorder
+
+STEPS = 12
+FACES = [0, 0, 1, 1, 0, 1, 0, 0, 1, 1, 0, 1]  # whether a step shows a face
+
+
+def run(recorder: ProbeRecorder, lab: SimpleNamespace, hold: threading.Event | None = None) -> Any:
+    recorder.start([1 - i / STEPS for i in range(STEPS + 1)])
+    for step, face in enumerate(FACES, start=1):
+        latents = lab.latents((float(face), step / STEPS, step / STEPS / 2))
+        assert recorder.on_step(step, 1 - (step - 1) / STEPS, latents) is None
+    if hold is not None:
+        hold.set()
+    return recorder.finish(lab.decode(lab.latents((1.0, 0.5, 0.5))))
+
+
+def seen(trace: Any) -> list[Any]:
+    return [(r.step, r.sigma, r.similarity, r.found, r.alignment, r.score) for r in [*trace.records, trace.final]]
+
+
+@pytest.mark.parametrize("slow", [False, True])
+def test_it_gives_what_an_evaluation_after_the_run_gives(
+    recognizer: Any, reference: Reference, lab: SimpleNamespace, slow: bool
+) -> None:
+    want = run(ProbeRecorder(recognizer, reference, lab.decode, when="after"), lab)
+    hold, calls = threading.Event(), []
+
+    def decode(latents: Any) -> Any:
+        calls.append(threading.current_thread().name)
+        if slow and calls[-1] == "infusenet-probe":
+            hold.wait(10)  # everything else is taken, and dropped, in the meantime
+        return lab.decode(latents)
+
+    got = run(BackgroundRecorder(recognizer, reference, decode, when="live"), lab, hold)
+    assert seen(got) == seen(want) and got.evaluation == "live" and got.status == "complete"
+    assert "infusenet-probe" in calls if slow else calls
+    assert not [thread for thread in threading.enumerate() if thread.name == "infusenet-probe"]
+
+
+def test_a_decoder_that_fails_in_the_thread_is_told(
+    recognizer: Any, reference: Reference, lab: SimpleNamespace
+) -> None:
+    failed = threading.Event()
+
+    def decode(latents: Any) -> Any:
+        if threading.current_thread().name == "infusenet-probe":
+            failed.set()
+            raise RuntimeError("no memory")
+        return lab.decode(latents)
+
+    recorder = BackgroundRecorder(recognizer, reference, decode, when="live")
+    recorder.start([1.0, 0.0])
+    recorder.on_step(1, 1.0, lab.latents((1.0, 0.2, 0.5)))
+    assert failed.wait(10)
+    trace = recorder.finish()
+    assert trace.status == "complete" and trace.records[0].similarity[0] is not None
+    assert any("no memory" in warning for warning in trace.warnings)
+
+
+def test_close_ends_the_thread(recognizer: Any, reference: Reference, lab: SimpleNamespace) -> None:
+    recorder = BackgroundRecorder(recognizer, reference, lab.decode, when="live")
+    recorder.start([1.0, 0.5, 0.0])
+    recorder.on_step(1, 1.0, lab.latents((1.0, 0.2, 0.5)))
+    recorder.close()
+    assert not [thread for thread in threading.enumerate() if thread.name == "infusenet-probe"]
