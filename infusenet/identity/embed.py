@@ -160,12 +160,13 @@ class IRSE(nn.Module):
 
 def _sizes(state: Shapes) -> tuple[list[int], int, list[int], int]:
     """Widths, embedding, depths and squeeze that a state dict's shapes show."""
+    embedding = state["output_layer.3.weight"].shape[0]  # first, so that another network's file is told by its absence
     count = 1 + max(int(key.split(".")[1]) for key in state if key.startswith("body."))
     starts = [n for n in range(count) if n == 0 or any(key.startswith(f"body.{n}.shortcut_layer.") for key in state)]
     widths = [state[f"body.{n}.res_layer.1.weight"].shape[0] for n in starts]
     depths = [end - start for start, end in zip(starts, [*starts[1:], count], strict=True)]
     squeezed, last = state[f"body.{count - 1}.res_layer.5.fc1.weight"].shape[:2]
-    return widths, state["output_layer.3.weight"].shape[0], depths, last // squeezed
+    return widths, embedding, depths, last // squeezed
 
 
 def crops_to_input(crops: Picture) -> Tensor:

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from infusenet.errors import WeightsError
 from infusenet.identity.align import norm_crop
 from infusenet.identity.embed import IRSE, crops_to_input, embed_crops
 
@@ -104,6 +105,11 @@ def test_sizes_are_read_off_the_state() -> None:
     assert {k: v.shape for k, v in again.state_dict().items()} == {k: v.shape for k, v in narrow.state_dict().items()}
     assert again.embedding_dim == 96
     assert not again.training
+
+
+def test_another_networks_state_is_told_by_what_it_lacks() -> None:
+    with pytest.raises(WeightsError, match=r"lacks the tensor output_layer\.3\.weight"):
+        IRSE.from_state({"latents": torch.zeros(1, 8, 96), "proj_in.weight": torch.zeros(96, 512)})
 
 
 def test_half_precision_files_are_run_in_float32() -> None:
