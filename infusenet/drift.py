@@ -268,7 +268,8 @@ def _advice(trace: Trace, figures: Drift, peak: Peak) -> list[str]:
     advice = []
     if matters(figures):
         advice.append(
-            f"Stop at Peak: it returns this run's own prediction of step {peak.step}, softer but before the drift."
+            f"in ComfyUI, Stop at Peak: it returns this run's own prediction of step {peak.step}, softer but before "
+            "the drift."
         )
         off = int(end * steps + 1e-9) if end is not None and end < 1 else None
         if off is not None and off <= peak.step + 1:

@@ -193,6 +193,8 @@ def generate(
     made_with = {
         "prompt": settings.prompt,
         "negative": settings.negative,
+        "true_cfg": None if settings.negative is None else settings.true_cfg,
+        "pose": pose is not None,
         "backbone": spec.name,
         "steps": steps,
         "guidance": guidance,

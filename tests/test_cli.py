@@ -184,6 +184,7 @@ class TestGenerate:
         with Image.open(out) as picture:
             parameters = json.loads(picture.text["parameters"])
         assert parameters["negative"] == "a hat"
+        assert parameters["true_cfg"] == 2.0
         assert parameters["photos"] == 2
 
     def test_a_size_that_is_rounded_is_said(self, command, face, tmp_path):
