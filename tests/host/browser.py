@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from urllib.request import Request, urlopen
@@ -24,10 +25,10 @@ def find() -> str | None:
 class Browser:
     """One page. `evaluate` runs an async function body in it and gives back what it returns."""
 
-    def __init__(self, program: str) -> None:
+    def __init__(self, program: str, size: tuple[int, int] = (1700, 1000)) -> None:
         self.folder = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
         flags = ["--headless=new", "--no-sandbox", "--disable-gpu", "--remote-debugging-port=0", "--no-first-run"]
-        flags += [f"--user-data-dir={self.folder.name}", "--window-size=1700,1000", "about:blank"]
+        flags += [f"--user-data-dir={self.folder.name}", f"--window-size={size[0]},{size[1]}", "about:blank"]
         self.process = subprocess.Popen([program, *flags], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         port = self._port(Path(self.folder.name) / "DevToolsActivePort")
         with urlopen(f"http://127.0.0.1:{port}/json/list", timeout=30) as answer:
@@ -93,9 +94,10 @@ class Browser:
             time.sleep(0.3)
         raise RuntimeError(f"not in {seconds} s: {expression}")
 
-    def screenshot(self, path: Path) -> None:
-        """Save what is seen."""
-        result = self(("Page.captureScreenshot", {"format": "png"}))[0]
+    def screenshot(self, path: Path, box: Sequence[float] | None = None) -> None:
+        """Save what is seen, or a box of it: left, top, width, height."""
+        clip = {"clip": {**dict(zip(("x", "y", "width", "height"), box, strict=True)), "scale": 1}} if box else {}
+        result = self(("Page.captureScreenshot", {"format": "png", **clip}))[0]
         path.write_bytes(base64.b64decode(result["data"]))
 
     def close(self) -> None:

@@ -48,19 +48,34 @@ DOWNLOADS = {
     ),
 }
 
+SECTIONS = {  # title -> width; drawn from left to right, each in a frame of its own
+    "Models": 400,
+    "Person": 300,
+    "Person 2": 300,
+    "Masks": 270,
+    "Prompt and identity": 360,
+    "Probe": 340,
+    "Sampling": 300,
+    "Picture": 380,
+    "Report": 420,
+}
+GAP, TITLE, FRAME, HEADING, BETWEEN = 24, 30, 20, 50, 40
+NOTE = (380, 560)
+_TALL = {"CLIPTextEncode": 130, "LoadImage": 290, "PreviewImage": 250, "SaveImage": 400}  # pictures and texts
+
 Link = tuple[str, int]
 
 
 class Graph:
-    """A template being written: nodes by name, in columns; an input is a value or (node, output)."""
+    """A template being written: nodes by name, in sections; an input is a value or (node, output)."""
 
     def __init__(self, note: str) -> None:
         self.note = note
-        self.nodes: dict[str, tuple[str, int, dict[str, Any]]] = {}
+        self.nodes: dict[str, tuple[str, str, dict[str, Any]]] = {}
 
-    def add(self, name: str, kind: str, column: int, **inputs: Any) -> str:
-        """Add a node; the column tells where it is drawn."""
-        self.nodes[name] = (kind, column, inputs)
+    def add(self, name: str, kind: str, section: str, **inputs: Any) -> str:
+        """Add a node; the section tells where it is drawn."""
+        self.nodes[name] = (kind, section, inputs)
         return name
 
     def api(self) -> dict[str, Any]:
@@ -85,12 +100,10 @@ class Graph:
             info: the host's /object_info.
         """
         numbers = {name: index for index, name in enumerate(self.nodes, start=1)}
-        drawn, links, tops = [], [], {}
-        for name, (kind, column, inputs) in self.nodes.items():
-            node = _drawn(numbers[name], name, info[kind], inputs)
-            top = tops.get(column, 0)
-            node["pos"] = [column * 360, top]
-            tops[column] = top + node["size"][1] + 80
+        drawn, links, sections = [], [], {}
+        for name, (kind, section, inputs) in self.nodes.items():
+            node = _drawn(numbers[name], name, info[kind], inputs, SECTIONS[section])
+            sections.setdefault(section, []).append(node)
             for slot in node["inputs"]:
                 value = inputs.get(slot["name"])
                 if isinstance(value, tuple):
@@ -109,11 +122,26 @@ class Graph:
             "last_link_id": len(links),
             "nodes": drawn,
             "links": links,
-            "groups": [],
+            "groups": _lay_out(sections),
             "config": {},
             "extra": {},
             "version": 0.4,
         }
+
+
+def _lay_out(sections: dict[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """Place nodes below one another in their sections, and frame those."""
+    left, groups = 0, []
+    for title, width in SECTIONS.items():
+        top = HEADING + TITLE
+        for node in sections.get(title, ()):
+            node["pos"] = [left + FRAME, top]
+            top += node["size"][1] + TITLE + GAP
+        if title in sections:
+            box = [left, 0, width + 2 * FRAME, top - TITLE - GAP + FRAME]
+            groups.append({"title": title, "bounding": box, "color": "#3f789e", "font_size": 24, "flags": {}})
+            left += width + 2 * FRAME + BETWEEN
+    return groups
 
 
 _WIDGETS = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"}
@@ -123,7 +151,7 @@ def _is_widget(spec: list[Any]) -> bool:
     return isinstance(spec[0], list) or spec[0] in _WIDGETS
 
 
-def _drawn(number: int, name: str, info: dict[str, Any], inputs: dict[str, Any]) -> dict[str, Any]:
+def _drawn(number: int, name: str, info: dict[str, Any], inputs: dict[str, Any], width: int) -> dict[str, Any]:
     """A node as the browser keeps it. All inputs have a slot; those with a widget name it."""
     specs = {**info["input"].get("required", {}), **info["input"].get("optional", {})}
     slots, widgets = [], []
@@ -154,15 +182,13 @@ def _drawn(number: int, name: str, info: dict[str, Any], inputs: dict[str, Any])
     if models:
         properties["models"] = models
     plain = len([slot for slot in slots if "widget" not in slot])
-    rows = max(plain, len(outputs)) + len(widgets)
-    height = (
-        60 + 24 * rows + (120 if info["name"] in ("CLIPTextEncode", "LoadImage", "SaveImage", "PreviewImage") else 0)
-    )
+    rows = max(plain, len(outputs), 1)
+    height = 20 * rows + 24 * len(widgets) + 20 + _TALL.get(info["name"], 0)
     return {
         "id": number,
         "type": info["name"],
         "pos": [0, 0],
-        "size": [320, height],
+        "size": [width, height],
         "flags": {},
         "order": number - 1,
         "mode": 0,
@@ -186,8 +212,8 @@ def _note(number: int, text: str) -> dict[str, Any]:
     return {
         "id": number,
         "type": "MarkdownNote",
-        "pos": [-400, 0],
-        "size": [340, 420],
+        "pos": [-NOTE[0] - BETWEEN, TITLE],
+        "size": list(NOTE),
         "flags": {},
         "order": number - 1,
         "mode": 0,
@@ -206,24 +232,24 @@ def backbone(graph: Graph, name: str) -> None:
     graph.add(
         "Backbone",
         "InfuseNet_LoadBackbone",
-        0,
+        "Models",
         backbone=name,
         **(none if mini else {**FILES[name], **COMMON_FILES}),
         weight_dtype="default",
     )
     infusenet = "miniature" if mini else INFUSENET_FILE
-    graph.add("InfuseNet", "InfuseNet_LoadInfuseNet", 0, infusenet=infusenet, weight_dtype="default")
+    graph.add("InfuseNet", "InfuseNet_LoadInfuseNet", "Models", infusenet=infusenet, weight_dtype="default")
     encoder = dict.fromkeys(ENCODER_FILES, "miniature") if mini else ENCODER_FILES
-    graph.add("Identity encoder", "InfuseNet_LoadIdentityEncoder", 0, **encoder, device="auto")
+    graph.add("Identity encoder", "InfuseNet_LoadIdentityEncoder", "Models", **encoder, device="auto")
 
 
 def person(graph: Graph, suffix: str = "", picture: str = REFERENCE) -> Link:
     """A photo and the identity read off it."""
-    image = graph.add(f"Reference{suffix}", "LoadImage", 1, image=picture)
+    image = graph.add(f"Reference{suffix}", "LoadImage", f"Person{suffix}", image=picture)
     identity = graph.add(
         f"Identity{suffix}",
         "InfuseNet_EncodeIdentity",
-        1,
+        f"Person{suffix}",
         encoder=("Identity encoder", 0),
         image=(image, 0),
         batch="fuse",
@@ -231,13 +257,14 @@ def person(graph: Graph, suffix: str = "", picture: str = REFERENCE) -> Link:
         face_index=0,
         on_no_face="error",
     )
+    graph.add(f"What was read{suffix}", "PreviewImage", f"Person{suffix}", images=(identity, 1))
     return (identity, 0)
 
 
 def prompt(graph: Graph, text: str) -> Link:
     """The prompt, with the backbone's own guidance."""
-    graph.add("Prompt", "CLIPTextEncode", 1, clip=("Backbone", 1), text=text)
-    graph.add("Guidance", "FluxGuidance", 2, conditioning=("Prompt", 0), guidance=("Backbone", 4))
+    graph.add("Prompt", "CLIPTextEncode", "Prompt and identity", clip=("Backbone", 1), text=text)
+    graph.add("Guidance", "FluxGuidance", "Prompt and identity", conditioning=("Prompt", 0), guidance=("Backbone", 4))
     return ("Guidance", 0)
 
 
@@ -253,7 +280,7 @@ def apply(graph: Graph, positive: Link, identity: Link, suffix: str = "", **more
     return graph.add(
         f"Apply{suffix}",
         "InfuseNet_Apply",
-        2,
+        "Prompt and identity",
         positive=positive,
         infusenet=("InfuseNet", 0),
         identity=identity,
@@ -263,17 +290,19 @@ def apply(graph: Graph, positive: Link, identity: Link, suffix: str = "", **more
     )
 
 
-def sample(graph: Graph, positive: Link, width: int, height: int, prefix: str) -> None:
+def sample(graph: Graph, positive: Link, width: int, height: int, prefix: str, model: Link = ("Backbone", 0)) -> None:
     """The exact schedule, euler, and the picture."""
-    graph.add("Size", "EmptySD3LatentImage", 2, width=width, height=height, batch_size=1)
-    graph.add("Schedule", "InfuseNet_Sigmas", 3, model=("Backbone", 0), latent=("Size", 0), steps=0, denoise=1.0)
-    graph.add("Noise", "RandomNoise", 3, noise_seed=SEED)
-    graph.add("Sampler", "KSamplerSelect", 3, sampler_name="euler")
-    graph.add("Guider", "BasicGuider", 3, model=("Backbone", 0), conditioning=positive)
+    graph.add("Size", "EmptySD3LatentImage", "Sampling", width=width, height=height, batch_size=1)
+    graph.add(
+        "Schedule", "InfuseNet_Sigmas", "Sampling", model=("Backbone", 0), latent=("Size", 0), steps=0, denoise=1.0
+    )
+    graph.add("Noise", "RandomNoise", "Sampling", noise_seed=SEED)
+    graph.add("Sampler", "KSamplerSelect", "Sampling", sampler_name="euler")
+    graph.add("Guider", "BasicGuider", "Sampling", model=model, conditioning=positive)
     graph.add(
         "Sampling",
         "SamplerCustomAdvanced",
-        4,
+        "Sampling",
         noise=("Noise", 0),
         guider=("Guider", 0),
         sampler=("Sampler", 0),
@@ -284,10 +313,9 @@ def sample(graph: Graph, positive: Link, width: int, height: int, prefix: str) -
 
 
 def picture(graph: Graph, prefix: str) -> None:
-    """Decode and save, and show what was read of the face."""
-    graph.add("Decode", "VAEDecode", 4, samples=("Sampling", 0), vae=("Backbone", 2))
-    graph.add("Picture", "SaveImage", 4, images=("Decode", 0), filename_prefix=prefix)
-    graph.add("What was read", "PreviewImage", 2, images=("Identity", 1))
+    """Decode and save."""
+    graph.add("Decode", "VAEDecode", "Picture", samples=("Sampling", 0), vae=("Backbone", 2))
+    graph.add("Picture", "SaveImage", "Picture", images=("Decode", 0), filename_prefix=prefix)
 
 
 _SWITCH = (
@@ -303,15 +331,26 @@ _REAL = (
 )
 
 
+_WORDS = (
+    "The miniature knows few words. A style: `a photo of`, `a pencil sketch of`, `a watercolor painting of`, "
+    "`pixel art of`. A mood: `smiling`, `sad`, `surprised`. Clothes: `wearing a blue suit and glasses`. "
+    "A place: `at the beach`, `in a forest`, `in a city at night`, `in the snow`, `in a library`."
+)
+
+
 def miniature() -> Graph:
     """Everything in small: runs as it comes."""
     graph = Graph(
         "## Identity-preserved FLUX, in small\n\nRuns on any machine with what comes with the pack: a drawn person who "
-        "does not exist, kept in a new scene, in 4 steps at 128x128.\n\n" + _SWITCH + " For 28 steps choose `mini-dev`."
+        "does not exist, kept in a new scene, in 4 steps at 128x128.\n\n"
+        + _WORDS
+        + "\n\n"
+        + _SWITCH
+        + " For 28 steps choose `mini-dev`."
     )
     backbone(graph, "mini-schnell")
     identity = person(graph)
-    positive = prompt(graph, "a portrait of a person")
+    positive = prompt(graph, "a photo of a smiling person at the beach")
     sample(graph, (apply(graph, positive, identity), 0), 128, 128, "infusenet_miniature")
     return graph
 
@@ -337,12 +376,12 @@ def two_people() -> Graph:
     positive = prompt(
         graph, "Two people side by side at a cafe table, one on the left and one on the right, photograph"
     )
-    graph.add("Left", "SolidMask", 0, value=1.0, width=576, height=864)
-    graph.add("Nothing", "SolidMask", 0, value=0.0, width=1152, height=864)
+    graph.add("Left", "SolidMask", "Masks", value=1.0, width=576, height=864)
+    graph.add("Nothing", "SolidMask", "Masks", value=0.0, width=1152, height=864)
     graph.add(
-        "Left half", "MaskComposite", 0, destination=("Nothing", 0), source=("Left", 0), x=0, y=0, operation="add"
+        "Left half", "MaskComposite", "Masks", destination=("Nothing", 0), source=("Left", 0), x=0, y=0, operation="add"
     )
-    graph.add("Right half", "InvertMask", 0, mask=("Left half", 0))
+    graph.add("Right half", "InvertMask", "Masks", mask=("Left half", 0))
     one = apply(graph, positive, first, mask=("Left half", 0))
     two = apply(graph, (one, 0), second, " 2", mask=("Right half", 0))
     sample(graph, (two, 0), 1152, 864, "infusenet_two_people")
@@ -358,14 +397,14 @@ def ksampler() -> Graph:
         + _SWITCH
     )
     backbone(graph, "mini-schnell")
-    identity = person(graph)
-    positive = prompt(graph, "a portrait of a person")
+    identity = person(graph, picture=REFERENCE_2)
+    positive = prompt(graph, "a photo of a smiling person in a forest")
     applied = apply(graph, positive, identity)
-    graph.add("Size", "EmptySD3LatentImage", 2, width=128, height=128, batch_size=1)
+    graph.add("Size", "EmptySD3LatentImage", "Sampling", width=128, height=128, batch_size=1)
     graph.add(
         "Sampling",
         "KSampler",
-        3,
+        "Sampling",
         model=("Backbone", 0),
         seed=SEED,
         steps=("Backbone", 3),
@@ -381,12 +420,119 @@ def ksampler() -> Graph:
     return graph
 
 
+def probe(graph: Graph, reference: str, when: str) -> Link:
+    """A probe on the backbone."""
+    graph.add("Recognizer", "InfuseNet_LoadFaceRecognizer", "Models", face_pack="miniature", device="auto")
+    graph.add(
+        "Probe",
+        "InfuseNet_IdentityProbe",
+        "Probe",
+        model=("Backbone", 0),
+        recognizer=("Recognizer", 0),
+        reference=(reference, 0),
+        when=when,
+        every=1,
+        vae=("Backbone", 2),
+    )
+    return ("Probe", 0)
+
+
+def report(graph: Graph) -> None:
+    """The report on the sampler, its pictures, and the best step decoded."""
+    graph.add("Report", "InfuseNet_DriftReport", "Report", trace=("Probe", 1), samples=("Sampling", 0))
+    graph.add("Chart", "PreviewImage", "Report", images=("Report", 0))
+    graph.add("Faces", "PreviewImage", "Report", images=("Report", 1))
+    graph.add("Decode best", "VAEDecode", "Report", samples=("Report", 2), vae=("Backbone", 2))
+    graph.add("Best step", "PreviewImage", "Report", images=("Decode best", 0))
+
+
+_MEASURED = (
+    "*Probe* measures each step's prediction against *Reference* and draws the curve on its node; *Report* says where "
+    "the likeness peaked and what to try next. The picture is the same with and without it.\n\nAs it comes it runs on "
+    "the miniature. With real weights choose `antelopev2` in *Recognizer* (InsightFace's packs are for non-commercial "
+    "research)"
+)
+
+
+def probe_schnell() -> Graph:
+    """See the likeness at every step."""
+    graph = Graph(f"## Identity probe, 4 steps\n\n{_MEASURED}, and your files in the other loaders.\n\n{_SWITCH}")
+    backbone(graph, "mini-schnell")
+    identity = person(graph)
+    positive = prompt(graph, "a photo of a smiling person at the beach")
+    applied = apply(graph, positive, identity)
+    sample(graph, (applied, 0), 128, 128, "infusenet_probe", probe(graph, "Reference", "live"))
+    report(graph)
+    return graph
+
+
+def probe_dev() -> Graph:
+    """End at the best step."""
+    graph = Graph(
+        "## Stop at the identity peak, 28 steps\n\n*Stop* ends sampling once the likeness has fallen and gives back "
+        f"the best step's own prediction.\n\n{_MEASURED}, and your files in the other loaders.\n\n{_SWITCH}"
+    )
+    backbone(graph, "mini-dev")
+    identity = person(graph)
+    positive = prompt(graph, "a photo of a smiling person at the beach")
+    applied = apply(graph, positive, identity)
+    model = probe(graph, "Reference", "live")
+    graph.add("Stop", "InfuseNet_StopAtPeak", "Probe", model=model, patience=2, min_steps=2, tolerance=0.01)
+    sample(graph, (applied, 0), 128, 128, "infusenet_stop_at_peak", ("Stop", 0))
+    report(graph)
+    return graph
+
+
+def probe_ksampler() -> Graph:
+    """Any model, any way of carrying identity."""
+    graph = Graph(
+        f"## Identity probe without InfuseNet\n\n{_MEASURED}.\n\nPut your own loader in place of *Backbone*: any image "
+        "model, with PuLID, InstantID, a LoRA or nothing to carry the identity. Here nothing does, so that the curve "
+        "should stay at the strangers' line. PuLID and InstantID condition with antelopev2 themselves, so that "
+        "measuring with it flatters them."
+    )
+    none = dict.fromkeys(["diffusion_model", *COMMON_FILES], "none")
+    graph.add("Backbone", "InfuseNet_LoadBackbone", "Models", backbone="mini-schnell", **none, weight_dtype="default")
+    graph.add("Reference", "LoadImage", "Person", image=REFERENCE)
+    graph.add(
+        "Prompt",
+        "CLIPTextEncode",
+        "Prompt and identity",
+        clip=("Backbone", 1),
+        text="a photo of a smiling person at the beach",
+    )
+    graph.add("Negative", "CLIPTextEncode", "Prompt and identity", clip=("Backbone", 1), text="")
+    graph.add("Size", "EmptySD3LatentImage", "Sampling", width=128, height=128, batch_size=1)
+    graph.add(
+        "Sampling",
+        "KSampler",
+        "Sampling",
+        model=probe(graph, "Reference", "after the run"),
+        seed=SEED,
+        steps=8,
+        cfg=1.0,
+        sampler_name="euler",
+        scheduler="simple",
+        positive=("Prompt", 0),
+        negative=("Negative", 0),
+        latent_image=("Size", 0),
+        denoise=1.0,
+    )
+    graph.add("Decode", "VAEDecode", "Picture", samples=("Sampling", 0), vae=("Backbone", 2))
+    graph.add("Picture", "SaveImage", "Picture", images=("Decode", 0), filename_prefix="infusenet_probe_ksampler")
+    report(graph)
+    return graph
+
+
 TEMPLATES = {
     "miniature": miniature,
     "miniature_ksampler": ksampler,
     "flux_schnell_4_steps": lambda: flux("flux-schnell", "FLUX.1 schnell, 4 steps"),
     "flux_dev_28_steps": lambda: flux("flux-dev", "FLUX.1 dev, 28 steps"),
     "two_people": two_people,
+    "probe_schnell": probe_schnell,
+    "probe_dev_stop_at_peak": probe_dev,
+    "probe_ksampler": probe_ksampler,
 }
 
 

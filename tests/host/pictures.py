@@ -24,15 +24,39 @@ from test_browser import FILES, LOAD
 TEMPLATES = REPOSITORY / "example_workflows"
 SIDE, GAP = 384, 16
 QUALITY = 88
+WINDOW, MARGIN, WIDTH = (2800, 1600), 100, 1280  # of the page, around the graph, of a graph's picture
+SHOW = """
+const settings = app.extensionManager?.setting;
+await settings?.set('Comfy.Minimap.Visible', false);
+await settings?.set('LiteGraph.Canvas.MinFontSizeForLOD', 0);
+const [margin, pageWidth, pageHeight] = [%d, %d, %d];
+const boxes = [...app.graph._nodes, ...app.graph._groups].map(item => {
+    const [x, y] = item.pos, [w, h] = item.size;
+    return [x, y - 30, x + w, y + h];
+});
+const low = i => Math.min(...boxes.map(b => b[i])), high = i => Math.max(...boxes.map(b => b[i]));
+const [left, top, right, bottom] = [low(0), low(1), high(2), high(3)];
+const area = app.canvas.canvas.getBoundingClientRect();
+const scale = Math.min(1, (pageWidth - 2 * margin) / (right - left), (pageHeight - 2 * margin) / (bottom - top));
+app.canvas.ds.scale = scale;
+app.canvas.ds.offset[0] = (margin - area.x) / scale - left;
+app.canvas.ds.offset[1] = (margin - area.y) / scale - top;
+app.canvas.setDirty(true, true);
+await new Promise(done => setTimeout(done, 2500));
+const rim = margin / 5;
+return [margin - rim, margin - rim, (right - left) * scale + 2 * rim, (bottom - top) * scale + 2 * rim];
+"""
 
 
 def made(server: Any, name: str) -> Image.Image:
     """Reference and result of a template that runs as shipped."""
-    said, outputs = server.run(json.loads((TEMPLATES / "api" / f"{name}.json").read_text()))
+    graph = json.loads((TEMPLATES / "api" / f"{name}.json").read_text())
+    said, outputs = server.run(graph)
     if said != "success":
         raise SystemExit(f"{name}: {said}")
     saved = next(e for out in outputs.values() for e in out["images"] if e["type"] == "output")
-    reference = Image.open(TEMPLATES / "input" / "infusenet_reference.png").convert("RGB")
+    file = next(node["inputs"]["image"] for node in graph.values() if node["class_type"] == "LoadImage")
+    reference = Image.open(TEMPLATES / "input" / file).convert("RGB")
     sheet = Image.new("RGB", (2 * SIDE + GAP, SIDE), "white")
     for place, picture in ((0, reference), (SIDE + GAP, Image.fromarray(server.picture(saved)))):
         sheet.paste(picture.resize((SIDE, SIDE), Image.Resampling.LANCZOS), (place, 0))
@@ -40,13 +64,12 @@ def made(server: Any, name: str) -> Image.Image:
 
 
 def drawn(page: Browser, name: str, folder: Path) -> Image.Image:
-    """A template's graph in the browser."""
+    """A template's graph in the browser, and nothing around it."""
     page.evaluate(LOAD.replace("NAME", name))
-    page.evaluate("await new Promise(done => setTimeout(done, 1500))")
-    page.screenshot(folder / "page.png")
+    left, top, width, height = page.evaluate(SHOW % (MARGIN, WINDOW[0], WINDOW[1]))
+    page.screenshot(folder / "page.png", (left, top, width, height))
     picture = Image.open(folder / "page.png").convert("RGB")
-    left, top = round(picture.width * 0.04), round(picture.height * 0.09)
-    return picture.crop((left, top, picture.width, picture.height)).resize((1000, round(1000 * 0.57)))
+    return picture.resize((WIDTH, round(WIDTH * picture.height / picture.width)), Image.Resampling.LANCZOS)
 
 
 def main() -> None:
@@ -58,12 +81,12 @@ def main() -> None:
             (folder / "host" / "models" / file).parent.mkdir(parents=True, exist_ok=True)
             (folder / "host" / "models" / file).touch()
         program = find()
-        page = Browser(program) if program else None
+        page = Browser(program, WINDOW) if program else None
         try:
             if page:
                 page.open(server.address)
-            for path in sorted((TEMPLATES / "api").glob("*.json")):
-                name = path.stem
+            names = sorted(path.stem for path in (TEMPLATES / "api").glob("*.json"))
+            for name in sorted(names, key=lambda name: name.startswith("miniature")):  # runs leave notices on the page
                 if name.startswith("miniature"):
                     picture = made(server, name)
                 elif page:
