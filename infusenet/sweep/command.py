@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import SettingsError
+from .page import write_page
 from .plan import Plan, estimate, load_plan, make_plan, picture_path, read_result, result_path
 from .run import Place, pending, run
 from .spec import find_spec, read_spec
@@ -91,7 +92,8 @@ def report(out: Path) -> str:
         if result is not None and result["status"] == "failed":
             told.append(f"  for example {result_path(out, job).name}: {result['error']} (try again with --retry)")
             break
-    told.append(f"Table: {tables[0]}")
+    page = write_page(done, out)
+    told.append(f"Table: {tables[0]}\nOpen {page} in a browser.")
     return "\n".join(told)
 
 

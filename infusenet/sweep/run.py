@@ -87,6 +87,7 @@ def run(
     if place.rank == 0:
         (out / "results").mkdir(parents=True, exist_ok=True)
         save_plan(out, plan)
+        _save_people(plan, out)
         todo = pending(plan, out, retry=retry)
         hands = deal(todo, place.world)
     else:
@@ -96,6 +97,21 @@ def run(
     failed = _work(mine, out, make, place, device, quiet=quiet) if mine else 0
     together.wait()
     return len(mine), failed
+
+
+def _save_people(plan: Plan, out: Path) -> None:
+    """The reference of each person, for the report's grids; small, and no file of the user's is touched."""
+    from PIL import Image
+
+    from ..pictures import save_picture
+
+    (out / "people").mkdir(exist_ok=True)
+    for person in plan.people:
+        path = out / "people" / f"{person.name}.png"
+        if not path.exists():
+            picture = Image.fromarray(person.pictures()[0])
+            picture.thumbnail((512, 512))
+            save_picture(picture, path, {"Title": person.name}, generated=False, inputs=person.files)
 
 
 def pending(plan: Plan, out: Path, *, retry: bool = False) -> list[Job]:

@@ -10,7 +10,7 @@ from .toml import SpecError, Table, read_toml
 
 SPECS = Path(__file__).with_name("specs")
 EXTRA_METRICS = ("latent_distance", "trajectory")
-KINDS = ("table", "pairs", "curve", "drift", "map", "trajectory", "pictures")
+KINDS = ("table", "pairs", "people", "curve", "drift", "map", "trajectory", "pictures")
 VALUES = ("similarity", "sharpness", "contrast", "latent_distance", "seconds")
 AXES = ("steps", "strength", "guidance", "true_cfg", "first_steps", "prompt", "method")
 

@@ -1,0 +1,182 @@
+"""A sweep's page: one HTML file with every figure and its numbers inside, and PNG and CSV of each beside it."""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Mapping, Sequence
+from html import escape
+from pathlib import Path
+from string import Template
+from typing import Any
+
+from ..charts import MISSING
+from ..probe.trace import write_atomically
+from .figures import Drawn, draw_figure
+from .plan import Done, read_result
+from .spec import FigureSpec
+from .table import records, step_records, to_csv
+
+_STYLE = Path(__file__).parents[1] / "report.css"
+_MORE = """\
+.plot { overflow-x: auto; margin: 0 0 14px; }
+.plot img { width: auto; max-width: 100%; border-radius: 0; background: none; }
+.plot.pictures img { border: 1px solid var(--line); }
+.scroll { overflow-x: auto; } .scroll td, .scroll th { padding-right: 16px; }
+.scroll td { white-space: nowrap; }
+td:first-child { text-align: left; }
+summary { cursor: pointer; color: var(--soft); font-size: 0.9rem; margin: 0 0 10px; }
+.note { border-left: 3px solid var(--line); padding-left: 14px; }
+pre { overflow-x: auto; font-size: 0.82rem; line-height: 1.45; background: var(--card); border: 1px solid var(--line);
+  border-radius: 8px; padding: 14px 16px; }
+@media print { details:not([open]) { display: none; } }
+"""
+_OPEN = 14  # tables of up to so many lines are shown open
+
+_PAGE = Template("""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="generator" content="infusenet sweep">
+<title>$title</title>
+<style>
+$style</style>
+</head>
+<body>
+<main>
+<h1>$title</h1>
+<p class="lead">$about</p>
+<p>$state</p>
+$figures
+<section>
+<h2>What this page rests on</h2>
+<dl class="facts">$facts</dl>
+<details><summary>The specification</summary><pre>$spec</pre></details>
+</section>
+</main>
+</body>
+</html>
+""")
+
+
+def write_page(done: Done, out: Path) -> Path:
+    """Write report.html, and figures/NAME.png and .csv for each figure.
+
+    Args:
+        done: the sweep.
+        out: its folder.
+
+    Returns:
+        The page.
+    """
+    table, steps = records(done, out), step_records(done, out)
+    (out / "figures").mkdir(exist_ok=True)
+    facts = _facts(done, table, out)
+    sections = []
+    for number, figure in enumerate(done.figures, 1):
+        drawn = draw_figure(figure, table, steps, out)
+        name = f"{number:02d}-{re.sub('[^a-z0-9]+', '-', figure.title.lower()).strip('-')[:60]}"
+        write_atomically(out / "figures" / f"{name}.png", drawn.light)
+        columns = list(dict.fromkeys(key for row in drawn.rows for key in row))
+        write_atomically(out / "figures" / f"{name}.csv", to_csv(drawn.rows, columns).encode())
+        sections.append(_section(figure, drawn, name, facts))
+    page = out / "report.html"
+    text = _PAGE.substitute(
+        title=escape(done.data["title"]),
+        about=escape(done.data["about"]),
+        style=_STYLE.read_text(encoding="utf-8") + _MORE,
+        state=escape(_state(done, table)),
+        figures="\n".join(sections),
+        facts="".join(f"<dt>{escape(a)}</dt><dd>{escape(b)}</dd>" for a, b in facts.items()),
+        spec=escape(done.data["spec"]),
+    )
+    write_atomically(page, text.encode())
+    return page
+
+
+def _state(done: Done, table: Sequence[Mapping[str, Any]]) -> str:
+    made = [row for row in table if row["status"] == "done"]
+    faceless = sum(row["similarity"] is None for row in made)
+    failed = sum(row["status"] == "failed" for row in table)
+    text = f"{len(made)} of {len(table)} pictures are made; {failed} failed; in {faceless} no face was found."
+    if failed or faceless:
+        text += " These are counted as missing and never as 0."
+    dropped = done.data["dropped"]
+    if dropped:
+        text += f" {len(dropped)} people were left out: " + "; ".join(f"{who} ({why})" for who, why in dropped) + "."
+    return text
+
+
+def _facts(done: Done, table: Sequence[Mapping[str, Any]], out: Path) -> dict[str, str]:
+    """What every figure rests on."""
+    results = [read_result(out, row.job) or {} for row in done.rows]
+    versions: dict[str, str] = next((each["versions"] for each in results if each.get("versions")), {})
+    devices = sorted({str(each["device"]) for each in results if each.get("device")})
+    alone = {row["alone"] for row in table if row["seconds"] is not None}
+    measured = "by jobs that ran alone on their device" if alone == {True} else "only of jobs that ran alone"
+    prompts = "; ".join(f"{label}: {text}" for label, text in done.data["prompts"])
+    return {
+        "Command": done.data["command"],
+        "Backbones": ", ".join(sorted({row["backbone"] for row in table})),
+        "Recognizer that measured": ", ".join(sorted({row["recognizer"] for row in table if row["recognizer"]}))
+        or MISSING,
+        "Versions": ", ".join(f"{name} {version}" for name, version in versions.items()) or MISSING,
+        "People": f"{len(done.data['people'])}",
+        "Prompts": prompts,
+        "Seeds": f"{', '.join(map(str, done.data['seeds']))}; one noise for all methods and prompts of a person",
+        "Seconds": f"from the prompt to the picture, models loaded, {measured}; {', '.join(devices) or MISSING}",
+        "Provenance": "every picture is AI-generated and marked so in its metadata",
+    }
+
+
+def _section(figure: FigureSpec, drawn: Drawn, name: str, facts: Mapping[str, str]) -> str:
+    alt = escape(f"{figure.title}. {drawn.caption}", quote=True)
+    picture = (
+        f'<picture><source media="(prefers-color-scheme: dark) and (not print)" srcset="{_data(drawn.dark)}">'
+        f'<img alt="{alt}" src="{_data(drawn.light)}"></picture>'
+    )
+    note = f'<p class="note">{escape(figure.note)}</p>' if figure.note else ""
+    rests = "; ".join(facts[key] for key in ("Recognizer that measured", "Backbones", "Versions"))
+    caption = f"{escape(drawn.caption)}<br>{escape(rests)}. {escape(facts['Command'])}. Files: figures/{name}.png, .csv"
+    state = " open" if len(drawn.rows) <= _OPEN and figure.kind != "pictures" else ""
+    return (
+        f"<section><h2>{escape(figure.title)}</h2>{note}"
+        f'<figure class="plot {figure.kind}">{picture}<figcaption>{caption}</figcaption></figure>'
+        f"<details{state}><summary>Its numbers</summary>{_html_table(drawn.rows)}</details></section>"
+    )
+
+
+def _html_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    rows = [_read(row) for row in rows]
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    columns = [name for name in columns if any(row.get(name) is not None for row in rows)]
+    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in columns)
+    body = "".join("<tr>" + "".join(f"<td>{_cell(row.get(name))}</td>" for name in columns) + "</tr>" for row in rows)
+    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def _read(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row as people read it: the ends of an interval in one cell."""
+    read = {}
+    for name, value in row.items():
+        if name.endswith("low"):
+            high = row[name.removesuffix("low") + "high"]
+            told = None if value is None else f"{_cell(value)} to {_cell(high)}"
+            read["of the difference" if name.startswith("difference") else "95 % interval"] = told
+        elif not name.endswith("high"):
+            read[name] = value
+    return read
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return MISSING
+    if isinstance(value, float):
+        text = f"{value:.3f}" if abs(value) < 100 else f"{value:.1f}"
+        return text.lstrip("-") if float(text) == 0 else text.replace("-", "\N{MINUS SIGN}")
+    return escape(str(value))
+
+
+def _data(content: bytes) -> str:
+    return f"data:image/png;base64,{base64.b64encode(content).decode('ascii')}"

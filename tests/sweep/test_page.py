@@ -1,0 +1,182 @@
+"""The page of a sweep: its figures, their numbers, and what is said of them."""
+
+import base64
+import csv
+import re
+from collections.abc import Callable, Sequence
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from infusenet.sweep.command import report
+from infusenet.sweep.figures import draw_figure
+from infusenet.sweep.jobs import Job
+from infusenet.sweep.plan import Plan, load_plan
+from infusenet.sweep.rows import series, shown
+from infusenet.sweep.run import run
+from infusenet.sweep.spec import FigureSpec
+from infusenet.sweep.table import records, step_records
+
+FIGURES = """
+[[figures]]
+kind = "table"
+title = "Means <of all>"
+[figures.paper]
+"schnell" = 0.5
+[[figures]]
+kind = "pairs"
+title = "Pairs"
+x = "prompt"
+[[figures]]
+kind = "people"
+title = "People"
+[[figures]]
+kind = "curve"
+title = "Curve"
+[[figures]]
+kind = "drift"
+title = "Drift"
+split = "prompt"
+[[figures]]
+kind = "map"
+title = "Map"
+[[figures]]
+kind = "trajectory"
+title = "Trajectory"
+[[figures]]
+kind = "pictures"
+title = "Pictures"
+people = "first 1"
+[quick]"""
+LEVELS = {"dev": {1: 0.2, 2: 0.5, 3: 0.4}, "schnell": {1: 0.6}}
+
+
+class Maker:
+    """Similarity by role and steps, higher by 0.1 for the second person; no face at the beach with schnell."""
+
+    def __init__(self, out: Path) -> None:
+        self.out = out
+
+    def __call__(self, place: Any, device: str) -> "Maker":
+        return self
+
+    def do(self, job: Job) -> dict[str, Any]:
+        value: float | None = LEVELS[job.role][job.steps] + 0.1 * (job.identity == "drawn:1")
+        if job.role == "schnell" and "beach" in job.prompt:
+            value = None
+        (self.out / "pictures").mkdir(exist_ok=True)
+        Image.fromarray(np.full((128, 128, 3), 90, np.uint8)).save(self.out / "pictures" / f"{job.id}.png")
+        seen = [{"step": n + 1, "similarity": n / 10, "sharpness": 0.1, "contrast": 0.2} for n in range(job.steps)]
+        told = {"similarity": value, "reason": None if value else "no face", "seconds": job.steps * 1.0, "alone": True}
+        return told | {"trajectory": seen, "recognizer": "judge.onnx 1234", "device": "cpu", "versions": {"torch": "9"}}
+
+
+@pytest.fixture
+def folder(write: Callable[..., Path], plan_of: Callable[[Path], Plan], tmp_path: Path) -> Path:
+    changes = (("[quick]", FIGURES), ("steps = [1, 2]", "steps = [1, 2, 3]"))
+    out = tmp_path / "out"
+    plan = plan_of(write(*changes, ('title = "Small"', 'title = "Small & fine"\nmetrics = ["trajectory"]')))
+    run(plan, out, Maker(out), device="cpu", quiet=True)
+    report(out)
+    return out
+
+
+def numbers(out: Path, name: str) -> list[dict[str, str]]:
+    (path,) = (out / "figures").glob(f"*-{name}.csv")
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_means_and_differences(folder: Path) -> None:
+    rows = numbers(folder, "means-of-all")
+    assert [row["method"] for row in rows] == ["dev, steps 1", "dev, steps 2", "dev, steps 3", "schnell"]
+    assert [float(row["mean"]) for row in rows] == pytest.approx([0.25, 0.55, 0.45, 0.65])
+    assert [row["n"] for row in rows] == ["4", "4", "4", "2"]
+    assert rows[3]["missing"] == "2"  # without a face: counted, not 0
+    assert (rows[3]["paper"], rows[0]["paper"]) == ("0.5", "")
+    assert float(rows[1]["difference"]) == pytest.approx(0.3)
+    assert float(rows[3]["difference"]) == pytest.approx(0.4)
+    assert (rows[3]["pairs"], rows[0]["difference"]) == ("2", "")
+    assert float(rows[1]["speed-up"]) == pytest.approx(0.5)
+
+
+def test_curves_and_drift(folder: Path) -> None:
+    curve = [row for row in numbers(folder, "curve") if row["line"] == "dev"]
+    assert [(row["steps"], round(float(row["mean"]), 6)) for row in curve] == [("1", 0.25), ("2", 0.55), ("3", 0.45)]
+    drift = {(row["method"], row["group"]): row for row in numbers(folder, "drift")}
+    assert float(drift["dev", "beach"]["drift"]) == pytest.approx(0.1)
+    assert drift["dev", "beach"]["peak at"] == "2"
+    assert drift["schnell", "beach"]["drift"] == ""
+    assert float(drift["schnell", "portrait"]["drift"]) == 0
+    cells = {(row["method"], row["prompt"], row["steps"]): row["mean"] for row in numbers(folder, "map")}
+    assert float(cells["dev", "beach", "2"]) == pytest.approx(0.55)
+    assert cells["schnell", "beach", "1"] == ""
+
+
+def test_a_trajectory_is_another_thing_than_a_budget(folder: Path) -> None:
+    rows = numbers(folder, "trajectory")
+    assert [row["step"] for row in rows if row["method"] == "dev, steps 3"] == ["1", "2", "3"]
+    page = (folder / "report.html").read_text()
+    assert page.count("not runs of so many steps") >= 1
+    assert page.count("separate runs from the same noise") >= 1
+
+
+class Reader(HTMLParser):
+    """What a page asks for, and whether every element is closed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sources: list[str] = []
+        self.open: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: Sequence[tuple[str, str | None]]) -> None:
+        self.sources += [value or "" for name, value in attrs if name in ("src", "srcset", "href")]
+        if tag not in ("meta", "img", "source", "br"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def test_the_page_holds_everything(folder: Path) -> None:
+    page, reader = (folder / "report.html").read_text(), Reader()
+    reader.feed(page)
+    assert reader.open == []
+    assert len(reader.sources) == 2 * 8  # light and dark
+    for source in reader.sources:
+        assert base64.b64decode(source.removeprefix("data:image/png;base64,"))[:4] == b"\x89PNG"
+    assert "Small &amp; fine" in page
+    assert "Means &lt;of all&gt;" in page
+    assert "16 of 16 pictures are made; 0 failed; in 2 no face was found." in page
+    for text in ("judge.onnx 1234", "mini-dev x", "torch 9", "infusenet sweep small.toml"):
+        assert page.count(text) >= 8, text  # below every figure
+    assert len(list((folder / "figures").glob("*.png"))) == len(list((folder / "figures").glob("*.csv"))) == 8
+    assert not re.search(r"\bnan\b|None|Traceback", re.sub('base64,[^"]*', "", page))
+
+
+def test_a_sweep_that_has_not_begun_has_a_page_too(folder: Path) -> None:
+    for path in (folder / "results").iterdir():
+        path.unlink()
+    assert "0 of 16 pictures made, 0 failed, 16 missing" in report(folder)
+    assert "0 of 16 pictures are made" in (folder / "report.html").read_text()
+
+
+def test_whom_a_figure_shows(folder: Path) -> None:
+    table = records(load_plan(folder), folder)
+    everyone = FigureSpec("table", "x", methods=("schnell", "dev"), prompts=("beach", "portrait"))
+    assert next(iter(series(shown(table, everyone)))) == "schnell"  # the figure's order
+    for text, people in (("first 1", {"drawn-01"}), ("top 1", {"drawn-02"}), ("top 9", {"drawn-01", "drawn-02"})):
+        chosen = FigureSpec("table", "x", methods=("dev",), prompts=("beach",), people=text)
+        assert {row["person"] for row in shown(table, chosen)} == people
+
+
+def test_light_and_dark_are_the_same_figure(folder: Path) -> None:
+    done = load_plan(folder)
+    for figure in done.figures:
+        drawn = draw_figure(figure, records(done, folder), step_records(done, folder), folder)
+        assert drawn.light != drawn.dark
+        assert drawn.rows
