@@ -9,7 +9,7 @@ from typing import Any
 
 from . import draw
 from .draw import Point
-from .rows import NAMES, Record, by, mean_of, number, paired_values, series, shown, summary
+from .rows import NAMES, Record, by, lifted, mean_of, number, paired_values, series, shown, summary
 from .spec import FigureSpec
 from .stats import Summary, drift_over, paired
 
@@ -168,7 +168,9 @@ def _curve(figure: FigureSpec, rows: Sequence[Record]) -> Drawn:
     """Means along an axis, each from separate runs."""
     told: list[dict[str, Any]] = []
     panels: dict[str, dict[str, list[Point]]] = {}
-    for title, lines in _panels(figure, rows).items():
+    counted = _counted(rows, figure.value)
+    lift = figure.less is not None
+    for title, lines in _panels(figure, lifted(rows, figure) if lift else rows).items():
         panels[title] = {}
         for name, own in lines.items():
             points = []
@@ -178,8 +180,9 @@ def _curve(figure: FigureSpec, rows: Sequence[Record]) -> Drawn:
                 told.append({"method": title or name, "line": name, NAMES[figure.x]: x, **_numbers(found)})
             panels[title][name] = points
     ticks = sorted({row[figure.x] for row in rows if row[figure.x] is not None})
-    caption = f"{_counted(rows, figure.value)} Every point is separate runs from the same noise. {_INTERVAL}"
-    args = (NAMES[figure.x], NAMES[figure.value])
+    caption = f"{counted} Every point is separate runs from the same noise. {_INTERVAL}"
+    value = NAMES[figure.value]
+    args = (NAMES[figure.x], f"{value} above {NAMES[figure.split]} {number(figure.less)}" if lift else value)
     return _both(lambda theme: draw.curves(panels, *args, theme, ticks=ticks), told, caption)
 
 

@@ -82,3 +82,18 @@ def paired_values(rows: Sequence[Record], value: str) -> dict[tuple[Hashable, ..
 def number(value: Any) -> str:
     """A setting as people write it."""
     return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def lifted(rows: Sequence[Record], figure: FigureSpec) -> list[Record]:
+    """Rows whose value is what they have more than the row that differs in `split` alone and has the value `less`.
+
+    Where one of the two is undefined, so is the difference.
+    """
+    same = [name for name in ("method", "person", "prompt", "seed", *VARIED) if name != figure.split]
+    base = {tuple(row[name] for name in same): row[figure.value] for row in rows if row[figure.split] == figure.less}
+    found: list[Record] = []
+    for row in rows:
+        value, floor = row[figure.value], base.get(tuple(row[name] for name in same))
+        if row[figure.split] != figure.less:
+            found.append({**row, figure.value: None if value is None or floor is None else value - floor})
+    return found

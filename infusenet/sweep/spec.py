@@ -82,6 +82,7 @@ class FigureSpec:
         prompts: labels of prompts shown; all by default.
         people: "all", "first N" or "top N" by mean similarity.
         split: a curve or bars for each method ("method"), prompt or strength.
+        less: a value of `split`: a curve shows what the others have more than it, on the same person, prompt and noise.
         paper: the paper's figures by method label (or method label / prompt label): shown beside, never mixed in.
     """
 
@@ -95,6 +96,7 @@ class FigureSpec:
     prompts: tuple[str, ...] = ()
     people: str = "all"
     split: str = "method"
+    less: float | None = None
     paper: tuple[tuple[str, float], ...] = ()
 
 
@@ -252,12 +254,15 @@ def _figure(table: Table, spec: Spec) -> FigureSpec:
         prompts=table.texts("prompts", prompts, one_of=prompts),
         people=table.text("people", "all"),
         split=table.text("split", "method", one_of=AXES),
+        less=table.number("less", None, low=0),
         paper=() if paper is None else tuple((key, paper.number(key, low=-1)) for key in paper.names()),
     )
     table.done()
     kind, _, count = figure.people.partition(" ")
     if figure.people != "all" and (kind not in ("first", "top") or not count.isdigit() or count == "0"):
         raise table.wrong("people", "all, first N or top N, such as top 10", figure.people)
+    if figure.less is not None and (figure.kind != "curve" or figure.split in ("method", "prompt")):
+        raise table.wrong("less", "a curve that is split by a number, such as strength", figure.less)
     if figure.kind == "trajectory" and "trajectory" not in spec.metrics:
         raise table.wrong("kind", 'metrics = ["trajectory"] at the top for a trajectory figure', "trajectory")
     if figure.value == "latent_distance" and figure.value not in spec.metrics:

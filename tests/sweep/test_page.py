@@ -16,7 +16,7 @@ from infusenet.sweep.command import report
 from infusenet.sweep.figures import draw_figure
 from infusenet.sweep.jobs import Job
 from infusenet.sweep.plan import Plan, load_plan
-from infusenet.sweep.rows import series, shown
+from infusenet.sweep.rows import lifted, series, shown
 from infusenet.sweep.run import run
 from infusenet.sweep.spec import FigureSpec
 from infusenet.sweep.table import records, step_records
@@ -172,6 +172,19 @@ def test_whom_a_figure_shows(folder: Path) -> None:
     for text, people in (("first 1", {"drawn-01"}), ("top 1", {"drawn-02"}), ("top 9", {"drawn-01", "drawn-02"})):
         chosen = FigureSpec("table", "x", methods=("dev",), prompts=("beach",), people=text)
         assert {row["person"] for row in shown(table, chosen)} == people
+
+
+def test_lift_is_over_the_same_picture_without(folder: Path) -> None:
+    rows = records(load_plan(folder), folder)[:2]
+    keys = {"method": "dev", "person": "a", "prompt": "p", "seed": 0}
+    told = [(0.0, 4, 0.125), (1.0, 4, 0.5), (1.0, 8, 0.75), (0.25, 4, None), (0.0, 8, None)]
+    rows = [{**rows[0], **keys, "strength": a, "steps": n, "similarity": value} for a, n, value in told]
+    figure = FigureSpec("curve", "x", split="strength", less=0.0)
+    assert [(row["strength"], row["steps"], row["similarity"]) for row in lifted(rows, figure)] == [
+        (1.0, 4, 0.375),
+        (1.0, 8, None),
+        (0.25, 4, None),
+    ]
 
 
 def test_light_and_dark_are_the_same_figure(folder: Path) -> None:
