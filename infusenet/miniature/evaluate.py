@@ -66,7 +66,7 @@ class Scale:
 
     crowd: int = 32  # people whose identity is carried
     seeds: int = 2
-    part: int = 12  # people of the smaller subsets
+    part: int = 8  # people of the smaller subsets
     perceived: int = 128
     reconstructed: int = 64
     empty: int = 256
