@@ -16,7 +16,6 @@ from ..infusenet.probe import Trace
 from . import chart
 from .convert import pictures_to_image
 from .decoders import full_decoder
-from .loaders import show
 from .run import Place, Run
 from .sockets import TraceSocket, schema
 from .watch import Watch
@@ -87,7 +86,6 @@ class DriftReport(io.ComfyNode):
             record = replace(record, warnings=(*record.warnings, note))
         figures = analyse(record)
         words = in_words(record)
-        show(cls, words)
         return io.NodeOutput(
             draw(record),
             faces_of(run, record),
@@ -97,7 +95,7 @@ class DriftReport(io.ComfyNode):
             math.nan if figures.drift is None else figures.drift,
             record.to_json(),
             record.to_csv(),
-            ui={UI: [chart.curve(record)], "text": [words]},
+            ui={UI: [{"run": run.name, **chart.curve(record)}], "text": [words]},
         )
 
 

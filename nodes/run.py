@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import uuid
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -71,6 +72,7 @@ class Run:
         self, watch: Watch, guider: Any, sigmas: Tensor, seed: int | None, place: Place, rule: StopRule | None
     ) -> None:
         self.place, self.rule, self._watch = place, rule, watch
+        self.name = uuid.uuid4().hex
         self.trace: Trace | None = None
         self.final: Tensor | None = None
         self.best_step: int | None = None  # set when it is time to stop
@@ -225,7 +227,7 @@ class Run:
 
     def _send(self, **payload: Any) -> None:
         """An event for the probe node's chart."""
-        chart.send({"node": self._watch.node, "sampler": self.place.node, "run": id(self), **payload})
+        chart.send({"node": self._watch.node, "sampler": self.place.node, "run": self.name, **payload})
 
 
 def _about(guider: Any) -> dict[str, Any]:
