@@ -57,6 +57,7 @@ def pooled(total: Floats, count: Floats) -> dict[str, Any]:
     """
     if not count.sum():
         return {"mean": None, "low": None, "high": None, "n": 0}
+    total, count = total[count > 0], count[count > 0]
     index = _resampled(len(total))
     low, high = _quantiles(total[index].sum(1), count[index].sum(1))
     return {"mean": defined(total.sum() / count.sum()), "low": low, "high": high, "n": int(count.sum())}

@@ -27,6 +27,7 @@ def test_a_mean_weighs_every_picture_and_its_interval_holds_it():
     result = measure.pooled(total, count)
     assert result["mean"] == pytest.approx(19 / 5) and result["n"] == 5
     assert 2 <= result["low"] < 19 / 5 < result["high"] <= 5
+    assert result == measure.pooled(total[:2], count[:2])  # whom no picture shows has no say
     assert measure.pooled(np.zeros(2), np.zeros(2)) == {"mean": None, "low": None, "high": None, "n": 0}
 
 
