@@ -49,19 +49,27 @@ DOWNLOADS = {
 }
 
 SECTIONS = {  # title -> width; drawn from left to right, each in a frame of its own
-    "Models": 400,
-    "Person": 300,
-    "Person 2": 300,
+    "Models": 380,
+    "Person": 270,
+    "Person 2": 270,
     "Masks": 270,
-    "Prompt and identity": 360,
+    "Prompt and identity": 330,
     "Probe": 340,
-    "Sampling": 300,
-    "Picture": 380,
+    "Sampling": 280,
+    "Picture": 330,
     "Report": 420,
 }
 GAP, TITLE, FRAME, HEADING, BETWEEN = 24, 30, 20, 50, 40
 NOTE = (380, 560)
-_TALL = {"CLIPTextEncode": 130, "LoadImage": 290, "PreviewImage": 250, "SaveImage": 400}  # pictures and texts
+VIEW = {"scale": 0.65, "offset": [NOTE[0] + BETWEEN + 130, 150]}  # smaller, and pages show no text
+_TALL = {  # pictures, texts and charts
+    "CLIPTextEncode": 130,
+    "LoadImage": 290,
+    "PreviewImage": 250,
+    "SaveImage": 400,
+    "InfuseNet_IdentityProbe": 210,
+    "InfuseNet_DriftReport": 340,
+}
 
 Link = tuple[str, int]
 
@@ -124,7 +132,7 @@ class Graph:
             "links": links,
             "groups": _lay_out(sections),
             "config": {},
-            "extra": {},
+            "extra": {"ds": VIEW},
             "version": 0.4,
         }
 

@@ -1,4 +1,4 @@
-"""Every template in a real browser: no node or value is missing, and what would be sent is the shipped API form.
+"""Every template in a real browser: nothing is missing, no nodes overlap, and what would be sent is the shipped form.
 
 INFUSENET_SCREENSHOTS names a folder for pictures of the page.
 """
@@ -38,7 +38,13 @@ for (const node of app.graph._nodes) {
     }
 }
 const prompt = (await app.graphToPrompt()).output;
-return {missing, nodes: app.graph._nodes.length, prompt};
+const box = node => [node.pos[0], node.pos[1] - 30, node.pos[0] + node.size[0], node.pos[1] + node.size[1]];
+const meet = (a, b) => a[0] < b[2] && b[0] < a[2] && a[1] < b[3] && b[1] < a[3];
+const overlapping = [];
+app.graph._nodes.forEach((one, i) => app.graph._nodes.slice(i + 1).forEach(other => {
+    if (meet(box(one), box(other))) overlapping.push(`${one.title}, ${other.title}`);
+}));
+return {missing, overlapping, nodes: app.graph._nodes.length, prompt};
 """
 
 
@@ -66,7 +72,7 @@ def page(sibling, host, tmp_path_factory):
 @pytest.mark.parametrize("name", SHIPPED)
 def test_a_template_loads_without_a_missing_node_or_value(page, name):
     loaded = page.evaluate(LOAD.replace("NAME", name))
-    assert loaded["missing"] == []
+    assert loaded["missing"] == [] and loaded["overlapping"] == []
     assert loaded["nodes"] == len(json.loads((TEMPLATES / f"{name}.json").read_text())["nodes"])
     shipped = json.loads((TEMPLATES / "api" / f"{name}.json").read_text())
     assert {key: node["inputs"] for key, node in shipped.items()} == {
