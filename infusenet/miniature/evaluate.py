@@ -177,10 +177,11 @@ def evaluate(out: Path, scale: Scale, workers: int) -> dict[str, Any]:
         wrong = pool.submit(empty_scenes, scale.empty)
         views = _each(pool, perceive, tasks, "perception")
         seen = _each(pool, see, jobs(scale), "pictures")
+    instrument = recognizer().name  # loads the libraries whose versions are told
     record: dict[str, Any] = {
         "command": f"python -m infusenet.miniature.evaluate{'' if scale == FULL else ' --quick'}",
         "versions": library_versions(),
-        "recognizer": recognizer().name,
+        "recognizer": instrument,
         "seeds": {"people": IDENTIFIED, "training": 1},
         "scale": scale.__dict__,
         "perception": {"views": perception(views), "false_alarms": wrong.result()[0] / scale.empty},
