@@ -147,6 +147,7 @@ class Run:
             run=replace(trace.run, decoder=used, final_decoder=name or used),
             warnings=(*trace.warnings, *notices),
         )
+        self._decoder = self.best_inside = None  # nothing large is kept with the record
         self._send(end=True, **chart.curve(self.trace))
 
     def latents(self, tensor: Tensor) -> Tensor:
