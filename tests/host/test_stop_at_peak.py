@@ -104,6 +104,9 @@ def test_patience_min_steps_and_tolerance(probed, run, text, values, settings, s
     sample(stopping, text, "euler")
     (one,) = watch.runs.values()
     assert len(one.trace.records) == steps
+    sample(watched, text, "euler")  # the rule is in the copy alone
+    (one,) = watch.runs.values()
+    assert len(one.trace.records) == STEPS
 
 
 def test_without_a_live_probe_it_is_refused(probed, run, mini):
