@@ -200,6 +200,8 @@ def maps(
 ) -> Any:  # fmt: skip
     """Numbers as colours with the numbers in them, a panel each on one scale."""
     look = theme_named(theme)
+    if not panels:
+        return new_figure(5.5, 0.6, look)
     widths = [len(columns[title]) for title in panels]
     figure = new_figure(max(0.72 * sum(widths) + 3.0, 5.5), 1.3 + 0.46 * len(rows), look)
     drawn = figure.subplots(1, len(panels), squeeze=False, sharey=True, gridspec_kw={"width_ratios": widths})[0]

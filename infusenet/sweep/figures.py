@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,9 @@ class Drawn:
     caption: str
 
 
-def draw_figure(figure: FigureSpec, records: Sequence[Record], steps: Sequence[Record], out: Path) -> Drawn:
+def draw_figure(
+    figure: FigureSpec, records: Sequence[Record], steps: Sequence[Record], out: Path, blocks: Sequence[Record] = ()
+) -> Drawn:
     """One figure.
 
     Args:
@@ -38,6 +40,7 @@ def draw_figure(figure: FigureSpec, records: Sequence[Record], steps: Sequence[R
         records: the sweep's table.
         steps: the steps of its trajectories.
         out: the sweep's folder, where its pictures are.
+        blocks: what each block did in each step.
 
     Returns:
         The figure; empty where nothing has been made yet.
@@ -45,6 +48,8 @@ def draw_figure(figure: FigureSpec, records: Sequence[Record], steps: Sequence[R
     rows = shown(records, figure)
     if figure.kind == "trajectory":
         return _trajectory(figure, shown(steps, figure))
+    if figure.kind == "blocks":
+        return _blocks(figure, shown(blocks, figure))
     if figure.kind == "pictures":
         return _pictures(figure, rows, out)
     kinds = {"table": _table, "pairs": _pairs, "people": _people, "curve": _curve, "drift": _drift, "map": _map}
@@ -254,6 +259,18 @@ def _trajectory(figure: FigureSpec, rows: Sequence[Record]) -> Drawn:
         f"runs of so many steps: each point is the run's prediction of its finished picture at that step. {_INTERVAL}"
     )
     return _both(lambda theme: draw.curves({"": lines}, NAMES["step"], NAMES[figure.value], theme), told, caption)
+
+
+def _blocks(figure: FigureSpec, rows: Sequence[Record]) -> Drawn:
+    """Means over blocks and steps of single runs."""
+    drawn = _map(replace(figure, x="step", y="block"), rows)
+    runs = len({(row["method"], row["person"], row["prompt"], row["seed"]) for row in rows})
+    what = {
+        "stream_ratio": "text-stream over image-stream norm (RMS over tokens) of the attention output before its "
+        "projection: a norm, no attention probability",
+        "residual_ratio": "norm of InfuseNet's residual as applied over the hidden state it is added to",
+    }[figure.value]
+    return replace(drawn, caption=f"{runs} runs; each cell is a mean over them of the {what}.")
 
 
 def rows_with_settings(rows: Sequence[Record]) -> list[Record]:

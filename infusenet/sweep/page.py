@@ -15,7 +15,7 @@ from ..probe.trace import write_atomically
 from .figures import Drawn, draw_figure
 from .plan import Done, read_result
 from .spec import FigureSpec
-from .table import records, step_records, to_csv
+from .table import block_records, records, step_records, to_csv
 
 _STYLE = Path(__file__).parents[1] / "report.css"
 _MORE = """\
@@ -71,11 +71,12 @@ def write_page(done: Done, out: Path) -> Path:
         The page.
     """
     table, steps = records(done, out), step_records(done, out)
+    blocks = block_records(done, out)
     (out / "figures").mkdir(exist_ok=True)
     facts = _facts(done, table, out)
     sections = []
     for number, figure in enumerate(done.figures, 1):
-        drawn = draw_figure(figure, table, steps, out)
+        drawn = draw_figure(figure, table, steps, out, blocks)
         name = f"{number:02d}-{re.sub('[^a-z0-9]+', '-', figure.title.lower()).strip('-')[:60]}"
         write_atomically(out / "figures" / f"{name}.png", drawn.light)
         columns = list(dict.fromkeys(key for row in drawn.rows for key in row))

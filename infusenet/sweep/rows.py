@@ -13,7 +13,8 @@ VARIED = ("steps", "strength", "guidance", "true_cfg", "first_steps")
 NAMES = {"steps": "steps", "strength": "strength", "guidance": "guidance", "true_cfg": "true CFG"}
 NAMES |= {"first_steps": "active steps", "prompt": "prompt", "method": "method", "similarity": "similarity"}
 NAMES |= {"latent_distance": "latent distance", "seconds": "seconds a picture", "step": "step of the run"}
-NAMES |= {"sharpness": "sharpness", "contrast": "contrast"}
+NAMES |= {"stream_ratio": "text over image stream norm", "residual_ratio": "residual over hidden state"}
+NAMES |= {"block": "block", "sharpness": "sharpness", "contrast": "contrast"}
 
 
 def shown(records: Sequence[Record], figure: FigureSpec) -> list[Record]:

@@ -9,9 +9,10 @@ from typing import Literal
 from .toml import SpecError, Table, read_toml
 
 SPECS = Path(__file__).with_name("specs")
-EXTRA_METRICS = ("latent_distance", "trajectory")
-KINDS = ("table", "pairs", "people", "curve", "drift", "map", "trajectory", "pictures")
-VALUES = ("similarity", "sharpness", "contrast", "latent_distance", "seconds")
+EXTRA_METRICS = ("latent_distance", "trajectory", "streams")
+KINDS = ("table", "pairs", "people", "curve", "drift", "map", "trajectory", "blocks", "pictures")
+VALUES = ("similarity", "sharpness", "contrast", "latent_distance", "seconds", "stream_ratio", "residual_ratio")
+STREAMS = ("stream_ratio", "residual_ratio")
 AXES = ("steps", "strength", "guidance", "true_cfg", "first_steps", "prompt", "method")
 
 Role = Literal["dev", "schnell"]
@@ -265,6 +266,12 @@ def _figure(table: Table, spec: Spec) -> FigureSpec:
         raise table.wrong("less", "a curve that is split by a number, such as strength", figure.less)
     if figure.kind == "trajectory" and "trajectory" not in spec.metrics:
         raise table.wrong("kind", 'metrics = ["trajectory"] at the top for a trajectory figure', "trajectory")
+    if (figure.kind == "blocks" or figure.value in STREAMS) and "streams" not in spec.metrics:
+        raise table.wrong("value", 'metrics = ["streams"] at the top to show it', figure.value)
+    if (figure.kind == "blocks") > (figure.value in STREAMS) or (
+        figure.value in STREAMS and figure.kind not in ("blocks", "trajectory")
+    ):
+        raise table.wrong("value", f"{' or '.join(STREAMS)} with kind blocks or trajectory", figure.value)
     if figure.value == "latent_distance" and figure.value not in spec.metrics:
         raise table.wrong("value", f'metrics = ["{figure.value}"] at the top to show it', figure.value)
     return figure

@@ -37,7 +37,6 @@ COLUMNS: dict[str, tuple[type, str]] = {
     "recognizer": (str, "what measured"),
     "job": (str, "id: results/ID.json and pictures/ID.png"),
 }
-STEP_COLUMNS = ("step", "sigma", "similarity", "alignment", "sharpness", "contrast")
 TIME_COLUMNS = ("seconds", "alone")
 
 Record = dict[str, Any]
@@ -49,14 +48,47 @@ def records(done: Done, out: Path) -> list[Record]:
 
 
 def step_records(done: Done, out: Path) -> list[Record]:
-    """One record a step of every trajectory that was asked for: COLUMNS' first six, and STEP_COLUMNS."""
+    """One record a step of every run whose trajectory or streams were asked for; ratios are means over blocks."""
     found = []
     for row in done.rows:
         result = read_result(out, row.job) or {}
         told = {"method": row.method, "person": row.person, "prompt": row.prompt, "seed": row.seed}
         told |= {"role": row.job.role, "steps": row.job.steps}
-        found += [{**told, **step} for step in result.get("trajectory") or []]
+        seen, streams = result.get("trajectory") or [], result.get("streams") or []
+        for place in range(max(len(seen), len(streams))):
+            step = {"step": place + 1, **(seen[place] if seen else {})}
+            if streams:
+                step |= {"stream_ratio": _mean(streams[place]["double"])}
+                step |= {
+                    "residual_ratio": _mean(_residuals(streams[place], "double") + _residuals(streams[place], "single"))
+                }
+            found.append({**told, **step})
     return found
+
+
+def block_records(done: Done, out: Path) -> list[Record]:
+    """One record a block and step of every run whose streams were asked for."""
+    found = []
+    for row in done.rows:
+        result = read_result(out, row.job) or {}
+        told = {"method": row.method, "person": row.person, "prompt": row.prompt, "seed": row.seed}
+        told |= {"status": result.get("status", "missing"), "steps": row.job.steps}
+        for step, streams in enumerate(result.get("streams") or [], 1):
+            for kind in ("double", "single"):
+                residuals = _residuals(streams, kind)
+                for place, ratio in enumerate(streams[kind]):
+                    added = residuals[place] if residuals else None
+                    block = {"step": step, "block": f"{kind} {place + 1}"}
+                    found.append({**told, **block, "stream_ratio": ratio, "residual_ratio": added})
+    return found
+
+
+def _residuals(streams: Mapping[str, Any], kind: str) -> list[float]:
+    return streams[f"residual_{kind}"] or []
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return sum(values) / len(values) if values else None
 
 
 def write_tables(done: Done, out: Path) -> list[Path]:
@@ -73,6 +105,9 @@ def write_tables(done: Done, out: Path) -> list[Path]:
     ]
     if steps:
         written.append(_write(out / "steps.csv", to_csv(steps, [*steps[0]])))
+    blocks = block_records(done, out)
+    if blocks:
+        written.append(_write(out / "blocks.csv", to_csv(blocks, [*blocks[0]])))
     parquet = _parquet(table, out / "table.parquet")
     return [*written, parquet] if parquet else written
 

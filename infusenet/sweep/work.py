@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 import time
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -97,6 +97,7 @@ class Worker:
             if "trajectory" in job.metrics:  # once more, so that measuring does not count as time
                 recorder = ProbeRecorder(self._judge(), reference, vae_decoder(pipeline.vae), keep_latents="none")
                 trace = generate.generate(pipeline, identity, settings, recorder=recorder).trace
+            streams = _streams(pipeline, identity, settings) if "streams" in job.metrics else None
         path = picture_path(self.out, job)
         path.parent.mkdir(parents=True, exist_ok=True)
         save_picture(result.picture, path, {"infusenet": {**result.made_with, "job": job.id}})
@@ -105,6 +106,7 @@ class Worker:
             "alone": self.alone,
             **self._measure(job, result.picture, reference),
             "trajectory": None if trace is None else _trajectory(trace),
+            "streams": streams,
             "recognizer": self._judge().name,
             "device": self.device,
             "offload": self.offload,
@@ -207,6 +209,16 @@ def _trajectory(trace: Trace) -> list[dict[str, Any]]:
         }
         for record in trace.records
     ]
+
+
+def _streams(pipeline: InfuseNetPipeline, identity: Identity, settings: generate.Settings) -> list[dict[str, Any]]:
+    """Stream norms and residual ratios of each step, a value a block; with true CFG those of the positive branch."""
+    from ..metrics.streams import StreamNorms
+
+    with StreamNorms(pipeline.transformer) as norms:
+        generate.generate(pipeline, identity, settings)
+    records, steps = norms.records, settings.steps or 1
+    return [asdict(record) for record in records[:: len(records) // steps]]
 
 
 def _defined(value: Any) -> float | None:

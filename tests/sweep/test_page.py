@@ -48,6 +48,10 @@ title = "Map"
 kind = "trajectory"
 title = "Trajectory"
 [[figures]]
+kind = "blocks"
+title = "Blocks"
+value = "residual_ratio"
+[[figures]]
 kind = "pictures"
 title = "Pictures"
 people = "first 1"
@@ -71,7 +75,14 @@ class Maker:
         (self.out / "pictures").mkdir(exist_ok=True)
         Image.fromarray(np.full((128, 128, 3), 90, np.uint8)).save(self.out / "pictures" / f"{job.id}.png")
         seen = [{"step": n + 1, "similarity": n / 10, "sharpness": 0.1, "contrast": 0.2} for n in range(job.steps)]
-        told = {"similarity": value, "reason": None if value else "no face", "seconds": job.steps * 1.0, "alone": True}
+        one = {"double": [0.5, 0.7], "single": [1.0], "residual_double": [0.1, 0.3], "residual_single": None}
+        told = {
+            "streams": [one] * job.steps,
+            "similarity": value,
+            "reason": None if value else "no face",
+            "seconds": job.steps * 1.0,
+            "alone": True,
+        }
         return told | {"trajectory": seen, "recognizer": "judge.onnx 1234", "device": "cpu", "versions": {"torch": "9"}}
 
 
@@ -79,7 +90,7 @@ class Maker:
 def folder(write: Callable[..., Path], plan_of: Callable[[Path], Plan], tmp_path: Path) -> Path:
     changes = (("[quick]", FIGURES), ("steps = [1, 2]", "steps = [1, 2, 3]"))
     out = tmp_path / "out"
-    plan = plan_of(write(*changes, ('title = "Small"', 'title = "Small & fine"\nmetrics = ["trajectory"]')))
+    plan = plan_of(write(*changes, ('title = "Small"', 'title = "Small & fine"\nmetrics = ["trajectory", "streams"]')))
     run(plan, out, Maker(out), device="cpu", quiet=True)
     report(out)
     return out
@@ -125,6 +136,16 @@ def test_a_trajectory_is_another_thing_than_a_budget(folder: Path) -> None:
     assert page.count("separate runs from the same noise") >= 1
 
 
+def test_blocks_and_steps(folder: Path) -> None:
+    cells = {(row["method"], row["block"], row["step of the run"]): row["mean"] for row in numbers(folder, "blocks")}
+    assert float(cells["dev", "double 2", "3"]) == pytest.approx(0.3)
+    assert cells["dev", "single 1", "3"] == ""
+    assert len(cells) == 3 * 3 + 3 * 1
+    steps = step_records(load_plan(folder), folder)
+    assert {step["stream_ratio"] for step in steps} == {0.6}
+    assert {step["residual_ratio"] for step in steps} == {0.2}
+
+
 class Reader(HTMLParser):
     """What a page asks for, and whether every element is closed."""
 
@@ -146,7 +167,7 @@ def test_the_page_holds_everything(folder: Path) -> None:
     page, reader = (folder / "report.html").read_text(), Reader()
     reader.feed(page)
     assert reader.open == []
-    assert len(reader.sources) == 2 * 8  # light and dark
+    assert len(reader.sources) == 2 * 9  # light and dark
     for source in reader.sources:
         assert base64.b64decode(source.removeprefix("data:image/png;base64,"))[:4] == b"\x89PNG"
     assert "Small &amp; fine" in page
@@ -154,7 +175,7 @@ def test_the_page_holds_everything(folder: Path) -> None:
     assert "16 of 16 pictures are made; 0 failed; in 2 no face was found." in page
     for text in ("judge.onnx 1234", "mini-dev x", "torch 9", "infusenet sweep small.toml"):
         assert page.count(text) >= 8, text  # below every figure
-    assert len(list((folder / "figures").glob("*.png"))) == len(list((folder / "figures").glob("*.csv"))) == 8
+    assert len(list((folder / "figures").glob("*.png"))) == len(list((folder / "figures").glob("*.csv"))) == 9
     assert not re.search(r"\bnan\b|None|Traceback", re.sub('base64,[^"]*', "", page))
 
 
