@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import warnings
 from pathlib import Path
 from typing import Any
@@ -12,8 +11,9 @@ from diffusers import FluxControlNetModel
 from torch import Tensor, nn
 
 from .errors import SettingsError, WeightsError
-from .layouts import Shapes, count_blocks
-from .weights import load_module, misfit
+from .flux import flux_config, read_config
+from .layouts import Shapes
+from .weights import load_module
 
 GUIDANCE = 1.0  # whatever the main guidance is: so InfuseNet was trained
 
@@ -159,58 +159,3 @@ def load_network(network: Any, path: Path, what: str, *, dtype: torch.dtype, dev
 
     # torch's own `to`: diffusers' says at every call that no module needs float32
     return nn.Module.to(load_module(build, path, what), device=device, dtype=dtype)
-
-
-def read_config(folder: Path) -> dict[str, Any]:
-    """A diffusers folder's config.json.
-
-    Raises:
-        WeightsError: it is missing or not JSON.
-    """
-    try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        return {key: value for key, value in config.items() if not key.startswith("_")}
-    except (OSError, ValueError, AttributeError) as error:
-        raise WeightsError(
-            f"Expected a diffusers model folder with config.json at {folder} ({error}). Check the path."
-        ) from error
-
-
-def flux_config(shapes: Shapes, path: Path, what: str) -> dict[str, Any]:
-    """The config of a FLUX transformer or ControlNet, read off its weights' names (diffusers' layout) and shapes.
-
-    Args:
-        shapes: tensors, or what a file's header says of them, by name.
-        path: named in the error.
-        what: what they should be, for the error.
-
-    Returns:
-        Arguments of diffusers' `FluxTransformer2DModel` and `FluxControlNetModel`.
-
-    Raises:
-        WeightsError: these are the weights of something else.
-    """
-    double, single = (count_blocks(shapes, f"{stem}.") for stem in ("transformer_blocks", "single_transformer_blocks"))
-    block = "transformer_blocks" if double else "single_transformer_blocks"
-    try:
-        inner, channels = shapes["x_embedder.weight"].shape
-        (head,) = shapes[f"{block}.0.attn.norm_q.weight"].shape
-        return {
-            "in_channels": channels,
-            "num_layers": double,
-            "num_single_layers": single,
-            "num_attention_heads": inner // head,
-            "attention_head_dim": head,
-            "joint_attention_dim": shapes["context_embedder.weight"].shape[1],
-            "pooled_projection_dim": shapes["time_text_embed.text_embedder.linear_1.weight"].shape[1],
-            "guidance_embeds": any(key.startswith("time_text_embed.guidance_embedder.") for key in shapes),
-            "axes_dims_rope": rope_axes(head),
-        }
-    except (KeyError, ValueError, IndexError) as error:
-        raise WeightsError(misfit(shapes, path, what, error, f"{what} in diffusers' layout")) from error
-
-
-def rope_axes(head_dim: int) -> list[int]:
-    """How FLUX splits a head's dimensions over (text, row, column): an eighth, and halves of the rest, all even."""
-    first = next(n for n in range(2, head_dim, 2) if 8 * n >= head_dim and (head_dim - n) % 4 == 0)
-    return [first, (head_dim - first) // 2, (head_dim - first) // 2]

@@ -10,9 +10,10 @@ import torch
 from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, FluxTransformer2DModel
 
 from . import miniature
-from .adapter import InfuseNetModel, flux_config, load_network
+from .adapter import InfuseNetModel, load_network
 from .backbones import BACKBONES, BackboneSpec, get_backbone, published, variant_of
 from .errors import SettingsError, WeightsError
+from .flux import flux_config
 from .layouts import Shapes
 from .original import is_original, to_diffusers
 from .pipeline import InfuseNetPipeline

@@ -12,7 +12,6 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 import comfy.ldm.flux.controlnet
-import comfy.model_detection
 import comfy.model_management
 import comfy.ops
 import comfy.utils
@@ -23,12 +22,13 @@ from comfy.latent_formats import Flux
 from torch import Tensor
 
 from ..infusenet.errors import SettingsError
+from ..infusenet.flux import expected_tensors, flux_config
 from ..infusenet.sampling import residual_index
 from ..infusenet.weights import check, read_header, read_weights
 from .flux import FluxSizes, flux_sizes
 from .gate import clock_hooks, is_on
 from .hint import fit_pose
-from .layout import expected_tensors, flux_config
+from .layout import host_config, to_host_names
 
 log = logging.getLogger(__name__)
 
@@ -255,15 +255,15 @@ def load_infusenet(path: Path, dtype: torch.dtype | None = None) -> InfuseNetCon
     manual_cast = comfy.model_management.unet_manual_cast(dtype, device)
     network = comfy.ldm.flux.controlnet.ControlNetFlux(
         latent_input=True,
-        control_latent_channels=config["in_channels"],
+        control_latent_channels=config["in_channels"] // 4,
         operations=comfy.ops.pick_operations(dtype, manual_cast, disable_fast_fp8=True),
         device=comfy.model_management.unet_offload_device(),
         dtype=dtype,
-        **host_config(config),
+        **host_config(config, path),
     )
     network.load_state_dict(to_host_names(state), strict=True)
     # one residual for each of its own blocks: which of the backbone's blocks get it, is told when that is known
-    network.main_model_double, network.main_model_single = config["depth"], config["depth_single_blocks"]
+    network.main_model_double, network.main_model_single = config["num_layers"], config["num_single_layers"]
     log.info("InfuseNet %s: %s, computed in %s", path.name, dtype, manual_cast or dtype)
     return InfuseNetControl(network.eval(), load_device=device, manual_cast_dtype=manual_cast)
 
@@ -271,20 +271,3 @@ def load_infusenet(path: Path, dtype: torch.dtype | None = None) -> InfuseNetCon
 def is_fp8(dtype: torch.dtype | None) -> bool:
     """Whether weights of this dtype are stored in 8 bits."""
     return dtype in (torch.float8_e4m3fn, torch.float8_e5m2)
-
-
-def host_config(config: dict[str, Any]) -> dict[str, Any]:
-    """Sizes as this host's FLUX takes them: newer ones ask for a field more."""
-    import dataclasses
-
-    from comfy.ldm.flux.model import FluxParams
-
-    known = {field.name for field in dataclasses.fields(FluxParams)}
-    newer = {"txt_ids_dims": []}
-    return {**config, **{key: value for key, value in newer.items() if key in known}}
-
-
-def to_host_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """A state dict in diffusers' layout in the host's, by the host's own map. `state` is used up."""
-    converted = comfy.model_detection.convert_diffusers_mmdit(state, "")
-    return {**converted, **state}

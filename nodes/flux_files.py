@@ -12,14 +12,15 @@ import torch
 
 from ..infusenet.backbones import BackboneSpec, variant_of
 from ..infusenet.errors import SettingsError, WeightsError
-from ..infusenet.layouts import Shapes, TensorInfo
+from ..infusenet.flux import expected_tensors, flux_config
+from ..infusenet.layouts import Shapes, TensorInfo, count_blocks
 from ..infusenet.weights import check, describe, read_header, read_weights
 from . import paths
-from .adapter import to_host_names
-from .layout import expected_tensors, flux_config
+from .layout import to_host_names
 from .sockets import NONE
 
 CHECKPOINT, DIFFUSERS = "checkpoints/", "diffusers/"
+_HEAD = 128  # dimensions of one of FLUX's attention heads
 _IN_CHECKPOINT = "model.diffusion_model."
 _CLIP_KEY, _T5_KEY, _VAE_KEY = (
     "text_model.encoder.layers.0.",
@@ -92,29 +93,26 @@ def check_transformer(path: Path, spec: BackboneSpec) -> None:
 
 def _check_original(bare: Shapes, path: Path, spec: BackboneSpec) -> None:
     """Nothing may be missing in the original layout (quantised files hold more)."""
-    from ..infusenet.layouts import count_blocks
-
     qkv = bare.get("double_blocks.0.img_attn.qkv.weight")
     entry = bare.get("img_in.weight")
     if qkv is None or entry is None or len(entry.shape) != 2:
         raise WeightsError(f"{path} lacks FLUX's first layers. It seems to be {describe(path)}. Download it again.")
     config = {
-        "in_channels": entry.shape[1] // 4,
-        "out_channels": 16,
-        "hidden_size": entry.shape[0],
-        "num_heads": 24,
-        "depth": count_blocks(bare, "double_blocks."),
-        "depth_single_blocks": count_blocks(bare, "single_blocks."),
-        "context_in_dim": 4096,
-        "vec_in_dim": 768,
-        "guidance_embed": spec.guidance_embeds,
+        "in_channels": entry.shape[1],
+        "num_layers": count_blocks(bare, "double_blocks."),
+        "num_single_layers": count_blocks(bare, "single_blocks."),
+        "num_attention_heads": entry.shape[0] // _HEAD,
+        "attention_head_dim": _HEAD,
+        "joint_attention_dim": 4096,
+        "pooled_projection_dim": 768,
+        "guidance_embeds": spec.guidance_embeds,
     }
     expected = expected_tensors(config, controlnet=False)
     wanted = to_host_names({key: torch.empty(shape, device="meta") for key, shape in expected.items()})
     there = {_plain(key) for key in bare}
     missing = [key for key in wanted if _plain(key) not in there]
-    if missing or (config["depth"], config["depth_single_blocks"]) != (19, 38):
-        found = f"{config['depth']} double and {config['depth_single_blocks']} single blocks"
+    if missing or (config["num_layers"], config["num_single_layers"]) != (19, 38):
+        found = f"{config['num_layers']} double and {config['num_single_layers']} single blocks"
         raise WeightsError(
             f"{path} is not a whole FLUX.1 transformer: it has {found} (of 19 and 38) and lacks {len(missing)} tensors"
             f"{' (' + ', '.join(missing[:4]) + ')' if missing else ''}. Download it again."

@@ -21,10 +21,10 @@ from comfy.text_encoders.flux import FluxClipModel, FluxTokenizer
 
 from ..infusenet.backbones import BackboneSpec
 from ..infusenet.errors import WeightsError
+from ..infusenet.flux import expected_tensors, flux_config
 from ..infusenet.miniature import BACKBONES, WEIGHTS
 from ..infusenet.weights import check, read_weights
-from .adapter import host_config, to_host_names
-from .layout import expected_tensors, flux_config
+from .layout import host_config, to_host_names
 
 _SHARED = BACKBONES["mini-dev"]  # text encoders and VAE of both variants
 _CLIP_POSITIONS = 77
@@ -65,8 +65,8 @@ def build_model(path: Path, title: str, dtype: torch.dtype | None) -> Any:
     config = flux_config(state, path, title)
     check(state, expected_tensors(config, controlnet=False), path, title)
     device = comfy.model_management.get_torch_device()
-    kind = comfy.supported_models.Flux if config["guidance_embed"] else comfy.supported_models.FluxSchnell
-    model_config = kind(host_config(config))
+    kind = comfy.supported_models.Flux if config["guidance_embeds"] else comfy.supported_models.FluxSchnell
+    model_config = kind(host_config(config, path))
     supported = list(model_config.supported_inference_dtypes)
     if dtype is None:
         dtype = comfy.model_management.unet_dtype(

@@ -7,8 +7,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from infusenet.adapter import InfuseNetModel, broadcast_identity, flux_config, rope_axes
+from infusenet.adapter import InfuseNetModel, broadcast_identity
 from infusenet.errors import SettingsError, WeightsError
+from infusenet.flux import expected_tensors, flux_config, rope_axes
 
 NAME = "diffusion_pytorch_model.safetensors"
 
@@ -145,6 +146,19 @@ def test_the_published_sizes_are_read_off_the_shapes():
     assert len(full.state_dict()) == 314
     assert 2.9e9 < sum(value.numel() for value in full.state_dict().values()) < 3.0e9
     assert flux_config(full.state_dict(), "file", "InfuseNet") == published
+    shapes = {key: tuple(value.shape) for key, value in full.state_dict().items()}
+    assert expected_tensors(published, controlnet=True) == shapes
+
+
+@pytest.mark.parametrize("guidance", [True, False])
+def test_the_expected_tensors_of_a_backbone_are_diffusers_own(guidance):
+    from diffusers import FluxTransformer2DModel
+
+    with torch.device("meta"):
+        network = FluxTransformer2DModel(num_layers=2, num_single_layers=3, guidance_embeds=guidance)
+    state = network.state_dict()
+    config = flux_config(state, "file", "FLUX")
+    assert expected_tensors(config, controlnet=False) == {key: tuple(value.shape) for key, value in state.items()}
 
 
 def test_damaged_and_foreign_files_are_refused(tmp_path, state, goldens):

@@ -308,22 +308,22 @@ def header_only(path, shapes, dtype="BF16"):
         file.truncate(8 + len(text) + offset)
 
 
+PUBLISHED = {
+    "in_channels": 64,
+    "num_attention_heads": 24,
+    "attention_head_dim": 128,
+    "joint_attention_dim": 4096,
+    "pooled_projection_dim": 768,
+}
+
+
 def flux_shapes(pack, guidance):
     """Names and shapes of the published transformer in diffusers' and in the original layout."""
-    layout, adapter = pack.module("nodes.layout"), pack.module("nodes.adapter")
-    config = {
-        "in_channels": 16,
-        "out_channels": 16,
-        "hidden_size": 3072,
-        "num_heads": 24,
-        "depth": 19,
-        "depth_single_blocks": 38,
-        "context_in_dim": 4096,
-        "vec_in_dim": 768,
-        "guidance_embed": guidance,
-    }
-    shapes = layout.expected_tensors(config, controlnet=False)
-    original = adapter.to_host_names({key: torch.empty(shape, device="meta") for key, shape in shapes.items()})
+    config = PUBLISHED | {"num_layers": 19, "num_single_layers": 38, "guidance_embeds": guidance}
+    shapes = pack.module("infusenet.flux").expected_tensors(config, controlnet=False)
+    original = pack.module("nodes.layout").to_host_names(
+        {key: torch.empty(shape, device="meta") for key, shape in shapes.items()}
+    )
     return shapes, {key: tuple(tensor.shape) for key, tensor in original.items()}
 
 
@@ -332,9 +332,8 @@ def test_expected_tensors_of_the_published_models(pack):
     shapes, original = flux_shapes(pack, guidance=True)
     assert len(original) == 780
     assert round(sum(int(np.prod(shape)) for shape in shapes.values()) / 1e9, 1) == 11.9
-    config = {"in_channels": 16, "hidden_size": 3072, "num_heads": 24, "depth": 4, "depth_single_blocks": 10}
-    config |= {"context_in_dim": 4096, "vec_in_dim": 768, "guidance_embed": True}
-    adapter = pack.module("nodes.layout").expected_tensors(config, controlnet=True)
+    config = PUBLISHED | {"num_layers": 4, "num_single_layers": 10, "guidance_embeds": True}
+    adapter = pack.module("infusenet.flux").expected_tensors(config, controlnet=True)
     assert len(adapter) == 314
     assert round(sum(int(np.prod(shape)) for shape in adapter.values()) / 1e9, 2) == 2.95
 
