@@ -183,7 +183,7 @@ def choose_face(faces: Sequence[Face], which: str | int, where: str, *, smallest
     else:
         raise FaceError(
             f"{where} shows {len(faces)} face{'s' * (len(faces) > 1)}, so there is no face {which}. "
-            f"Faces are counted from the left, from 0: use 0 to {len(faces) - 1}."
+            f"Faces are counted from the left, from 0: use 0{f' to {len(faces) - 1}' if len(faces) > 1 else ''}."
         )
     if chosen.size < smallest:
         raise FaceError(
@@ -223,6 +223,15 @@ def recognizer_file(pack: str | Path) -> Path:
     return pack_file(pack, _RECOGNIZERS, "recognizer")
 
 
+def _sleeping_threads() -> Any:
+    """Session options whose idle threads sleep: spinning, they take the cores from the sampler between two readings."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return options
+
+
 def open_network(path: Path, task: str, device: str) -> Any:
     """Open an ONNX file as the InsightFace object that fits it.
 
@@ -237,7 +246,7 @@ def open_network(path: Path, task: str, device: str) -> Any:
     zoo = import_model_zoo()
     providers = providers_for(device)
     try:
-        model = zoo.get_model(str(path), providers=providers)
+        model = zoo.get_model(str(path), providers=providers, sess_options=_sleeping_threads())
     except Exception as error:  # ONNX Runtime's own classes, protobuf's, or an assertion of InsightFace
         reason = str(error).strip().split("\n", 1)[0][:200] or type(error).__name__
         raise WeightsError(

@@ -97,3 +97,39 @@ def test_identity_is_carried_as_in_the_command(pack, run, mini, mini_infusenet, 
     half = 2.04 * difference.std(ddof=1) / np.sqrt(PEOPLE)  # Student's t, 31 degrees of freedom
     print(f"command: {command.mean():.3f}; host - command: {difference.mean():+.5f} +- {half:.5f} (95 %)")
     assert abs(difference.mean()) <= 0.02
+
+
+def test_a_pose_picture_moves_the_face(pack, run, mini, mini_infusenet, people, recognizer):
+    """One person in the poses of others: the landmarks come where the pose picture has them."""
+    import comfy.samplers
+
+    model, clip, vae, _, guidance = mini("mini-dev")
+    (encoder,) = run(
+        "LoadIdentityEncoder", image_proj="miniature", arcface="miniature", face_pack="miniature", device="cpu"
+    )
+    faces, scenes = pack.module("infusenet.miniature.faces"), pack.module("infusenet.miniature.scenes")
+    generator = torch.Generator().manual_seed(_SEED + 1)
+    others = faces.render(faces.sample_identities(8, generator), scenes.sample_scenes(8, generator))
+    photos = faces.to_uint8(others.images).permute(0, 2, 3, 1).float() / 255
+    settings = {"batch": "fuse", "face": "largest", "face_index": 0, "on_no_face": "error"}
+    identity = run("EncodeIdentity", encoder=encoder, image=torch.from_numpy(people[0])[None] / 255, **settings)[0]
+    poses = run("FacePose", encoder=encoder, image=photos, width=128, height=128)[0]
+    text = clip.encode_from_tokens_scheduled(clip.tokenize(PROMPT), add_dict={"guidance": guidance})
+    empty = torch.zeros(8, 16, 16, 16)
+    sigmas, _ = run("Sigmas", model=model, latent={"samples": empty}, steps=0, denoise=1.0)
+    window = {"strength": 1.0, "start_percent": 0.0, "end_percent": 1.0, "gate": "step", "on_negative": False}
+    errors = []
+    for pose in (poses, None):
+        bound = {"positive": text, "infusenet": mini_infusenet, "identity": identity, "vae": vae, "pose_image": pose}
+        guider = comfy.samplers.CFGGuider(model)
+        guider.set_conds(*run("Apply", **bound, **window))
+        guider.set_cfg(1.0)
+        noise = torch.randn(empty.shape, generator=torch.Generator().manual_seed(3))
+        pictures = vae.decode(guider.sample(noise, empty, comfy.samplers.sampler_object("euler"), sigmas, seed=3))
+        found = [recognizer.detect((picture.clamp(0, 1) * 255).to(torch.uint8).numpy()) for picture in pictures]
+        distances = [
+            np.abs(face[0].kps - there.numpy()).mean() for face, there in zip(found, others.landmarks, strict=True)
+        ]
+        errors.append(float(np.mean(distances)))
+    print(f"landmarks {errors[0]:.2f} pixels from the pose picture's; {errors[1]:.2f} without one")
+    assert errors[0] < 0.5 * errors[1]

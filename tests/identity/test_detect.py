@@ -145,6 +145,8 @@ def test_choosing_a_face() -> None:
     assert [choose_face(several, n, "Picture 1", smallest=40).size for n in range(3)] == [70, 90, 50]
     with pytest.raises(FaceError, match=r"Picture 3 shows 3 faces, so there is no face 3\..*use 0 to 2"):
         choose_face(several, 3, "Picture 3", smallest=40)
+    with pytest.raises(FaceError, match=r"Picture 3 shows 1 face, .*from 0: use 0\.$"):
+        choose_face(faces(50), 1, "Picture 3", smallest=40)
     with pytest.raises(FaceError, match="Picture 2 shows no face"):
         choose_face([], "largest", "Picture 2", smallest=40)
     with pytest.raises(FaceError, match="Picture 2: the face is only 32 pixels large; at least 40"):
