@@ -163,7 +163,7 @@ def _prepare(arguments: argparse.Namespace) -> None:
         TOKENIZERS_PARALLELISM="false",
         MPLBACKEND="Agg",
     )
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # small networks on busy cores: spinning threads starve others
+    os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # spin briefly between small layers, sleep when cores are busy
     logging.basicConfig(level=logging.INFO if arguments.verbose else logging.WARNING, format="%(message)s")
     if not arguments.verbose:
         os.environ.update(TRANSFORMERS_VERBOSITY="error", DIFFUSERS_VERBOSITY="error", HF_HUB_VERBOSITY="error")

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch comes: spinning threads starve busy cores
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # before torch comes, as the command does: gentle to busy cores
 FOLDER = Path(os.environ.get("INFUSENET_GOLDENS") or Path(__file__).parent / "goldens" / "data")
 
 
