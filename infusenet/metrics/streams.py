@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
@@ -10,15 +9,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .blocks import Blocks, Residuals, arguments_of, blocks_of
+
 
 @dataclass(frozen=True)
 class StreamRecord:
-    """One call of a FLUX transformer; a value a block, means over the batch.
+    """One call of a FLUX network; a value a block, means over the batch.
 
     Attributes:
         double: text-stream over image-stream norm of the attention output before its projection, in double blocks.
         single: likewise in single blocks, by token range.
-        residual_double: norm of InfuseNet's residual as applied over the hidden state it is added to; None without.
+        residual_double: norm of InfuseNet's residual as applied, strength included, over the hidden state it is added
+            to; 0 where a block gets none, None where no block does. Of several ControlNets it is their sum's.
         residual_single: likewise in single blocks.
     """
 
@@ -58,51 +60,55 @@ def norm_ratio(above: Tensor, below: Tensor) -> Tensor:
 class _Call:
     """What is known of the call in progress: norms as tensors, so that a GPU is not waited for."""
 
-    text_tokens: int
+    residuals: tuple[Residuals, Residuals]
+    text_tokens: int = 0
     text: dict[int, Tensor] = field(default_factory=dict)
-    double: dict[int, Tensor] = field(default_factory=dict)
+    image: dict[int, Tensor] = field(default_factory=dict)
     single: dict[int, Tensor] = field(default_factory=dict)
-    residuals: tuple[Sequence[Tensor] | None, Sequence[Tensor] | None] = (None, None)
     ratios: tuple[dict[int, Tensor], dict[int, Tensor]] = field(default_factory=lambda: ({}, {}))
 
 
 class StreamNorms:
-    """Listens to a diffusers FLUX transformer inside a `with` block; afterwards no hook is left.
+    """Listens to a FLUX network inside a `with` block; afterwards no hook is left.
 
     Outputs are bit-identical with and without: nothing is written to, and no random number is drawn.
 
     Args:
-        transformer: diffusers' FluxTransformer2DModel.
+        network: diffusers' FluxTransformer2DModel or FluxControlNetModel, or ComfyUI's Flux or ControlNetFlux. In a
+            ComfyUI MODEL it is `model.model.diffusion_model`; there one call may hold positive and negative in a batch.
+
+    Raises:
+        TypeError: another network.
     """
 
-    def __init__(self, transformer: Any) -> None:
-        self._transformer = transformer
+    def __init__(self, network: Any) -> None:
+        self._network = network
+        self._blocks: Blocks = blocks_of(network)
+        self._arguments = arguments_of(network)
         self._handles: list[Any] = []
         self._call: _Call | None = None
         self._calls: list[_Call] = []
 
     @property
     def records(self) -> list[StreamRecord]:
-        """One for each finished call of the transformer, in order."""
+        """One for each finished call of the network, in order."""
         return [_record(call) for call in self._calls]
 
     def __enter__(self) -> StreamNorms:
-        model, add = self._transformer, self._handles.append
-        add(model.register_forward_pre_hook(self._begin, with_kwargs=True))
-        add(model.register_forward_hook(self._end))
-        for place, block in enumerate(model.transformer_blocks):
-            # diffusers projects the image stream first
-            add(block.attn.to_out[0].register_forward_pre_hook(lambda _, given, at=place: self._image(at, given[0])))
-            add(block.attn.to_add_out.register_forward_pre_hook(lambda _, given, at=place: self._text(at, given[0])))
-            add(block.register_forward_hook(lambda _, __, made, at=place: self._after(0, at, made[1])))
-        for place, block in enumerate(model.single_transformer_blocks):
-            width = block.proj_out.out_features  # what follows is the MLP's
+        add = self._handles.append
+        add(self._network.register_forward_pre_hook(self._begin, with_kwargs=True))
+        add(self._network.register_forward_hook(self._end))
+        for place, double in enumerate(self._blocks.doubles):
+            add(double.image.register_forward_pre_hook(lambda _, given, at=place: self._image(at, given[0])))
+            add(double.text.register_forward_pre_hook(lambda _, given, at=place: self._text(at, given[0])))
+            add(double.block.register_forward_hook(lambda _, __, made, at=place: self._after_double(at, made)))
+        for place, single in enumerate(self._blocks.singles):
             add(
-                block.proj_out.register_forward_pre_hook(
-                    lambda _, given, at=place, w=width: self._joint(at, given[0][..., :w])
+                single.joint.register_forward_pre_hook(
+                    lambda _, given, at=place, w=single.width: self._joint(at, given[0][..., :w])
                 )
             )
-            add(block.register_forward_hook(lambda _, __, made, at=place: self._after(1, at, made[1])))
+            add(single.block.register_forward_hook(lambda _, __, made, at=place: self._after_single(at, made)))
         return self
 
     def __exit__(
@@ -114,9 +120,7 @@ class StreamNorms:
         self._call = None
 
     def _begin(self, _: Any, given: tuple[Any, ...], named: dict[str, Any]) -> None:
-        text = named["encoder_hidden_states"] if "encoder_hidden_states" in named else given[1]
-        residuals = named.get("controlnet_block_samples"), named.get("controlnet_single_block_samples")
-        self._call = _Call(text.shape[1], residuals=residuals)
+        self._call = _Call(self._blocks.residuals(self._arguments(given, named)))
 
     def _end(self, *_: Any) -> None:
         if self._call is not None:
@@ -126,32 +130,42 @@ class StreamNorms:
 
     def _image(self, place: int, stream: Tensor) -> None:
         if self._call is not None:
-            self._call.double[place] = token_norm(stream.detach())
+            self._call.image[place] = token_norm(stream.detach())
 
     def _text(self, place: int, stream: Tensor) -> None:
         if self._call is not None:
             self._call.text[place] = token_norm(stream.detach())
+            self._call.text_tokens = stream.shape[1]
 
     def _joint(self, place: int, tokens: Tensor) -> None:
         if self._call is not None:
             text, tokens = self._call.text_tokens, tokens.detach()
             self._call.single[place] = norm_ratio(tokens[:, :text], tokens[:, text:])
 
-    def _after(self, kind: int, place: int, hidden: Tensor) -> None:
+    def _after_double(self, place: int, made: Any) -> None:
+        if self._call is not None:
+            self._compare(0, place, self._blocks.image_after_double(made))
+
+    def _after_single(self, place: int, made: Any) -> None:
+        if self._call is not None:
+            self._compare(1, place, self._blocks.image_after_single(made, self._call.text_tokens))
+
+    def _compare(self, kind: int, place: int, hidden: Tensor) -> None:
         """A block is done, and a residual is about to be added to the image stream."""
-        if self._call is None:
-            return
+        assert self._call is not None
         residuals = self._call.residuals[kind]
-        if residuals is None or len(residuals) == 0:
-            return
-        blocks = self._transformer.single_transformer_blocks if kind else self._transformer.transformer_blocks
-        every = -(-len(blocks) // len(residuals))
-        self._call.ratios[kind][place] = norm_ratio(residuals[place // every].detach(), hidden.detach())
+        residual = residuals[place] if residuals is not None and place < len(residuals) else None
+        if residual is not None:
+            reached = hidden[:, : residual.shape[1]]  # tokens of further pictures may follow
+            self._call.ratios[kind][place] = norm_ratio(residual.detach(), reached.detach())
 
 
 def _record(call: _Call) -> StreamRecord:
-    double = {place: call.text[place] / call.double[place] for place in call.double}
-    residuals = [_values(ratios) if ratios else None for ratios in call.ratios]
+    double = {place: call.text[place] / call.image[place] for place in call.image}
+    residuals = [
+        _values({place: ratios.get(place, torch.zeros(1)) for place in seen}) if ratios else None
+        for ratios, seen in zip(call.ratios, (call.image, call.single), strict=True)
+    ]
     return StreamRecord(_values(double), _values(call.single), residuals[0], residuals[1])
 
 
