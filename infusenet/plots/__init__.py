@@ -1,7 +1,22 @@
-"""Charts and face sheets of traces. Needs matplotlib; draws without pyplot, so it works headless and in threads."""
+"""Charts and sheets, of traces and of values that were tried.
+
+Needs matplotlib; draws without pyplot, so it works headless and in threads.
+"""
 
 from .curve import similarity_figure
 from .sheet import face_grid, faces_sheet
 from .theme import DARK, LIGHT, Theme, figure_pixels
+from .values import contact_sheet, sheet_tile, values_figure
 
-__all__ = ["DARK", "LIGHT", "Theme", "face_grid", "faces_sheet", "figure_pixels", "similarity_figure"]
+__all__ = [
+    "DARK",
+    "LIGHT",
+    "Theme",
+    "contact_sheet",
+    "face_grid",
+    "faces_sheet",
+    "figure_pixels",
+    "sheet_tile",
+    "similarity_figure",
+    "values_figure",
+]

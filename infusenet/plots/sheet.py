@@ -58,8 +58,9 @@ def face_grid(
     marked: int | None = None,
     heading: str | None = None,
     theme: str = "light",
+    tile: tuple[int, int] = (TILE, TILE),
 ) -> Pixels:
-    """Faces in rows, a label of up to two lines under each.
+    """Faces, or other small pictures, in rows, a label of up to two lines under each.
 
     Args:
         faces: RGB uint8 [112, 112, 3] (others are resized); None leaves the place empty and says "no face".
@@ -68,6 +69,7 @@ def face_grid(
         marked: the face to frame.
         heading: a line above.
         theme: "light" or "dark".
+        tile: width and height of each in the sheet, pixels.
 
     Returns:
         RGB uint8 [H, W, 3].
@@ -81,24 +83,25 @@ def face_grid(
         raise ValueError(f"Expected columns >= 1 and a label a face, got {columns}, {len(labels)} and {len(faces)}.")
     colours = theme_named(theme)
     across, rows = min(columns, max(len(faces), 1)), max(math.ceil(len(faces) / columns), 1)
-    top = GAP + (LINE + 6 if heading else 0)
-    row_height = TILE + 2 * LINE + GAP + 4
-    sheet = Image.new("RGB", (GAP + across * (TILE + GAP), top + rows * row_height), colours.paper)
+    top, (width, height) = GAP + (LINE + 6 if heading else 0), tile
+    row_height = height + 2 * LINE + GAP + 4
+    sheet = Image.new("RGB", (GAP + across * (width + GAP), top + rows * row_height), colours.paper)
     draw, font = ImageDraw.Draw(sheet), ImageFont.truetype(_font(), TEXT)
     if heading:
         draw.text((GAP, GAP - 2), heading, colours.ink, font)
     for place, (face, label) in enumerate(zip(faces, labels, strict=True)):
-        x, y = GAP + place % columns * (TILE + GAP), top + place // columns * row_height
+        x, y = GAP + place % columns * (width + GAP), top + place // columns * row_height
+        middle = x + width / 2
         if face is None:
-            draw.rectangle((x, y, x + TILE - 1, y + TILE - 1), outline=colours.grid, width=2)
-            _centred(draw, "no face", x, y + TILE / 2 - TEXT / 2 - 2, colours.quiet, font)
+            draw.rectangle((x, y, x + width - 1, y + height - 1), outline=colours.grid, width=2)
+            _centred(draw, "no face", middle, y + height / 2 - TEXT / 2 - 2, colours.quiet, font)
         else:
-            tile = Image.fromarray(np.ascontiguousarray(face))
-            sheet.paste(tile if tile.size == (TILE, TILE) else tile.resize((TILE, TILE)), (x, y))
+            picture = Image.fromarray(np.ascontiguousarray(face))
+            sheet.paste(picture if picture.size == tile else picture.resize(tile), (x, y))
         if place == marked:
-            draw.rectangle((x - 5, y - 5, x + TILE + 4, y + TILE + 4), outline=colours.curves[1], width=3)
+            draw.rectangle((x - 5, y - 5, x + width + 4, y + height + 4), outline=colours.curves[1], width=3)
         for line, text in enumerate(label.split("\n")[:2]):
-            _centred(draw, text, x, y + TILE + 5 + line * LINE, colours.quiet if line else colours.ink, font)
+            _centred(draw, text, middle, y + height + 5 + line * LINE, colours.quiet if line else colours.ink, font)
     return np.asarray(sheet)
 
 
@@ -121,9 +124,9 @@ def _evenly(records: Sequence[StepRecord], limit: int, always: StepRecord | None
     return [records[place] for place in sorted(places)]
 
 
-def _centred(draw: Any, text: str, x: float, y: float, colour: str, font: Any) -> None:
-    """Text in the middle of a tile's width."""
-    draw.text((x + (TILE - draw.textlength(text, font)) / 2, y), text, colour, font)
+def _centred(draw: Any, text: str, middle: float, y: float, colour: str, font: Any) -> None:
+    """Text around the middle of a tile."""
+    draw.text((middle - draw.textlength(text, font) / 2, y), text, colour, font)
 
 
 def _font() -> str:

@@ -1,0 +1,211 @@
+"""One setting tried at several values: the values a user writes, and what came of each."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal, DecimalException
+
+from .errors import SettingsError
+from .probe.records import mean_of
+
+MOST = 100  # values of one sweep
+NOTHING = -1.0  # best value where no picture shows a face; no axis has a negative value
+COLUMNS = (
+    "axis",
+    "value",
+    "picture",
+    "similarity",
+    "value_similarity",
+    "value_failures",
+    "steps",
+    "seed",
+    "cfg",
+    "sampler",
+    "seconds",
+)
+
+Value = int | float
+
+
+@dataclass(frozen=True)
+class Axis:
+    """A setting that can be swept.
+
+    Attributes:
+        name: as users write it.
+        label: for a chart's axis.
+        whole: whole numbers alone.
+        low, high: the range, both inclusive.
+        ordered: whether neighbouring values are related, so that a line between them means something.
+    """
+
+    name: str
+    label: str
+    whole: bool
+    low: int
+    high: int
+    ordered: bool = True
+
+
+AXES: dict[str, Axis] = {
+    axis.name: axis
+    for axis in (
+        Axis("steps", "steps asked for: separate runs from the same noise", True, 1, 200),
+        Axis("strength", "InfuseNet's strength: separate runs from the same noise", False, 0, 3),
+        Axis("guidance", "guidance: separate runs from the same noise", False, 0, 100),
+        Axis("seed", "seed: separate runs, each from its own noise", True, 0, 2**64 - 1, ordered=False),
+    )
+}
+
+
+@dataclass(frozen=True)
+class Tried:
+    """What came of one value.
+
+    Attributes:
+        value: the axis's.
+        similarities: cosine of each picture with the reference; None where it shows no face.
+        steps: steps sampled.
+        seed: of the noise.
+        seconds: sampling alone, for all pictures of this value.
+    """
+
+    value: Value
+    similarities: tuple[float | None, ...]
+    steps: int
+    seed: int
+    seconds: float
+
+    @property
+    def similarity(self) -> float | None:
+        """Mean over the pictures that show a face; None where none does."""
+        return mean_of(self.similarities)
+
+    @property
+    def failures(self) -> int:
+        """How many pictures show no face."""
+        return sum(value is None for value in self.similarities)
+
+
+def parse_values(text: str, axis: Axis) -> tuple[Value, ...]:
+    """The values that a user has written.
+
+    Args:
+        text: numbers and ranges `start:stop:step`, separated by commas: "1, 2, 4, 8", "0.25:1.5:0.25", "1, 4:28:4". A
+            range holds its stop if a step falls on it. A value given again counts once.
+        axis: tells what is allowed.
+
+    Returns:
+        The values in the order given, exact (0.1:0.3:0.1 gives 0.3); int for whole axes, else float.
+
+    Raises:
+        SettingsError: nothing, something that is no number, a value outside the axis's range, or more than `MOST`
+            values. The message names the part that is wrong.
+    """
+    parts = [part.strip() for part in text.split(",")]
+    if not any(parts):
+        raise _refused(axis, "it is empty")
+    found: dict[Decimal, None] = {}
+    for part in parts:
+        if not part:
+            raise _refused(axis, "there is a comma without a value beside it")
+        for value in _range(part, axis) if ":" in part else [_number(part, part, axis)]:
+            found[value] = None
+            if len(found) > MOST:
+                raise _too_many(axis, part)
+    return tuple(int(value) if axis.whole else float(value) for value in found)
+
+
+def best_of(tried: Sequence[Tried]) -> Tried | None:
+    """The value whose pictures look most like the person, the first of equals; None where no picture shows a face."""
+    measured = [one for one in tried if one.similarity is not None]
+    return max(measured, key=lambda one: one.similarity or 0.0) if measured else None
+
+
+def as_text(value: Value) -> str:
+    """A value as a reader writes it: 1.0 as 1."""
+    return str(value) if isinstance(value, int) else f"{value:.10g}"
+
+
+def to_csv(tried: Sequence[Tried], axis: Axis, *, cfg: float, sampler: str) -> str:
+    """One row a picture, in full precision; `COLUMNS` names them, undefined is empty, pictures count from 1.
+
+    `value_similarity` and `value_failures` belong to the value: the mean over its pictures that show a face, and how
+    many show none.
+    """
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(COLUMNS)
+    for one in tried:
+        for number, similarity in enumerate(one.similarities, start=1):
+            cells = [axis.name, one.value, number, similarity, one.similarity, one.failures]
+            table.writerow([*cells, one.steps, one.seed, cfg, sampler, one.seconds])  # None is written as nothing
+    return text.getvalue()
+
+
+def in_words(tried: Sequence[Tried], axis: Axis) -> str:
+    """The result in a sentence or two."""
+    best, pictures = best_of(tried), sum(len(one.similarities) for one in tried)
+    failures = sum(one.failures for one in tried)
+    if best is None:
+        return f"No face was found in any of {pictures} pictures, so there is no best {axis.name}."
+    words = f"Best {axis.name}: {as_text(best.value)}, similarity {best.similarity:.3f}."
+    return words + (f" {failures} of {pictures} pictures show no face." if failures else "")
+
+
+def _range(part: str, axis: Axis) -> list[Decimal]:
+    """The values of `start:stop:step`."""
+    ends = part.split(":")
+    if len(ends) != 3:
+        raise _refused(axis, f"'{part}' is no range of the form start:stop:step")
+    start, stop = (_number(end.strip(), part, axis) for end in ends[:2])
+    step = _decimal(ends[2].strip(), part, axis)
+    if step == 0 or (stop - start) * step < 0:
+        raise _refused(axis, f"'{part}' never arrives: its step must be other than 0 and lead from start to stop")
+    if axis.whole and step != step.to_integral_value():
+        raise _refused(axis, f"the step of '{part}' is no whole number")
+    try:
+        intervals = (stop - start) / step
+    except DecimalException:  # a step next to nothing
+        raise _too_many(axis, part) from None
+    if intervals >= MOST:
+        raise _too_many(axis, part)
+    return [start + place * step for place in range(math.floor(intervals) + 1)]
+
+
+def _number(text: str, part: str, axis: Axis) -> Decimal:
+    """A value of the axis."""
+    value = _decimal(text, part, axis)
+    if not axis.low <= value <= axis.high:
+        where = f"'{text}'" if text == part else f"'{text}' in '{part}'"
+        raise _refused(axis, f"{where} is outside {axis.low}..{axis.high}")
+    if axis.whole and value != value.to_integral_value():
+        raise _refused(axis, f"'{text}' is no whole number")
+    return value
+
+
+def _decimal(text: str, part: str, axis: Axis) -> Decimal:
+    try:
+        value = Decimal(text)
+    except DecimalException:
+        value = Decimal("nan")
+    if not value.is_finite():
+        raise _refused(axis, f"'{text}' is no number" + ("" if text == part else f" (in '{part}')"))
+    return value
+
+
+def _refused(axis: Axis, reason: str) -> SettingsError:
+    kind = "whole numbers" if axis.whole else "numbers"
+    example = "1, 2, 4, 8 or 1:8:1" if axis.whole else "0.5, 1 or 0.25:1.5:0.25"
+    return SettingsError(
+        f"values: {reason}. For {axis.name}, write {kind} of {axis.low}..{axis.high} separated by commas, or "
+        f"start:stop:step, as in {example}."
+    )
+
+
+def _too_many(axis: Axis, part: str) -> SettingsError:
+    return _refused(axis, f"with '{part}' there are more than {MOST}, the most for one sweep")
