@@ -9,6 +9,7 @@ from .loaders import LoadBackbone, LoadIdentityEncoder, LoadInfuseNet
 from .paths import register_folders, share_references
 from .probe import IdentityProbe, LoadFaceRecognizer, StopAtPeak
 from .sigmas import Sigmas
+from .sweep import Sweep
 
 NODES: list[type[io.ComfyNode]] = [
     LoadBackbone,
@@ -22,6 +23,7 @@ NODES: list[type[io.ComfyNode]] = [
     IdentityProbe,
     StopAtPeak,
     DriftReport,
+    Sweep,
 ]
 
 

@@ -46,6 +46,13 @@ CONTRACT = {
         "pose_image IMAGE, mask MASK",
         "positive CONDITIONING, negative CONDITIONING",
     ),
+    "Sweep": (
+        "Identity Sweep",
+        "model MODEL, positive CONDITIONING, negative CONDITIONING, latent_image LATENT, vae VAE, "
+        "recognizer INFUSENET_RECOGNIZER, reference IMAGE, axis COMBO, values STRING, steps INT, cfg FLOAT, seed INT, "
+        "sampler_name COMBO",
+        "chart IMAGE, sheet IMAGE, best LATENT, best_value FLOAT, csv STRING",
+    ),
 }
 DEFAULTS = {
     ("Sigmas", "steps"): (0, 0, 200),
@@ -54,6 +61,9 @@ DEFAULTS = {
     ("Apply", "strength"): (1.0, 0.0, 3.0),
     ("Apply", "start_percent"): (0.0, 0.0, 1.0),
     ("Apply", "end_percent"): (1.0, 0.0, 1.0),
+    ("Sweep", "steps"): (0, 0, 200),
+    ("Sweep", "cfg"): (1.0, 0.0, 100.0),
+    ("Sweep", "seed"): (0, 0, 2**64 - 1),
 }
 CHOICES = {
     ("LoadBackbone", "backbone"): ["mini-schnell", "mini-dev", "flux-schnell", "flux-dev"],
@@ -64,6 +74,7 @@ CHOICES = {
     ("EncodeIdentity", "face"): ["largest", "index"],
     ("EncodeIdentity", "on_no_face"): ["error", "skip"],
     ("Apply", "gate"): ["step", "percent"],
+    ("Sweep", "axis"): ["steps", "strength", "guidance", "seed"],
 }
 FILE_COMBOS = [
     ("LoadBackbone", "diffusion_model"),
@@ -150,7 +161,7 @@ def test_importing_the_pack_is_quick_and_light(host):
     sys.argv = ["main.py", "--cpu"]
     import comfy.options
     comfy.options.enable_args_parsing()
-    import asyncio, importlib.util, comfy.sd, comfy.controlnet, folder_paths
+    import asyncio, importlib.util, comfy.sd, comfy.controlnet, comfy.samplers, folder_paths
     from comfy_api.latest import io
     before = set(sys.modules)
     start = time.perf_counter()
