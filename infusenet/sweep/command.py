@@ -26,6 +26,7 @@ class Order:
         quick: the specification's small size.
         dry_run: only say what would be done.
         people: a folder of pictures instead of the specification's people.
+        filter: leave out people as the paper does.
         retry: do failed jobs again.
         device: as everywhere.
         dtype: as everywhere.
@@ -40,6 +41,7 @@ class Order:
     quick: bool = False
     dry_run: bool = False
     people: Path | None = None
+    filter: bool = False
     retry: bool = False
     device: str = "auto"
     dtype: str | None = None
@@ -57,7 +59,7 @@ def sweep(order: Order) -> str:
     Raises:
         InfuseNetError: the specification, a picture or a weight file cannot be used; nothing is written then.
     """
-    spec = read_spec(find_spec(order.spec), quick=order.quick, people=order.people)
+    spec = read_spec(find_spec(order.spec), quick=order.quick, people=order.people, papers_filter=order.filter)
     plan = make_plan(spec, order.weights, order.command)
     if order.dry_run:
         return _outlook(plan, order)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
 from ..plots.theme import Theme, new_figure, theme_named
 
 SIZE = 10.5
+WIDE = 10.1  # inches: the width of a picture on the page
+DOTS = 160  # pixels an inch
 MARKERS = "osD^vP"
 _STYLES = ("-", "--", ":", "-.")
 
@@ -25,14 +28,33 @@ class Point:
     high: float | None
 
 
+@dataclass(frozen=True)
+class Panel:
+    """One pair of axes with lines by name; `theirs` are the paper's points of a line."""
+
+    title: str
+    lines: Mapping[str, Sequence[Point]]
+    y: str = ""
+    theirs: Mapping[str, Sequence[Point]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Map:
+    """Numbers in rows and columns, None where undefined."""
+
+    title: str
+    values: Sequence[Sequence[float | None]]
+    columns: Sequence[str]
+
+
 def png(figure: Any) -> bytes:
     """A figure as the bytes of a PNG."""
     content = io.BytesIO()
-    figure.savefig(content, format="png", dpi=160, facecolor=figure.get_facecolor())
+    figure.savefig(content, format="png", dpi=DOTS, facecolor=figure.get_facecolor())
     return content.getvalue()
 
 
-def _panel(axes: Any, theme: Theme, x: str = "", y: str = "", title: str = "") -> Any:
+def _panel(axes: Any, theme: Theme, x: str = "", y: str = "", title: str = "", grid: str = "both") -> Any:
     axes.set_facecolor(theme.paper)
     for name, spine in axes.spines.items():
         spine.set_visible(name in ("left", "bottom"))
@@ -40,56 +62,78 @@ def _panel(axes: Any, theme: Theme, x: str = "", y: str = "", title: str = "") -
     axes.tick_params(colors=theme.quiet, labelsize=SIZE - 1, length=3)
     axes.set_xlabel(x, color=theme.quiet, fontsize=SIZE)
     axes.set_ylabel(y, color=theme.quiet, fontsize=SIZE)
-    if title:
-        axes.set_title(title, color=theme.ink, fontsize=SIZE + 0.5, loc="left", parse_math=False)
+    axes.set_title(title, color=theme.ink, fontsize=SIZE + 0.5, loc="left", parse_math=False)
+    axes.set_axisbelow(True)
+    if grid:
+        axes.grid(axis=grid, color=theme.grid)
     return axes
 
 
-def _legend(axes: Any, theme: Theme, handles: Any = None) -> None:
-    told = axes.get_legend_handles_labels() if handles is None else (handles, [each.get_label() for each in handles])
-    if told[0]:
-        legend = axes.legend(
-            *told, frameon=False, fontsize=SIZE - 0.5, labelcolor=theme.ink, loc="upper left",
-            bbox_to_anchor=(1.0, 1.0), borderaxespad=0.3, handlelength=1.8,
-        )  # fmt: skip
-        for text in legend.get_texts():
-            text.set_parse_math(False)
+def _legend(figure: Any, theme: Theme, handles: Sequence[Any]) -> None:
+    """Above all panels, in one or more rows."""
+    if not handles:
+        return
+    wide = figure.get_figwidth() * 12.5  # characters that fit in a row, about
+    longest = max(len(handle.get_label()) for handle in handles) + 6
+    legend = figure.legend(
+        handles=handles, frameon=False, fontsize=SIZE - 0.5, labelcolor=theme.ink, loc="outside upper left",
+        ncols=max(1, min(len(handles), int(wide // longest))), handlelength=1.8, columnspacing=1.6,
+    )  # fmt: skip
+    for text in legend.get_texts():
+        text.set_parse_math(False)
+
+
+def _handle(label: str, **look: Any) -> Any:
+    from matplotlib.lines import Line2D
+
+    return Line2D([], [], label=label, **look)
+
+
+def _line_look(theme: Theme, place: int) -> dict[str, Any]:
+    """Colour, marker and dashes of the line with this number."""
+    curves = theme.curves
+    style = _STYLES[place // len(curves) % 4]
+    return {"color": curves[place % len(curves)], "marker": MARKERS[place % 6], "ls": style, "ms": 5.5, "lw": 1.9}
+
+
+def _paper_look(theme: Theme, colour: str = "") -> dict[str, Any]:
+    return {"marker": "D", "mfc": "none", "mec": colour or theme.quiet, "ms": 7, "mew": 1.4, "ls": "", "zorder": 5}
+
+
+def _paper_handle(theme: Theme) -> Any:
+    return _handle("the paper (FLUX, photos)", **_paper_look(theme))
 
 
 def forest(names: Sequence[str], points: Sequence[Point], paper: Sequence[float | None], label: str, theme: str) -> Any:
     """A mean and its interval in each row; the paper's figure as a hollow diamond."""
     look = theme_named(theme)
-    figure = new_figure(7.6, 1.0 + 0.42 * len(names), look)
-    axes = _panel(figure.add_subplot(), look, x=label)
-    axes.grid(axis="x", color=look.grid)
-    axes.set_axisbelow(True)
+    figure = new_figure(8.2, 1.25 + 0.36 * len(names), look)
+    axes = _panel(figure.add_subplot(), look, x=label, grid="x")
     for place, (point, theirs) in enumerate(zip(points, paper, strict=True)):
-        colour = look.curves[place % len(look.curves)]
+        colour = look.curves[0]
         if point.low is not None:
             axes.plot([point.low, point.high], [place] * 2, color=colour, lw=2.4, solid_capstyle="round")
         if point.mean is not None:
-            axes.plot([point.mean], [place], "o", color=colour, ms=7, label="mean and 95 % interval" * (place == 0))
+            axes.plot([point.mean], [place], "o", color=colour, ms=7)
         if theirs is not None:
-            first = all(value is None for value in paper[:place])
-            text = "the paper's mean (FLUX, photos)" * first
-            axes.plot([theirs], [place], "D", mfc="none", mec=look.quiet, ms=7, label=text)
+            axes.plot([theirs], [place], **_paper_look(look))
     axes.set_yticks(range(len(names)), names, color=look.ink, fontsize=SIZE, parse_math=False)
     axes.set_ylim(len(names) - 0.5, -0.5)
-    handles, labels = axes.get_legend_handles_labels()
-    _legend(axes, look, [handle for handle, text in zip(handles, labels, strict=True) if text])
+    handles = [_handle("mean and 95 % interval", color=look.curves[0], marker="o", ms=7, lw=2.4)]
+    if any(value is not None for value in paper):
+        handles.append(_paper_handle(look))
+    _legend(figure, look, handles)
     return figure
 
 
 def paired_dots(
-    groups: Sequence[str], methods: Sequence[str], values: Mapping[tuple[str, str], Mapping[Any, float]], label: str,
-    theme: str,
+    groups: Sequence[str], methods: Sequence[str], values: Mapping[tuple[str, str], Mapping[Any, float]],
+    paper: Mapping[tuple[str, str], float | None], label: str, theme: str,
 ) -> Any:  # fmt: skip
     """For each group the methods side by side: a dot a picture, a line between a person's own, a bar for the mean."""
     look = theme_named(theme)
-    figure = new_figure(max(5.6, 1.9 * len(groups) + 2.2), 3.9, look)
-    axes = _panel(figure.add_subplot(), look, y=label)
-    axes.grid(axis="y", color=look.grid)
-    axes.set_axisbelow(True)
+    figure = new_figure(min(WIDE, max(6.0, 2.2 * len(groups) + 1.6)), 4.3, look)
+    axes = _panel(figure.add_subplot(), look, y=label, grid="y")
     places = {(g, m): i * (len(methods) + 0.9) + j for i, g in enumerate(groups) for j, m in enumerate(methods)}
     for group in groups:
         for left, right in pairwise(methods):
@@ -104,123 +148,166 @@ def paired_dots(
             dots, at = list(values.get((group, method), {}).values()), places[group, method]
             axes.plot([at] * len(dots), dots, MARKERS[order % 6], color=colour, ms=4.5, alpha=0.75, mew=0)
             if dots:
-                mean = sum(dots) / len(dots)
-                axes.plot([at - 0.3, at + 0.3], [mean] * 2, color=colour, lw=3, label=method * (group == groups[0]))
+                axes.plot([at - 0.3, at + 0.3], [sum(dots) / len(dots)] * 2, color=colour, lw=3)
+            if paper.get((group, method)) is not None:
+                axes.plot([at], [paper[group, method]], **_paper_look(look, colour))
     middles = [places[group, methods[0]] + (len(methods) - 1) / 2 for group in groups]
     axes.set_xticks(middles, groups, color=look.ink, fontsize=SIZE, parse_math=False)
-    handles, labels = axes.get_legend_handles_labels()
-    _legend(axes, look, [handle for handle, text in zip(handles, labels, strict=True) if text])
-    return figure
-
-
-def people_lines(people: Sequence[str], values: Mapping[str, Sequence[float | None]], label: str, theme: str) -> Any:
-    """A column for each person: every method's mean as a dot, and a line between them."""
-    look = theme_named(theme)
-    figure = new_figure(max(6.0, 0.27 * len(people) + 3.2), 3.9, look)
-    axes = _panel(figure.add_subplot(), look, y=label)
-    axes.grid(axis="y", color=look.grid)
-    axes.set_axisbelow(True)
-    for place in range(len(people)):
-        heights = [value for column in values.values() if (value := column[place]) is not None]
-        if len(heights) > 1:
-            axes.plot([place] * 2, [min(heights), max(heights)], color=look.quiet, lw=1, alpha=0.6)
-    for order, (method, column) in enumerate(values.items()):
-        known = [(place, value) for place, value in enumerate(column) if value is not None]
-        colour, marker = look.curves[order % len(look.curves)], MARKERS[order % 6]
-        axes.plot(*zip(*known, strict=True), marker, color=colour, ms=5.5, mew=0, label=method) if known else None
-    axes.set_xticks(range(len(people)), people, rotation=60, ha="right", fontsize=SIZE - 1.5, parse_math=False)
-    _legend(axes, look)
-    return figure
-
-
-def curves(
-    panels: Mapping[str, Mapping[str, Sequence[Point]]], x: str, y: str, theme: str, *, ticks: Sequence[float] = ()
-) -> Any:
-    """Means with their intervals along an axis, panels side by side on one scale."""
-    look = theme_named(theme)
-    names = list(dict.fromkeys(name for lines in panels.values() for name in lines))
-    figure = new_figure(4.6 * len(panels) + 2.0, 3.9, look)
-    drawn = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
-    for axes, (title, lines) in zip(drawn, panels.items(), strict=True):
-        _panel(axes, look, x=x, y=y if axes is drawn[0] else "", title=title if len(panels) > 1 else "")
-        axes.grid(color=look.grid)
-        axes.set_axisbelow(True)
-        for name, points in lines.items():
-            place = names.index(name)
-            colour = look.curves[place % len(look.curves)]
-            known = [point for point in points if point.mean is not None]
-            sure = [point for point in known if point.low is not None]
-            axes.fill_between(
-                [p.x for p in sure], [p.low for p in sure], [p.high for p in sure], color=colour, alpha=0.13, lw=0
-            )
-            axes.plot(
-                [p.x for p in known], [p.mean for p in known], color=colour, lw=1.9, ms=5.5, label=name,
-                marker=MARKERS[place % 6], ls=_STYLES[place // len(look.curves) % 4],
-            )  # fmt: skip
-        if ticks:
-            axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
-    from matplotlib.lines import Line2D
-
     handles = [
-        Line2D([], [], color=look.curves[i % len(look.curves)], marker=MARKERS[i % 6], ms=5.5, label=name,
-               ls=_STYLES[i // len(look.curves) % 4])
-        for i, name in enumerate(names)
-    ]  # fmt: skip
-    _legend(drawn[-1], look, handles)
+        _handle(method, color=look.curves[i % len(look.curves)], marker=MARKERS[i % 6], lw=3)
+        for i, method in enumerate(methods)
+    ]
+    _legend(figure, look, [*handles, *([_paper_handle(look)] if any(v is not None for v in paper.values()) else [])])
     return figure
 
 
-def bars(groups: Sequence[str], values: Mapping[str, Sequence[Point]], label: str, x: str, theme: str) -> Any:
-    """Bars with intervals, a colour for each name, groups along the axis."""
+def people_lines(
+    people: Sequence[str], panels: Mapping[str, Mapping[str, Sequence[float | None]]], label: str, theme: str
+) -> Any:
+    """A column for each person: every method's value as a dot, a line between them, and each method's mean dashed."""
     look = theme_named(theme)
-    figure = new_figure(max(5.6, 0.5 * len(groups) * (len(values) + 1) + 2.6), 3.6, look)
-    axes = _panel(figure.add_subplot(), look, y=label, x=x)
-    axes.grid(axis="y", color=look.grid)
-    axes.set_axisbelow(True)
+    names = list(dict.fromkeys(name for columns in panels.values() for name in columns))
+    figure = new_figure(min(WIDE, max(6.4, 0.3 * len(people) + 1.6)), 1.1 + 2.5 * max(len(panels), 1), look)
+    drawn = figure.subplots(max(len(panels), 1), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
+    for axes, (title, columns) in zip(drawn, panels.items(), strict=False):
+        _panel(axes, look, y=label, title=title, grid="y")
+        for place in range(len(people)):
+            heights = [value for column in columns.values() if (value := column[place]) is not None]
+            if len(heights) > 1:
+                axes.plot([place] * 2, [min(heights), max(heights)], color=look.quiet, lw=1, alpha=0.6)
+        for name, column in columns.items():
+            order = names.index(name)
+            known = [(place, value) for place, value in enumerate(column) if value is not None]
+            colour = look.curves[order % len(look.curves)]
+            if known:
+                axes.plot(*zip(*known, strict=True), MARKERS[order % 6], color=colour, ms=5.5, mew=0)
+                axes.axhline(sum(value for _, value in known) / len(known), color=colour, lw=1.2, ls="--", alpha=0.8)
+    drawn[-1].set_xticks(range(len(people)), people, rotation=60, ha="right", fontsize=SIZE - 1.5, parse_math=False)
+    drawn[-1].set_xlim(-0.7, max(len(people), 1) - 0.3)
+    _legend(figure, look, [
+        _handle(name, color=look.curves[i % len(look.curves)], marker=MARKERS[i % 6], ls="--", lw=1.2)
+        for i, name in enumerate(names)
+    ])  # fmt: skip
+    return figure
+
+
+def curves(panels: Sequence[Panel], x: str, theme: str, *, ticks: Sequence[float], shared: bool = True) -> Any:
+    """Means with their intervals along an axis; several panels side by side, on one scale where `shared`."""
+    look = theme_named(theme)
+    names = list(dict.fromkeys(name for panel in panels for name in panel.lines))
+    across = {1: 1, 2: 2, 4: 2}.get(len(panels), 3)
+    down = max(math.ceil(len(panels) / across), 1)
+    figure = new_figure(7.6 if across == 1 else WIDE, 0.6 + (3.6 if across == 1 else 2.9) * down, look)
+    drawn = figure.subplots(down, across, sharey=shared, squeeze=False)
+    for place, axes in enumerate(drawn.flat):
+        if place >= len(panels):
+            axes.set_axis_off()
+            continue
+        panel, left = panels[place], place % across == 0 or not shared
+        _panel(axes, look, x=x if place + across >= len(panels) else "", y=panel.y if left else "", title=panel.title)
+        for name, points in panel.lines.items():
+            _curve(axes, look, names.index(name), points, panel.theirs.get(name, ()))
+        _ticks(axes, ticks, across)
+    handles = [_handle(name, **_line_look(look, i)) for i, name in enumerate(names)]
+    if any(theirs for panel in panels for theirs in panel.theirs.values()):
+        handles.append(_paper_handle(look))
+    _legend(figure, look, handles if len(handles) > 1 else [])
+    return figure
+
+
+def _curve(axes: Any, theme: Theme, place: int, points: Sequence[Point], theirs: Sequence[Point]) -> None:
+    line = _line_look(theme, place)
+    known = [point for point in points if point.mean is not None]
+    sure = [point for point in known if point.low is not None]
+    low, high = [p.low for p in sure], [p.high for p in sure]
+    axes.fill_between([p.x for p in sure], low, high, color=line["color"], alpha=0.13, lw=0)
+    axes.plot([p.x for p in known], [p.mean for p in known], **line)
+    if theirs:
+        axes.plot([p.x for p in theirs], [p.mean for p in theirs], **_paper_look(theme, line["color"]))
+
+
+def _ticks(axes: Any, ticks: Sequence[float], across: int) -> None:
+    """Ticks at these places, labels where they do not touch with so many panels in a row."""
+    apart = (max(ticks, default=0) - min(ticks, default=0)) * (0.034, 0.05, 0.085)[across - 1]
+    labels, last = [], -math.inf
+    for tick in ticks:
+        labels.append(f"{tick:g}" if tick - last >= apart else "")
+        last = tick if labels[-1] else last
+    axes.set_xticks(ticks, labels)
+
+
+def bars(
+    groups: Sequence[str], values: Mapping[str, Sequence[Point]], paper: Mapping[str, Sequence[float | None]],
+    label: str, theme: str,
+) -> Any:  # fmt: skip
+    """Bars with intervals, a colour for each name, groups along the axis; the paper's as hollow diamonds."""
+    look = theme_named(theme)
+    figure = new_figure(min(WIDE, max(6.0, 0.62 * len(groups) * (len(values) + 1) + 1.6)), 3.7, look)
+    axes = _panel(figure.add_subplot(), look, y=label, grid="y")
     width = 0.8 / max(len(values), 1)
     for order, (name, points) in enumerate(values.items()):
         colour = look.curves[order % len(look.curves)]
         at = [place - 0.4 + width * (order + 0.5) for place in range(len(groups))]
         known = [(spot, point) for spot, point in zip(at, points, strict=True) if point.mean is not None]
         axes.bar(
-            [spot for spot, _ in known], [point.mean for _, point in known], width * 0.9, color=colour, label=name,
+            [spot for spot, _ in known], [point.mean for _, point in known], width * 0.9, color=colour,
             hatch="" if order == 0 else "//", edgecolor=look.paper, lw=0,
         )  # fmt: skip
         for spot, point in known:
             if point.low is not None:
                 axes.plot([spot] * 2, [point.low, point.high], color=look.ink, lw=1.4)
+        for spot, theirs in zip(at, paper.get(name, ()), strict=False):
+            if theirs is not None:
+                axes.plot([spot], [theirs], **_paper_look(look, look.ink))
     axes.set_xticks(range(len(groups)), groups, color=look.ink, fontsize=SIZE, parse_math=False)
-    _legend(axes, look)
+    axes.set_xlim(-0.6, max(len(groups), 1) - 0.4)
+    from matplotlib.patches import Patch
+
+    handles: list[Any] = [
+        Patch(fc=look.curves[i % len(look.curves)], hatch="" if i == 0 else "//", ec=look.paper, label=name)
+        for i, name in enumerate(values)
+    ]
+    if any(value is not None for theirs in paper.values() for value in theirs):
+        handles.append(_paper_handle(look))
+    _legend(figure, look, handles if len(handles) > 1 else [])
     return figure
 
 
-def maps(
-    panels: Mapping[str, Sequence[Sequence[float | None]]], columns: Mapping[str, Sequence[str]], rows: Sequence[str],
-    x: str, label: str, theme: str,
-) -> Any:  # fmt: skip
-    """Numbers as colours with the numbers in them, a panel each on one scale."""
+def maps(panels: Sequence[Map], rows: Sequence[str], x: str, label: str, theme: str) -> Any:
+    """Numbers as colours on one scale, and as numbers where they fit."""
     look = theme_named(theme)
     if not panels:
         return new_figure(5.5, 0.6, look)
-    widths = [len(columns[title]) for title in panels]
-    figure = new_figure(max(0.72 * sum(widths) + 3.0, 5.5), 1.3 + 0.46 * len(rows), look)
+    widths = [max(len(panel.columns), 3) for panel in panels]
+    told = sum(widths) <= 20 and len(rows) <= 16
+    cell = min(0.72, (WIDE - 2.6) / sum(widths))
+    figure = new_figure(max(cell * sum(widths) + 2.6, 5.5), 1.3 + min(0.42 * len(rows), 9.0), look)
     drawn = figure.subplots(1, len(panels), squeeze=False, sharey=True, gridspec_kw={"width_ratios": widths})[0]
-    known = [v for panel in panels.values() for row in panel for v in row if v is not None] or [0.0]
+    known = [v for panel in panels for row in panel.values for v in row if v is not None] or [0.0]
     low, high = min(known), max(max(known), min(known) + 1e-6)
     picture: Any = None
-    for axes, (title, panel) in zip(drawn, panels.items(), strict=True):
-        _panel(axes, look, x=x, title=title)
-        data = [[float("nan") if v is None else v for v in row] for row in panel]
-        picture = axes.imshow(data, cmap="cividis", vmin=low, vmax=high, aspect="auto")
-        for i, row in enumerate(panel):
-            for j, value in enumerate(row):
-                colour = look.ink if value is None else "white" if value < (low + high) / 2 else "black"
-                text = "–" if value is None else f"{value:.2f}"
-                axes.text(j, i, text, ha="center", va="center", color=colour, fontsize=SIZE - 1.5)
-        axes.set_xticks(range(len(columns[title])), columns[title])
-        axes.set_yticks(range(len(rows)), rows, color=look.ink, parse_math=False)
+    for axes, panel in zip(drawn, panels, strict=True):
+        _panel(axes, look, x=x, title=panel.title, grid="")
+        data = [[float("nan") if v is None else v for v in row] for row in panel.values]
+        picture = axes.imshow(data, cmap="cividis", vmin=low, vmax=high, aspect="auto", interpolation="nearest")
+        for i, j, value in ((i, j, v) for i, row in enumerate(panel.values) for j, v in enumerate(row) if told):
+            colour = look.ink if value is None else "white" if value < (low + high) / 2 else "black"
+            text = "–" if value is None else f"{value:.2f}"
+            axes.text(j, i, text, ha="center", va="center", color=colour, fontsize=SIZE - 1.5)
+        _thinned(axes.set_xticks, panel.columns, 14)
+        _thinned(axes.set_yticks, rows, 24, color=look.ink, parse_math=False)
     bar = figure.colorbar(picture, ax=list(drawn), shrink=0.9, pad=0.02)
     bar.set_label(label, color=look.quiet, fontsize=SIZE)
     bar.ax.tick_params(colors=look.quiet, labelsize=SIZE - 1)
     bar.outline.set_visible(False)
     return figure
+
+
+def _thinned(put: Any, labels: Sequence[str], most: int, **look: Any) -> None:
+    """At most so many labels, evenly: every first, second or fifth ..."""
+    every = next((n for n in (1, 2, 4, 5, 10, 20) if len(labels) / n <= most), 50)
+    places = [place for place in range(len(labels)) if place == 0 or (place + 1) % every == 0 or every == 1]
+    put(places, [labels[place] for place in places], **look)
+
+
+__all__ = ["DOTS", "Map", "Panel", "Point", "bars", "curves", "forest", "maps", "paired_dots", "people_lines", "png"]

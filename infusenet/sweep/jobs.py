@@ -33,7 +33,7 @@ class Job:
         end: share at which it ends.
         size: width and height; None for the backbone's own.
         threads: CPU threads.
-        metrics: what is measured beside similarity, sharpness and contrast.
+        metrics: what is measured beside similarity, sharpness and contrast; "lpips" with its weights' content.
         format: of the result.
     """
 
@@ -79,19 +79,23 @@ class Row:
     job: Job
 
 
-def expand(spec: Spec, people: Sequence[Person], weights: Mapping[Role, str]) -> list[Row]:
+def expand(
+    spec: Spec, people: Sequence[Person], weights: Mapping[Role, str], metrics: Sequence[str] | None = None
+) -> list[Row]:
     """All rows of a sweep, in the specification's order.
 
     Args:
         spec: the sweep.
         people: whom to show.
         weights: content of the weights behind each role.
+        metrics: what is measured beside the usual; by default the specification's own names.
 
     Returns:
         A row for each method, value of its axes, person, prompt and seed.
     """
+    measured = tuple(sorted(spec.metrics if metrics is None else metrics))
     return [
-        _row(spec, weights, method, settings, person, prompt, seed)
+        _row(spec, weights, measured, method, settings, person, prompt, seed)
         for method in spec.methods
         for settings in product(
             method.steps, method.strength, method.guidance or (None,), method.true_cfg, method.first_steps or (None,)
@@ -108,6 +112,7 @@ def noise_seed(seed: int, identity: str) -> int:
 def _row(
     spec: Spec,
     weights: Mapping[Role, str],
+    metrics: tuple[str, ...],
     method: Method,
     settings: tuple[int, float, float | None, float, int | None],
     person: Person,
@@ -130,7 +135,7 @@ def _row(
         end=method.end if first is None else first / steps,
         size=spec.size,
         threads=spec.threads,
-        metrics=tuple(sorted(spec.metrics)),
+        metrics=metrics,
     )
     return Row(method.label, person.name, prompt[0], seed, first, job)
 

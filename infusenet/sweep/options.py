@@ -37,6 +37,11 @@ def add_parsers(commands: Any, common: argparse.ArgumentParser) -> None:
     sweep.add_argument("--quick", action="store_true", help="the specification's small size")
     sweep.add_argument("--dry-run", action="store_true", help="say how many pictures and how long, and stop")
     sweep.add_argument("--people", type=Path, metavar="DIR", help="photos, one person a file or subfolder")
+    sweep.add_argument(
+        "--filter",
+        action="store_true",
+        help="leave out people as the paper does: one face, detector confidence above 0.7, wider than 80 pixels",
+    )
     sweep.add_argument("--retry", action="store_true", help="do failed jobs again")
     for role in ("dev", "schnell"):
         sweep.add_argument(
@@ -44,6 +49,7 @@ def add_parsers(commands: Any, common: argparse.ArgumentParser) -> None:
         )
     for name in ("infusenet", "image-proj", "arcface", "face-pack", "components"):
         sweep.add_argument(f"--{name}", type=Path, metavar="PATH")
+    sweep.add_argument("--lpips", type=Path, metavar="PATH", help="VGG16 weights: LPIPS is measured where a spec asks")
     sweep.add_argument("--models", type=Path, action="append", default=[], metavar="DIR", help="search here first")
     sweep.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: cuda if there is one)")
     sweep.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), help="default: the device's usual one")
@@ -65,10 +71,12 @@ def order_of(arguments: argparse.Namespace) -> Order:
         given,
         tuple(catalogue.search_folders(arguments.models)),
         arguments.components,
+        arguments.lpips,
     )
-    same = ("spec", "out", "quick", "dry_run", "people", "retry", "device", "dtype", "offload", "quiet")
+    same = ("spec", "out", "quick", "dry_run", "people", "filter", "retry", "device", "dtype", "offload", "quiet")
+    flags = " --quick" * arguments.quick + " --filter" * arguments.filter
     return Order(
         weights=weights,
-        command=f"infusenet sweep {Path(arguments.spec).name}{' --quick' * arguments.quick}",
+        command=f"infusenet sweep {Path(arguments.spec).name}{flags}",
         **{name: getattr(arguments, name) for name in same},
     )

@@ -12,25 +12,38 @@ from typing import Any
 
 from ..charts import MISSING
 from ..probe.trace import write_atomically
+from .draw import DOTS
+from .figure_spec import FigureSpec
 from .figures import Drawn, draw_figure
 from .plan import Done, read_result
-from .spec import FigureSpec
 from .table import block_records, records, step_records, to_csv
 
 _STYLE = Path(__file__).parents[1] / "report.css"
 _MORE = """\
-.plot { overflow-x: auto; margin: 0 0 14px; }
-.plot img { width: auto; max-width: 100%; border-radius: 0; background: none; }
-.plot.pictures img { border: 1px solid var(--line); }
-.scroll { overflow-x: auto; } .scroll td, .scroll th { padding-right: 16px; }
-.scroll td { white-space: nowrap; }
-td:first-child { text-align: left; }
+.plot { margin: 0 0 14px; }
+.plot picture { display: block; overflow-x: auto; background: var(--plot); border: 1px solid var(--line);
+  border-radius: 10px; padding: 14px 16px 10px; }
+.plot img { max-width: 100%; height: auto; border-radius: 0; background: none; }
+.plot figcaption { margin-top: 10px; max-width: 86ch; }
+.plot .rests { font-size: 0.76rem; margin: 4px 0 0; max-width: none; overflow-wrap: anywhere; }
+:root { --plot: #ffffff; }
+@media (prefers-color-scheme: dark) { :root { --plot: #16181d; } }
+.scroll { overflow-x: auto; } .scroll table { font-size: 0.86rem; }
+.scroll th { vertical-align: bottom; } .scroll td, .scroll th { padding: 6px 14px 6px 0; }
+.scroll td { white-space: nowrap; } td.text, th.text { text-align: left; }
 summary { cursor: pointer; color: var(--soft); font-size: 0.9rem; margin: 0 0 10px; }
 .note { border-left: 3px solid var(--line); padding-left: 14px; }
 pre { overflow-x: auto; font-size: 0.82rem; line-height: 1.45; background: var(--card); border: 1px solid var(--line);
   border-radius: 8px; padding: 14px 16px; }
-@media print { details:not([open]) { display: none; } }
+@media print {
+  :root { --plot: #ffffff; }
+  details:not([open]) { display: none; }
+  section { break-inside: auto; } .plot, tr { break-inside: avoid; } h2, .note { break-after: avoid; }
+  .plot picture { border: none; padding: 0; }
+  .scroll { overflow: visible; } .scroll table { font-size: 7.6pt; } .scroll td, .scroll th { padding: 3px 7px 3px 0; }
+}
 """
+_NUMBERS = ("95 % interval", "of the difference", "early window")
 _OPEN = 14  # tables of up to so many lines are shown open
 
 _PAGE = Template("""<!doctype html>
@@ -48,6 +61,7 @@ $style</style>
 <h1>$title</h1>
 <p class="lead">$about</p>
 <p>$state</p>
+<p class="note">$limits</p>
 $figures
 <section>
 <h2>What this page rests on</h2>
@@ -88,6 +102,7 @@ def write_page(done: Done, out: Path) -> Path:
         about=escape(done.data["about"]),
         style=_STYLE.read_text(encoding="utf-8") + _MORE,
         state=escape(_state(done, table)),
+        limits=escape(_limits(table)),
         figures="\n".join(sections),
         facts="".join(f"<dt>{escape(a)}</dt><dd>{escape(b)}</dd>" for a, b in facts.items()),
         spec=escape(done.data["spec"]),
@@ -109,6 +124,20 @@ def _state(done: Done, table: Sequence[Mapping[str, Any]]) -> str:
     return text
 
 
+def _limits(table: Sequence[Mapping[str, Any]]) -> str:
+    """What no interval on the page can tell."""
+    text = (
+        "Every number rests on one set of weights, that is on one training seed. The intervals are over people, of "
+        "whom each has noise of their own, and say nothing of how another training would have turned out."
+    )
+    if any(str(row["backbone"]).startswith("mini-") for row in table):
+        text += (
+            " These are drawn people and a miniature of FLUX, there to try the method on: nothing here is a finding "
+            "about FLUX, and where the paper's figures stand beside, they are of FLUX and photos."
+        )
+    return text
+
+
 def _facts(done: Done, table: Sequence[Mapping[str, Any]], out: Path) -> dict[str, str]:
     """What every figure rests on."""
     results = [read_result(out, row.job) or {} for row in done.rows]
@@ -117,6 +146,7 @@ def _facts(done: Done, table: Sequence[Mapping[str, Any]], out: Path) -> dict[st
     alone = {row["alone"] for row in table if row["seconds"] is not None}
     measured = "by jobs that ran alone on their device" if alone == {True} else "only of jobs that ran alone"
     prompts = "; ".join(f"{label}: {text}" for label, text in done.data["prompts"])
+    reasons = sorted({each["lpips_reason"] for each in results if each.get("lpips_reason")})
     return {
         "Command": done.data["command"],
         "Backbones": ", ".join(sorted({row["backbone"] for row in table})),
@@ -127,19 +157,22 @@ def _facts(done: Done, table: Sequence[Mapping[str, Any]], out: Path) -> dict[st
         "Prompts": prompts,
         "Seeds": f"{', '.join(map(str, done.data['seeds']))}; one noise for all methods and prompts of a person",
         "Seconds": f"from the prompt to the picture, models loaded, {measured}; {', '.join(devices) or MISSING}",
+        **({"LPIPS": f"not measured: {'; '.join(reasons)}"} if reasons else {}),
         "Provenance": "every picture is AI-generated and marked so in its metadata",
     }
 
 
 def _section(figure: FigureSpec, drawn: Drawn, name: str, facts: Mapping[str, str]) -> str:
     alt = escape(f"{figure.title}. {drawn.caption}", quote=True)
+    wide = _width(drawn.light) if figure.kind == "pictures" else round(_width(drawn.light) * 96 / DOTS)
     picture = (
         f'<picture><source media="(prefers-color-scheme: dark) and (not print)" srcset="{_data(drawn.dark)}">'
-        f'<img alt="{alt}" src="{_data(drawn.light)}"></picture>'
+        f'<img alt="{alt}" style="width: {wide}px" src="{_data(drawn.light)}"></picture>'
     )
     note = f'<p class="note">{escape(figure.note)}</p>' if figure.note else ""
     rests = "; ".join(facts[key] for key in ("Recognizer that measured", "Backbones", "Versions"))
-    caption = f"{escape(drawn.caption)}<br>{escape(rests)}. {escape(facts['Command'])}. Files: figures/{name}.png, .csv"
+    rests = f"{escape(rests)}. {escape(facts['Command'])}. Files: figures/{name}.png, .csv"
+    caption = f'{escape(drawn.caption)}<p class="rests">{rests}</p>'
     state = " open" if len(drawn.rows) <= _OPEN and figure.kind != "pictures" else ""
     return (
         f"<section><h2>{escape(figure.title)}</h2>{note}"
@@ -148,12 +181,23 @@ def _section(figure: FigureSpec, drawn: Drawn, name: str, facts: Mapping[str, st
     )
 
 
+def _width(png: bytes) -> int:
+    """Pixels, as a PNG's header tells them."""
+    return int.from_bytes(png[16:20], "big")
+
+
 def _html_table(rows: Sequence[Mapping[str, Any]]) -> str:
     rows = [_read(row) for row in rows]
     columns = list(dict.fromkeys(key for row in rows for key in row))
     columns = [name for name in columns if any(row.get(name) is not None for row in rows)]
-    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in columns)
-    body = "".join("<tr>" + "".join(f"<td>{_cell(row.get(name))}</td>" for name in columns) + "</tr>" for row in rows)
+    if not any(row.get("missing") for row in rows):
+        columns = [name for name in columns if name != "missing"]
+    text = {name for name in columns if all(isinstance(row.get(name), str | None) for row in rows)} - {*_NUMBERS}
+    kind = {name: ' class="text"' * (name in text) for name in columns}
+    head = "".join(f'<th scope="col"{kind[name]}>{escape(name)}</th>' for name in columns)
+    body = "".join(
+        "<tr>" + "".join(f"<td{kind[name]}>{_cell(row.get(name))}</td>" for name in columns) + "</tr>" for row in rows
+    )
     return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
 
 

@@ -10,10 +10,11 @@ from typing import Any
 
 from ..errors import InfuseNetError
 from ..probe.trace import write_atomically
+from .figure_spec import FigureSpec
 from .jobs import Job, Row, expand, unique
 from .people import Person, chosen, find_people
-from .spec import FigureSpec, Spec
-from .weights import Weights, check_people, contents
+from .spec import Spec
+from .weights import Weights, check_people, contents, metrics_of
 
 _MINI_STEP = 0.022  # seconds a step of the miniature takes on one of two cores
 
@@ -61,7 +62,7 @@ def make_plan(spec: Spec, weights: Weights, command: str) -> Plan:
 
         detector = FaceDetector.from_pack(weights.files(spec.methods[0].backbone).face_pack)
         people, dropped = chosen(candidates, spec.people.filter, detector.detect)
-    rows = expand(spec, people, contents(spec, weights))
+    rows = expand(spec, people, contents(spec, weights), metrics_of(spec, weights))
     return Plan(spec, tuple(people), tuple(dropped), tuple(rows), command)
 
 

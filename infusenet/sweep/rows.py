@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
-from .spec import FigureSpec
+from .figure_spec import FigureSpec
 from .stats import Summary, summarise
 
 Record = Mapping[str, Any]
 VARIED = ("steps", "strength", "guidance", "true_cfg", "first_steps")
 NAMES = {"steps": "steps", "strength": "strength", "guidance": "guidance", "true_cfg": "true CFG"}
 NAMES |= {"first_steps": "active steps", "prompt": "prompt", "method": "method", "similarity": "similarity"}
-NAMES |= {"latent_distance": "latent distance", "seconds": "seconds a picture", "step": "step of the run"}
+NAMES |= {"latent_distance": "latent distance", "lpips": "LPIPS (VGG)"}
+NAMES |= {"seconds": "seconds a picture", "step": "step of the run"}
 NAMES |= {"stream_ratio": "text over image stream norm", "residual_ratio": "residual over hidden state"}
 NAMES |= {"block": "block", "sharpness": "sharpness", "contrast": "contrast"}
 

@@ -6,24 +6,24 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from .figure_spec import FigureSpec, read_figure
 from .toml import SpecError, Table, read_toml
 
 SPECS = Path(__file__).with_name("specs")
-EXTRA_METRICS = ("latent_distance", "trajectory", "streams")
-KINDS = ("table", "pairs", "people", "curve", "drift", "map", "trajectory", "blocks", "pictures")
-VALUES = ("similarity", "sharpness", "contrast", "latent_distance", "seconds", "stream_ratio", "residual_ratio")
-STREAMS = ("stream_ratio", "residual_ratio")
-AXES = ("steps", "strength", "guidance", "true_cfg", "first_steps", "prompt", "method")
+EXTRA_METRICS = ("latent_distance", "lpips", "trajectory", "streams")
 
 Role = Literal["dev", "schnell"]
 
 
 @dataclass(frozen=True)
 class Filter:
-    """Whom to leave out: photos of several faces, of faces below a confidence or narrower than some pixels."""
+    """Whom to leave out: photos of several faces, of faces below a confidence or narrower than some pixels.
 
-    confidence: float
-    width: float
+    The defaults are the paper's. Its third rule, people of age, is the user's to keep.
+    """
+
+    confidence: float = 0.7
+    width: float = 80
 
 
 @dataclass(frozen=True)
@@ -66,39 +66,6 @@ class Method:
     start: float = 0.0
     end: float = 1.0
     negative: str = ""
-
-
-@dataclass(frozen=True)
-class FigureSpec:
-    """One figure of the report.
-
-    Attributes:
-        kind: one of KINDS.
-        title: its heading.
-        note: what a reader must know.
-        value: the column shown.
-        x: the column along it.
-        y: the rows of a map.
-        methods: labels shown, in order; all by default. The first is what others are compared with.
-        prompts: labels of prompts shown; all by default.
-        people: "all", "first N" or "top N" by mean similarity.
-        split: a curve or bars for each method ("method"), prompt or strength.
-        less: a value of `split`: a curve shows what the others have more than it, on the same person, prompt and noise.
-        paper: the paper's figures by method label (or method label / prompt label): shown beside, never mixed in.
-    """
-
-    kind: str
-    title: str
-    note: str = ""
-    value: str = "similarity"
-    x: str = "steps"
-    y: str = "prompt"
-    methods: tuple[str, ...] = ()
-    prompts: tuple[str, ...] = ()
-    people: str = "all"
-    split: str = "method"
-    less: float | None = None
-    paper: tuple[tuple[str, float], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -149,13 +116,14 @@ def find_spec(name: str | Path) -> Path:
     raise SpecError(f"{name}: no such file, and no shipped specification. Shipped: {', '.join(shipped())}")
 
 
-def read_spec(path: Path, *, quick: bool = False, people: Path | None = None) -> Spec:
+def read_spec(path: Path, *, quick: bool = False, people: Path | None = None, papers_filter: bool = False) -> Spec:
     """Read a specification.
 
     Args:
         path: a TOML file.
         quick: apply its [quick] table: fewer people, prompts, seeds or steps.
         people: a folder of pictures instead of the specification's people.
+        papers_filter: leave out people as the paper does, whatever the specification says.
 
     Returns:
         The sweep.
@@ -180,11 +148,16 @@ def read_spec(path: Path, *, quick: bool = False, people: Path | None = None) ->
         figures=(),
         text=path.read_text(encoding="utf-8"),
     )
-    figures = tuple(_figure(each, spec) for each in table.tables("figures", []))
+    labels = tuple(method.label for method in spec.methods)
+    prompts = tuple(label for label, _ in spec.prompts)
+    figures = tuple(read_figure(each, labels, prompts, spec.metrics) for each in table.tables("figures", []))
     small = table.table("quick", None)
     table.done()
     reduced = spec if small is None else _reduced(spec, small)
-    return replace(reduced if quick else spec, figures=figures)
+    chosen = reduced if quick else spec
+    if papers_filter:
+        chosen = replace(chosen, people=replace(chosen.people, filter=Filter()))
+    return replace(chosen, figures=figures)
 
 
 def _people(table: Table | None, home: Path, given: Path | None) -> People:
@@ -200,7 +173,8 @@ def _people(table: Table | None, home: Path, given: Path | None) -> People:
         raise table.wrong("folder", "a folder of pictures", str(chosen))
     found = None
     if rule is not None:
-        confidence, width = rule.number("confidence", 0.7, low=0, high=1), rule.number("width", 80, low=0)
+        confidence = rule.number("confidence", Filter.confidence, low=0, high=1)
+        width = rule.number("width", Filter.width, low=0)
         rule.done()
         found = Filter(confidence, width)
     return People(chosen, 0 if chosen else drawn or 0, found, limit)
@@ -240,43 +214,6 @@ def _methods(tables: list[Table]) -> tuple[Method, ...]:
     return tuple(methods)
 
 
-def _figure(table: Table, spec: Spec) -> FigureSpec:
-    labels = tuple(method.label for method in spec.methods)
-    prompts = tuple(label for label, _ in spec.prompts)
-    paper = table.table("paper", None)
-    figure = FigureSpec(
-        kind=table.text("kind", one_of=KINDS),
-        title=table.text("title"),
-        note=table.text("note", ""),
-        value=table.text("value", "similarity", one_of=VALUES),
-        x=table.text("x", "steps", one_of=AXES),
-        y=table.text("y", "prompt", one_of=AXES),
-        methods=table.texts("methods", labels, one_of=labels),
-        prompts=table.texts("prompts", prompts, one_of=prompts),
-        people=table.text("people", "all"),
-        split=table.text("split", "method", one_of=AXES),
-        less=table.number("less", None, low=0),
-        paper=() if paper is None else tuple((key, paper.number(key, low=-1)) for key in paper.names()),
-    )
-    table.done()
-    kind, _, count = figure.people.partition(" ")
-    if figure.people != "all" and (kind not in ("first", "top") or not count.isdigit() or count == "0"):
-        raise table.wrong("people", "all, first N or top N, such as top 10", figure.people)
-    if figure.less is not None and (figure.kind != "curve" or figure.split in ("method", "prompt")):
-        raise table.wrong("less", "a curve that is split by a number, such as strength", figure.less)
-    if figure.kind == "trajectory" and "trajectory" not in spec.metrics:
-        raise table.wrong("kind", 'metrics = ["trajectory"] at the top for a trajectory figure', "trajectory")
-    if (figure.kind == "blocks" or figure.value in STREAMS) and "streams" not in spec.metrics:
-        raise table.wrong("value", 'metrics = ["streams"] at the top to show it', figure.value)
-    if (figure.kind == "blocks") > (figure.value in STREAMS) or (
-        figure.value in STREAMS and figure.kind not in ("blocks", "trajectory")
-    ):
-        raise table.wrong("value", f"{' or '.join(STREAMS)} with kind blocks or trajectory", figure.value)
-    if figure.value == "latent_distance" and figure.value not in spec.metrics:
-        raise table.wrong("value", f'metrics = ["{figure.value}"] at the top to show it', figure.value)
-    return figure
-
-
 def _reduced(spec: Spec, table: Table) -> Spec:
     """The sweep in a quick size."""
     people = table.whole("people", None, low=1)
@@ -299,7 +236,6 @@ def _reduced(spec: Spec, table: Table) -> Spec:
 
 __all__ = [
     "SPECS",
-    "FigureSpec",
     "Filter",
     "Method",
     "People",

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ..drift import Peak, window_of
+
 RESAMPLES = 4000
 LEVEL = 0.95
 
@@ -101,15 +103,18 @@ class Drift:
     """How far a mean curve falls from its peak to its end.
 
     Attributes:
-        peak_at: where the peak is.
-        peak, final: mean values there and at the end.
+        early: first and last place around the peak whose mean is within 5 % of it; None of a peak not above 0.
+        peak_at, final_at: where the peak and the end are.
+        peak, final: mean values there.
         drift: peak - final, never negative.
         low, high: bootstrap 95 % interval over persons, each resample with a peak of its own; None of one person.
         people: persons with a value at every place.
     """
 
+    early: tuple[float, float] | None
     peak_at: float
     peak: float
+    final_at: float
     final: float
     drift: float
     low: float | None
@@ -137,4 +142,6 @@ def drift_over(curves: Mapping[Hashable, Sequence[float | None]], at: Sequence[f
         means = whole[resamples(len(whole))].mean(1)
         low, high = interval(means.max(1) - means[:, -1])
     top, end = float(mean[peak]), float(mean[-1])
-    return Drift(at[peak], top, end, top - end, low, high, len(whole))
+    early = window_of(range(len(at)), mean.tolist(), Peak(peak, top))
+    window = None if early is None else (at[early[0]], at[early[1]])
+    return Drift(window, at[peak], top, at[-1], end, top - end, low, high, len(whole))

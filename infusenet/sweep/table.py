@@ -32,6 +32,9 @@ COLUMNS: dict[str, tuple[type, str]] = {
     "sharpness": (float, "variance of the Laplacian of the luma"),
     "contrast": (float, "standard deviation of the luma"),
     "latent_distance": (float, "relative RMS difference to the reference in the VAE's latent space; empty: not asked"),
+    "lpips": (float, "LPIPS (VGG) to the first reference, of the middle squares at 512 pixels; empty: no weights"),
+    "stream_ratio": (float, "text over image stream norm, mean over double blocks and steps; empty: not asked"),
+    "residual_ratio": (float, "residual over hidden state, mean over blocks and steps; empty: not asked or none"),
     "seconds": (float, "from the prompt to the picture, models loaded"),
     "alone": (bool, "nothing else of the sweep ran on the device: seconds can be compared"),
     "recognizer": (str, "what measured"),
@@ -56,12 +59,7 @@ def step_records(done: Done, out: Path) -> list[Record]:
         told |= {"role": row.job.role, "steps": row.job.steps}
         seen, streams = result.get("trajectory") or [], result.get("streams") or []
         for place in range(max(len(seen), len(streams))):
-            step = {"step": place + 1, **(seen[place] if seen else {})}
-            if streams:
-                step |= {"stream_ratio": _mean(streams[place]["double"])}
-                step |= {
-                    "residual_ratio": _mean(_residuals(streams[place], "double") + _residuals(streams[place], "single"))
-                }
+            step = {"step": place + 1, **(seen[place] if seen else {}), **(_ratios(streams[place]) if streams else {})}
             found.append({**told, **step})
     return found
 
@@ -81,6 +79,21 @@ def block_records(done: Done, out: Path) -> list[Record]:
                     block = {"step": step, "block": f"{kind} {place + 1}"}
                     found.append({**told, **block, "stream_ratio": ratio, "residual_ratio": added})
     return found
+
+
+def _ratios(streams: Mapping[str, Any]) -> dict[str, float | None]:
+    """Means over the blocks of one step."""
+    added = [*_residuals(streams, "double"), *_residuals(streams, "single")]
+    return {"stream_ratio": _mean(streams["double"]), "residual_ratio": _mean(added)}
+
+
+def _run_ratios(steps: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
+    """Means over the steps of one run; residuals over those steps in which there were any."""
+    ratios = [_ratios(streams) for streams in steps]
+    return {
+        name: _mean([value for each in ratios if (value := each[name]) is not None])
+        for name in ("stream_ratio", "residual_ratio")
+    }
 
 
 def _residuals(streams: Mapping[str, Any], kind: str) -> list[float]:
@@ -126,6 +139,7 @@ def _record(row: Any, result: Mapping[str, Any]) -> Record:
     told = {"method": row.method, "person": row.person, "prompt": row.prompt, "seed": row.seed}
     told |= {"first_steps": row.first_steps, "noise_seed": job.seed, "job": job.id}
     told |= {name: getattr(job, name) for name in ("role", "backbone", "steps", "strength", "guidance", "true_cfg")}
+    told |= _run_ratios(result.get("streams") or [])
     told |= {"start": job.start, "end": job.end, "status": result["status"]}
     told["error"] = result.get("error") or result.get("reason")
     return {key: told[key] if key in told else result.get(key) for key in COLUMNS}

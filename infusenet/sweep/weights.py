@@ -26,12 +26,14 @@ class Weights:
         given: infusenet, image_proj, arcface and face_pack, where the user names them.
         folders: where real weights are looked for.
         components: a FLUX folder that lends VAE and text encoders to single files.
+        lpips: VGG16 weights, without which there is no LPIPS.
     """
 
     backbones: tuple[tuple[Role, str], ...] = (("dev", "mini-dev"), ("schnell", "mini-schnell"))
     given: tuple[tuple[str, Path | None], ...] = ()
     folders: tuple[Path, ...] = ()
     components: Path | None = None
+    lpips: Path | None = None
 
     def files(self, role: Role) -> Files:
         """All files behind a role.
@@ -61,6 +63,22 @@ def contents(spec: Spec, weights: Weights) -> dict[Role, str]:
     """Name and content of the weights behind each role that a sweep uses."""
     roles: Sequence[Role] = sorted({method.backbone for method in spec.methods})
     return {role: _content(weights.files(role), weights.components) for role in roles}
+
+
+def metrics_of(spec: Spec, weights: Weights) -> tuple[str, ...]:
+    """What is measured beside the usual, with the content of weights that it depends on.
+
+    Raises:
+        WeightsError: the file for LPIPS is missing or no VGG16.
+        PackageError: the packages for LPIPS are missing.
+    """
+    if "lpips" not in spec.metrics or weights.lpips is None:
+        return spec.metrics
+    from ..metrics.perceptual import lpips_network
+
+    lpips_network(weights.lpips)  # now, before any picture is made
+    told = f"lpips {_fingerprint(weights.lpips)[:16]}"
+    return tuple(told if name == "lpips" else name for name in spec.metrics)
 
 
 def _content(files: Files, components: Path | None) -> str:

@@ -44,6 +44,7 @@ class Worker:
     _role: str | None = None
     _encoder: IdentityEncoder | None = None
     _recognizer: FaceRecognizer | None = None
+    _lpips: Any = None
     _identities: dict[str, tuple[Identity, Reference]] = field(default_factory=dict)
 
     def do(self, job: Job) -> dict[str, Any]:
@@ -105,6 +106,7 @@ class Worker:
             "seconds": seconds,
             "alone": self.alone,
             **self._measure(job, result.picture, reference),
+            **self._perceptual(job, result.picture),
             "trajectory": None if trace is None else _trajectory(trace),
             "streams": streams,
             "recognizer": self._judge().name,
@@ -143,6 +145,20 @@ class Worker:
         other = torch.frombuffer(bytearray(fitted.tobytes()), dtype=torch.uint8).reshape(1, height, width, 3)
         assert self._pipeline is not None
         return _defined(latent_distance(pixels, other.permute(0, 3, 1, 2).float() / 255, self._pipeline.vae))
+
+    def _perceptual(self, job: Job, picture: Any) -> dict[str, Any]:
+        """LPIPS between the picture and the person's first reference, or why there is none."""
+        asked = next((name for name in job.metrics if name.split()[0] == "lpips"), None)
+        if asked is None:
+            return {}
+        if asked == "lpips" or self.weights.lpips is None:
+            return {"lpips": None, "lpips_reason": "no VGG16 weights were given (--lpips PATH)"}
+        from ..metrics.perceptual import fitted, lpips_distance, lpips_network
+
+        if self._lpips is None:
+            self._lpips = lpips_network(self.weights.lpips, device=self.device)
+        photo = self.plan.person(job.identity).pictures()[0]
+        return {"lpips": _defined(lpips_distance(fitted(picture), fitted(photo), self._lpips)), "lpips_reason": None}
 
     def _load(self, job: Job) -> InfuseNetPipeline:
         if self._pipeline is not None and self._role == job.role:

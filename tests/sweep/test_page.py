@@ -50,7 +50,7 @@ title = "Trajectory"
 [[figures]]
 kind = "blocks"
 title = "Blocks"
-value = "residual_ratio"
+values = ["residual_ratio"]
 [[figures]]
 kind = "pictures"
 title = "Pictures"
