@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .faces import FaceReader
+from .faces import Landmarks
 from .recorder import ProbeRecorder
 from .records import StepRecord
 from .session import Session
@@ -64,7 +64,7 @@ class _Worker(threading.Thread):
         self._turn = threading.Condition()
         self._ended = False
         self._gap: int | None = None
-        self._before: dict[str, dict[int, Any]] = {}
+        self._before = Landmarks()
 
     def offer(self, step: int) -> None:
         """A step has been copied."""
@@ -81,7 +81,7 @@ class _Worker(threading.Thread):
         session = self._session
         if self._gap is None:
             return
-        _restore(session.reader, self._before)
+        session.reader.restore(self._before)
         again = {step for step in session.records if step >= self._gap}
         session.pending |= again
         session.unaligned -= again
@@ -111,16 +111,5 @@ class _Worker(threading.Thread):
         session = self._session
         dropped = min((waiting for waiting in tuple(session.pending) if waiting < step), default=None)
         if dropped is not None and self._gap is None:
-            self._gap, self._before = dropped, _memory(session.reader)
+            self._gap, self._before = dropped, session.reader.remembered()
         session.measure([step], session.store.get(step))
-
-
-def _memory(reader: FaceReader) -> dict[str, dict[int, Any]]:
-    """Copies of the landmarks that a reader remembers."""
-    return {"_last": dict(reader._last), "_first": dict(reader._first)}
-
-
-def _restore(reader: FaceReader, memory: dict[str, dict[int, Any]]) -> None:
-    """Make a reader remember what it did then."""
-    for name, values in memory.items():
-        setattr(reader, name, values)

@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -136,6 +136,18 @@ class Reading:
     crop: Pixels | None = None
 
 
+@dataclass(frozen=True)
+class Landmarks:
+    """Each batch item's `last` and `first` detected landmarks [5, 2], as fractions of width and height."""
+
+    last: dict[int, Floats] = field(default_factory=dict)
+    first: dict[int, Floats] = field(default_factory=dict)
+
+    def copy(self) -> "Landmarks":
+        """The same, for keeping."""
+        return Landmarks(dict(self.last), dict(self.first))
+
+
 class FaceReader:
     """Measures pictures of one run in the order of its steps, remembering each batch item's landmarks.
 
@@ -154,8 +166,15 @@ class FaceReader:
         self._reference = reference
         self._detect = detector_of(recognizer)
         self._fallback = None if fallback_kps is None else np.asarray(fallback_kps, np.float32)
-        self._last: dict[int, Floats] = {}
-        self._first: dict[int, Floats] = {}
+        self._known = Landmarks()
+
+    def remembered(self) -> Landmarks:
+        """The landmarks known by now, for `restore`."""
+        return self._known.copy()
+
+    def restore(self, landmarks: Landmarks) -> None:
+        """Know what was known when `remembered` gave `landmarks`, and nothing else."""
+        self._known = landmarks.copy()
 
     def read(self, pictures: Tensor, items: Sequence[int]) -> list[Reading]:
         """Detect, else carry; an item without any landmarks so far has no similarity yet.
@@ -173,18 +192,18 @@ class FaceReader:
             face = None if picture is None else likeliest(self._detect(picture))
             if picture is not None and face is not None:
                 kps = np.asarray(face.kps, np.float32) / _size(picture)
-                self._last[item] = kps
-                self._first.setdefault(item, kps)
+                self._known.last[item] = kps
+                self._known.first.setdefault(item, kps)
                 readings.append(Reading(True, "detected", float(face.score)))
             else:
-                kps = None if picture is None else self._last.get(item, self._fallback)
+                kps = None if picture is None else self._known.last.get(item, self._fallback)
                 readings.append(Reading(False, None if kps is None else "carried"))
             landmarks.append((picture, kps))
         return self._compare(readings, landmarks)
 
     def can_back_fill(self, item: int) -> bool:
         """Whether a face of this item has been found in any step."""
-        return item in self._first
+        return item in self._known.first
 
     def back_fill(self, pictures: Tensor, items: Sequence[int]) -> list[Reading]:
         """Measure pictures from before an item's first detection with that detection's landmarks.
@@ -197,7 +216,7 @@ class FaceReader:
             One reading a picture; without similarity where the item was never found.
         """
         landmarks = [
-            (picture, self._first.get(item) if picture is not None else None)
+            (picture, self._known.first.get(item) if picture is not None else None)
             for picture, item in zip(pixels(pictures), items, strict=True)
         ]
         readings = [Reading(False, None if kps is None else "back-filled") for _, kps in landmarks]

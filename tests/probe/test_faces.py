@@ -82,6 +82,20 @@ def test_a_detector_that_can_be_told_is_told_to_look_for_blurred_faces(
     assert asked == [{"threshold": 0.3, "small_first": True}]
 
 
+def test_a_reader_can_go_back_to_what_it_knew(recognizer: Any, reference: Reference, lab: SimpleNamespace) -> None:
+    reader = FaceReader(recognizer, reference)
+    shown, hidden = lab.decode(lab.latents(lab.looks(0.5))), torch.zeros(1, 3, 8, 8)
+    before = reader.remembered()
+    reader.read(shown, [0])
+    after = reader.remembered()
+    reader.restore(before)
+    assert not reader.can_back_fill(0) and reader.read(hidden, [0])[0].alignment is None
+    reader.read(shown, [1])
+    reader.restore(after)
+    assert reader.read(hidden, [0])[0].alignment == "carried" and not reader.can_back_fill(1)
+    assert before.first == {}, "what was remembered is a copy"
+
+
 def test_pixels_are_rounded_and_clamped() -> None:
     values = torch.tensor([-0.5, 0.0, 0.499 / 255, 0.501 / 255, 1.0, 7.0]).expand(1, 3, 1, 6)
     (array,) = pixels(values)
