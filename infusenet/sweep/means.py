@@ -97,7 +97,7 @@ def people(figure: FigureSpec, rows: Sequence[Record]) -> Drawn:
         for place, who in enumerate(order):
             told.append({"person": who, **prompt, **{method: columns[method][place] for method in columns}})
     each_row = [tuple(row.get(method) for method in methods) for row in told]
-    known = [values for values in each_row if None not in values]
+    known = [[value for value in values if value is not None] for values in each_row if None not in values]
     won = sum(values[-1] >= values[0] for values in known)
     names = [*methods]
     caption = (
