@@ -95,7 +95,10 @@ class DriftReport(io.ComfyNode):
             math.nan if figures.drift is None else figures.drift,
             record.to_json(),
             record.to_csv(),
-            ui={UI: [{"run": run.name, **chart.curve(record)}], "text": [words]},
+            ui={
+                UI: [{"run": run.name, "probe": trace.node, "sampler": run.place.node, **chart.curve(record)}],
+                "text": [words],
+            },
         )
 
 

@@ -15,7 +15,7 @@ POINTS = 400  # of one curve
 def point(record: StepRecord) -> list[Any]:
     """One step: [step, sigma, [similarity of each batch item], whether all faces were detected there]."""
     sure = all(alignment == "detected" for alignment in record.alignment)
-    return [record.step, record.sigma, list(record.similarity), sure]
+    return [record.step, _short(record.sigma), [_short(value) for value in record.similarity], sure]
 
 
 def curve(trace: Trace) -> dict[str, Any]:
@@ -33,13 +33,19 @@ def curve(trace: Trace) -> dict[str, Any]:
     return {
         "steps": trace.steps,
         "offset": trace.run.step_offset,
-        "baseline": None if baseline is None else baseline.mean,
+        "baseline": None if baseline is None else _short(baseline.mean),
         "points": [point(record) for record in kept],
-        "peak": None if peak is None else [peak.step, peak.value],
-        "final": figures.final,
+        "counted": list(trace.counted),
+        "final": _short(figures.final),
+        "end_at": None if trace.final is None else [trace.final.step, _short(trace.final.sigma)],
         "status": trace.status,
         "words": in_words(trace),
     }
+
+
+def _short(value: float | None) -> float | None:
+    """As exact as can be drawn."""
+    return None if value is None else round(value, 5)
 
 
 def send(payload: dict[str, Any]) -> None:

@@ -8,8 +8,10 @@ import json
 import shutil
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.request import Request, urlopen
@@ -20,6 +22,14 @@ NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"
 def find() -> str | None:
     """A browser of this machine."""
     return next((path for name in NAMES if (path := shutil.which(name))), None)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A request of the page: what it wanted, and the scripts that led to it."""
+
+    url: str
+    scripts: tuple[str, ...]
 
 
 class Browser:
@@ -35,6 +45,11 @@ class Browser:
             pages = [page for page in json.load(answer) if page["type"] == "page"]
         self.address = pages[0]["webSocketDebuggerUrl"]
         self.errors: list[str] = []
+        self.requests: list[Asked] = []
+        self.failures: list[str] = []  # addresses that were answered by an error
+        ready = threading.Event()
+        threading.Thread(target=lambda: asyncio.run(self._listen(ready)), daemon=True).start()
+        ready.wait(30)
 
     def _port(self, file: Path) -> int:
         end = time.monotonic() + 60
@@ -68,6 +83,23 @@ class Browser:
                     raise RuntimeError(message["error"])
                 results.append(message["result"])
         return results
+
+    async def _listen(self, ready: threading.Event) -> None:
+        """Note all requests, until the page is gone."""
+        import aiohttp
+
+        async with (
+            aiohttp.ClientSession() as session,
+            session.ws_connect(self.address, max_msg_size=0) as socket,
+        ):
+            await socket.send_json({"id": 1, "method": "Network.enable", "params": {}})
+            async for message in socket:
+                said = json.loads(message.data)
+                ready.set()
+                if said.get("method") == "Network.requestWillBeSent":
+                    self.requests.append(_asked(said["params"]))
+                elif said.get("method") == "Network.responseReceived" and said["params"]["response"]["status"] >= 400:
+                    self.failures.append(said["params"]["response"]["url"])
 
     def open(self, address: str) -> None:
         """Go to a ComfyUI's page, without its first-run tutorial, and wait until our nodes are there."""
@@ -105,3 +137,12 @@ class Browser:
         self.process.terminate()
         self.process.wait(20)
         self.folder.cleanup()
+
+
+def _asked(event: dict[str, Any]) -> Asked:
+    """A request as the protocol tells it."""
+    scripts, stack = [event["initiator"].get("url", "")], event["initiator"].get("stack")
+    while stack:
+        scripts += [frame["url"] for frame in stack["callFrames"]]
+        stack = stack.get("parent")
+    return Asked(event["request"]["url"], tuple(filter(None, scripts)))

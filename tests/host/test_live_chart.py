@@ -1,37 +1,90 @@
 """The live chart in a real browser: it grows while sampling, is there after a reload, on cached runs and in subgraphs.
 
-INFUSENET_SCREENSHOTS names a folder for pictures of the page.
+With both renderers where the frontend has both. INFUSENET_SCREENSHOTS names a folder for pictures of the page.
 """
 
+import copy
+import dataclasses
 import importlib.metadata
 import json
 import os
+import re
 from pathlib import Path
+from urllib.request import Request, urlopen
 
 import pytest
+from PIL import Image
 
 TEMPLATES = Path(__file__).parents[2] / "example_workflows"
-FIRST = (1, 30)
-LOAD = "await app.loadGraphData(FLOW, true, true, 'probe');"
-RUN = "window.grown = []; await app.queuePrompt(0); return true"
+PROBE, REPORT = "InfuseNet_IdentityProbe", "InfuseNet_DriftReport"
+FIRST = (1, 30)  # of the frontends whose Nodes 2.0 shows DOM widgets, anybody's
+VERSION = tuple(map(int, importlib.metadata.version("comfyui_frontend_package").split(".")[:2]))
+EVIL = "<img src=x onerror=window.hacked=1>"
 WATCH = """
-window.grown = [];
+window.hacked = window.ended = 0;
+window.heard = []; window.failed = []; window.drawn = [];
 const {api} = await import('/scripts/api.js');
 const kind = (detail) => (detail.point ? 'point' : detail.end ? 'end' : 'start');
-api.addEventListener('infusenet.probe', ({detail}) => window.grown.push(kind(detail)));
-window.ended = 0;
+api.addEventListener('infusenet.probe', ({detail}) => window.heard.push(kind(detail)));
 api.addEventListener('execution_success', () => window.ended++);
-window.failed = [];
+api.addEventListener('execution_interrupted', () => window.ended++);
 api.addEventListener('execution_error', ({detail}) => window.failed.push(detail.exception_message));
+window.charts = (type) => {
+    const nodes = [];
+    const walk = (graph) => {
+        for (const node of graph.nodes) { nodes.push(node); if (node.subgraph) walk(node.subgraph); }
+    };
+    walk(app.rootGraph ?? app.graph);
+    return nodes.filter((node) => node.type === type)
+        .map((node) => node.widgets.find((widget) => widget.name === 'infusenet_chart').element);
+};
+window.look = (chart) => {
+    const count = (query) => chart.querySelectorAll(query).length, box = chart.getBoundingClientRect();
+    const name = (query) => [...chart.querySelectorAll(query)];
+    return {
+        points: count('circle.point'), now: count('path.now'), earlier: count('path.earlier'), bands: count('polygon'),
+        peaks: count('circle.peak'), finished: count('path.finished'), baselines: count('line.baseline'),
+        text: chart.innerText, seen: box.width > 50 && box.height > 50,
+        outside: name('svg text').filter((text) => {
+            const at = text.getBoundingClientRect();
+            return at.left < box.left - 1 || at.right > box.right + 1 || at.bottom > box.bottom + 1;
+        }).map((text) => text.textContent),
+    };
+};
 """
-DRAWN = """
-const boxes = [...document.querySelectorAll('svg[role=img]')].filter((svg) => svg.getBoundingClientRect().width > 50);
-return boxes.map((svg) => ({
-    points: svg.querySelectorAll('circle > title').length,
-    lines: svg.querySelectorAll('path[fill=none]').length,
-    words: svg.nextElementSibling?.textContent ?? '',
-}));
+SHOW = """
+const graph = app.canvas.graph, nodes = graph.nodes.filter((node) => /IdentityProbe|DriftReport/.test(node.type));
+nodes.forEach((node, place) => { node.pos = [90 + place * (WIDTH + 60), 130]; node.setSize([WIDTH, node.size[1]]); });
+for (const node of graph.nodes) if (!nodes.includes(node)) node.pos = [node.pos[0], 3000 + node.pos[1]];
+graph._groups?.splice(0);
+app.canvas.ds.scale = 1; app.canvas.ds.offset = [0, 0]; app.canvas.setDirty(true, true);
+await new Promise((done) => setTimeout(done, 1000));
 """
+THOUSAND = """
+const {api} = await import('/scripts/api.js'), node = app.graph.nodes.find((node) => node.type === 'PROBE').id;
+const tell = (more) => api.dispatchEvent(new CustomEvent('infusenet.probe',
+    {detail: {node: String(node), sampler: '1', run: 'long', ...JSON.parse(JSON.stringify(more))}}));
+let last = performance.now(), longest = 0, frames = 0, watching = true;
+const frame = (now) => {
+    if (frames++) longest = Math.max(longest, now - last);
+    last = now;
+    if (watching) requestAnimationFrame(frame);
+};
+requestAnimationFrame(frame);
+if (COUNT) tell({start: true, steps: COUNT, baseline: 0.02});
+for (let step = 0; step < 1000; step += 5) {
+    for (let i = step + 1; i <= Math.min(step + 5, COUNT); i++) {
+        const [, , items, sure] = POINT;
+        tell({point: [i, 1 - i / 1000, items.map((value) => value + 0.1 * Math.sin(i / 90 + value)), sure]});
+    }
+    await new Promise((done) => setTimeout(done, 10));
+}
+await new Promise((done) => setTimeout(done, 300));
+watching = false;
+dispatchEvent(new Event('pagehide'));
+const kept = sessionStorage.getItem('infusenet.probe.runs') ?? '';
+return [frames, Math.round(longest), kept.length];
+""".replace("PROBE", PROBE)
 
 
 @pytest.fixture(scope="module")
@@ -44,79 +97,299 @@ def site(sibling, host, tmp_path_factory):
     running.stop()
 
 
-@pytest.fixture(params=[False, True], ids=["classic", "nodes2"])
-def page(request, sibling, site):
+@pytest.fixture(scope="module", params=[False, True], ids=["classic", "nodes2"])
+def browser(request, sibling, site):
     """ComfyUI's page, with one of its two renderers."""
-    from urllib.request import Request, urlopen
-
-    version = tuple(map(int, importlib.metadata.version("comfyui_frontend_package").split(".")[:2]))
-    if request.param and version < FIRST:
+    if request.param and VERSION < FIRST:
         pytest.skip("this frontend's first Nodes 2.0 shows no DOM widget of anybody's")
-
-    settings = json.dumps({"Comfy.VueNodes.Enabled": request.param}).encode()
-    with urlopen(Request(f"{site.address}/settings", settings, {"Content-Type": "application/json"}), timeout=30):
-        pass
+    post(site, "/settings", {"Comfy.VueNodes.Enabled": request.param, "Comfy.ColorPalette": "dark"})
     browsers = sibling("browser")
-    browser = browsers.Browser(browsers.find())
-    browser.renderer = request.node.callspec.id
+    running = browsers.Browser(browsers.find())
+    running.name = f"{'.'.join(map(str, VERSION))}-{'nodes2' if request.param else 'classic'}"
     try:
-        browser.open(site.address)
-        yield browser
+        running.open(site.address)
+        yield running
     finally:
-        browser.close()
+        running.close()
+
+
+@pytest.fixture
+def page(browser, site):
+    """The page, opened anew, with no run kept."""
+    browser.evaluate("sessionStorage.clear(); window.onbeforeunload = null; localStorage.clear()")
+    browser.evaluate("addEventListener('pagehide', () => sessionStorage.clear())")
+    browser.open(site.address)
+    browser.evaluate(WATCH)
+    yield browser
+    assert not [error for error in browser.errors if "infusenet" in error.lower()]
+    assert browser.evaluate("return window.hacked ?? 0") == 0
+
+
+def post(site, path, body):
+    with urlopen(
+        Request(site.address + path, json.dumps(body).encode(), {"Content-Type": "application/json"}), timeout=30
+    ):
+        pass
+
+
+def graph(name="probe_schnell", **changes):
+    """A template's API form; changes are by class: KSampler={"steps": 8}."""
+    nodes = json.loads((TEMPLATES / "api" / f"{name}.json").read_text())
+    for node in nodes.values():
+        node["inputs"].update(changes.get(node["class_type"], {}))
+    return nodes
+
+
+def load(page, nodes, width=340):
+    page.evaluate(
+        f"""
+        await app.loadApiJson({json.dumps(nodes)}, 'probe');
+        await app.loadGraphData({{...app.graph.serialize(), id: crypto.randomUUID()}}, true, true, 'probe');
+        const widgets = app.graph.nodes.flatMap((node) => node.widgets ?? []);
+        for (const widget of widgets) if (widget.name === 'control_after_generate') widget.value = 'fixed';
+        """
+    )
+    show(page, width)
+
+
+def show(page, width=340):
+    """Bring both nodes into view, at this width."""
+    page.evaluate(SHOW.replace("WIDTH", str(width)))
+
+
+def run(page):
+    """Queue, and wait until it is over."""
+    ended = page.evaluate("window.heard = []; const before = window.ended; await app.queuePrompt(0); return before")
+    page.wait_for(f"window.failed.length || window.ended > {ended}")
+    assert page.evaluate("return window.failed") == []
+    page.evaluate("await new Promise((done) => setTimeout(done, 600))")
+
+
+def seed(page, value):
+    page.evaluate(f"app.graph.nodes.find((n) => /RandomNoise/.test(n.type)).widgets[0].value = {value}")
+
+
+def charts(page, kind):
+    return page.evaluate(f"return window.charts('{kind}').map(window.look)")
 
 
 def picture(page, name):
     if os.environ.get("INFUSENET_SCREENSHOTS"):
-        folder = Path(os.environ["INFUSENET_SCREENSHOTS"])
-        page.screenshot(folder / f"chart-{folder.name}-{page.renderer}-{name}.png")
+        page.screenshot(Path(os.environ["INFUSENET_SCREENSHOTS"]) / f"{page.name}-{name}.png", [0, 60, 1000, 740])
 
 
-def show_charts(page):
-    """Bring both nodes into view."""
-    page.evaluate(
-        """
-        const nodes = app.graph._nodes.filter((node) => /IdentityProbe|DriftReport/.test(node.type));
-        nodes.forEach((node, place) => { node.pos = [60 + place * 480, 120]; });
-        for (const node of app.graph._nodes) if (!nodes.includes(node)) node.pos = [node.pos[0], node.pos[1] + 3000];
-        app.graph._groups?.splice(0);
-        app.canvas.ds.scale = 1; app.canvas.ds.offset = [0, 0]; app.graph.setDirtyCanvas(true, true);
-        await new Promise((done) => setTimeout(done, 1000));
+def hover(page, kind, share):
+    """Point at a chart's plot, at a share of its width; what it then tells."""
+    return page.evaluate(
+        f"""
+        const svg = window.charts('{kind}')[0].querySelector('svg'), box = svg.getBoundingClientRect();
+        const at = {{clientX: box.left + {share} * box.width, clientY: box.top + box.height / 2, bubbles: true}};
+        svg.dispatchEvent(new PointerEvent('pointermove', at));
+        return svg.nextElementSibling.innerText;
         """
     )
 
 
-def run(page, count):
-    page.evaluate(RUN)
-    page.wait_for(f"window.failed.length || window.ended >= {count}")
-    assert page.evaluate("return window.failed") == []
-    page.evaluate("await new Promise((done) => setTimeout(done, 800))")
+@pytest.mark.slow
+def test_it_grows_and_earlier_runs_stay_as_faint_lines_through_a_reload_and_a_cached_run(page, site):
+    nodes = graph(InfuseNet_Sigmas={"steps": 16})
+    load(page, nodes)
+    page.evaluate(
+        f"""
+        const [chart] = window.charts('{PROBE}');
+        const note = () => window.drawn.push(chart.querySelectorAll('circle.point').length);
+        new MutationObserver(note).observe(chart, {{subtree: true, childList: true}});
+        """
+    )
+    assert "appears here" in charts(page, PROBE)[0]["text"]
+    run(page)
+    start, *points, end = page.evaluate("return window.heard")  # a point that was dropped is told again
+    assert (start, end) == ("start", "end") and set(points) == {"point"} and len(points) >= 16
+    grown = page.evaluate("return window.drawn")
+    print(f"drawn while it ran: {sorted(set(grown))}")
+    assert grown == sorted(grown) and len({count for count in grown if 0 < count < 16}) >= 3
+    for number in range(2, 8):
+        seed(page, number)
+        run(page)
+    for kind in (PROBE, REPORT):
+        (chart,) = charts(page, kind)
+        assert chart["seen"] and chart["outside"] == []
+        assert {key: chart[key] for key in ("points", "now", "earlier", "peaks", "finished", "baselines")} == {
+            "points": 16, "now": 1, "earlier": 5, "peaks": 1, "finished": 1, "baselines": 1
+        }  # fmt: skip
+        assert re.search(r"peak 0\.\d\d", chart["text"]) and "16 of 16 steps" in chart["text"]
+    assert "It peaked at step" in charts(page, REPORT)[0]["text"]
+    told = hover(page, PROBE, 0.5)
+    picture(page, "six-runs")
+    assert re.fullmatch(r"step \d+, σ 0\.\d{3}\nsimilarity -?0\.\d{3}(\nno face detected in this step)?", told)
+    run(page)  # everything is cached
+    assert page.evaluate("return window.heard") == [] and charts(page, PROBE)[0]["earlier"] == 5
+    page.open(site.address)
+    page.wait_for(f"app.graph.nodes.some((node) => node.type === '{PROBE}')")
+    page.evaluate(WATCH + "await new Promise((done) => setTimeout(done, 1500))")
+    show(page)
+    picture(page, "reloaded")
+    for kind in (PROBE, REPORT):
+        (chart,) = charts(page, kind)
+        assert chart["seen"] and (chart["points"], chart["earlier"]) == (16, 5)
 
 
 @pytest.mark.slow
-def test_the_chart_grows_survives_a_reload_and_keeps_earlier_runs(page, site):
-    flow = json.loads((TEMPLATES / "probe_schnell.json").read_text())
-    page.evaluate(WATCH + LOAD.replace("FLOW", json.dumps(flow)))
-    show_charts(page)
-    run(page, 1)
-    start, *points, end = page.evaluate("return window.grown")  # a point that was dropped is told again
-    assert (start, end) == ("start", "end") and set(points) == {"point"} and len(points) >= 4
-    drawn = page.evaluate(DRAWN)
-    picture(page, "first")
-    assert [chart["points"] for chart in drawn] == [4, 4]
-    assert any("It peaked at step" in chart["words"] for chart in drawn)
-    page.evaluate("app.graph._nodes.find((n) => n.type === 'RandomNoise').widgets[0].value = 99")
-    run(page, 2)
-    picture(page, "second")
-    assert [chart["lines"] for chart in page.evaluate(DRAWN)] == [2, 2]
-    run(page, 3)  # everything is cached
-    assert page.evaluate("return window.grown") == []
-    assert [chart["points"] for chart in page.evaluate(DRAWN)] == [4, 4]
-    page.evaluate("await new Promise((done) => setTimeout(done, 2500))")
-    page.open(site.address)
-    page.wait_for("app.graph._nodes.some((node) => node.type === 'InfuseNet_IdentityProbe')")
-    page.evaluate("await new Promise((done) => setTimeout(done, 1500))")
-    show_charts(page)
-    picture(page, "reloaded")
-    assert [(chart["points"], chart["lines"]) for chart in page.evaluate(DRAWN)] == [(4, 2), (4, 2)]
-    assert not [error for error in page.errors if "infusenet" in error.lower()]
+def test_a_cached_run_in_a_page_that_saw_nothing_draws_both_charts(page, site):
+    site.run(graph())  # by the API: no page is told
+    load(page, graph())
+    assert [charts(page, kind)[0]["points"] for kind in (PROBE, REPORT)] == [0, 0]
+    run(page)
+    assert page.evaluate("return window.heard") == []
+    assert [charts(page, kind)[0]["points"] for kind in (PROBE, REPORT)] == [4, 4]
+
+
+@pytest.mark.slow
+def test_a_batch_is_a_band_with_its_mean_at_250_pixels_in_light_and_dark(page):
+    load(page, graph(EmptySD3LatentImage={"batch_size": 3}, InfuseNet_Sigmas={"steps": 28}), 250)
+    run(page)
+    for kind in (PROBE, REPORT):
+        (chart,) = charts(page, kind)
+        assert chart["seen"] and chart["outside"] == [] and chart["bands"] >= 1 and "mean of 3" in chart["text"]
+    assert "in 3 pictures" in hover(page, PROBE, 0.6)
+    picture(page, "batch-250-dark")
+    page.evaluate(
+        "await app.extensionManager.setting.set('Comfy.ColorPalette', 'light');"
+        "await new Promise((done) => setTimeout(done, 1000))"
+    )
+    picture(page, "batch-250-light")
+    page.evaluate("await app.extensionManager.setting.set('Comfy.ColorPalette', 'dark')")
+
+
+@pytest.mark.slow
+def test_two_samplers_have_a_curve_each_and_a_report_its_own(page):
+    nodes = graph()
+    number = {node["_meta"]["title"]: key for key, node in nodes.items()}
+    sampling, report = nodes[number["Sampling"]], nodes[number["Report"]]
+    nodes["90"] = copy.deepcopy(sampling) | {"_meta": {"title": "Second pass"}}
+    split = {"sigmas": sampling["inputs"]["sigmas"], "step": 2}
+    nodes["91"] = {"class_type": "SplitSigmas", "inputs": split, "_meta": {"title": "Split"}}
+    nodes["90"]["inputs"] |= {"sigmas": ["91", 1], "latent_image": [number["Sampling"], 0]}
+    nodes["92"] = copy.deepcopy(report) | {"_meta": {"title": "Second report"}}
+    nodes["92"]["inputs"]["samples"] = ["90", 0]
+    load(page, nodes)
+    run(page)
+    (chart,) = charts(page, PROBE)
+    picture(page, "two-samplers")
+    assert (chart["now"], chart["points"], chart["earlier"]) == (2, 6, 0)
+    assert "Second pass" in chart["text"] and "Sampling" in chart["text"]
+    assert sorted(chart["points"] for chart in charts(page, REPORT)) == [2, 4]
+
+
+@pytest.mark.slow
+def test_it_works_inside_a_subgraph(page, site):
+    load(page, graph())
+    page.evaluate(
+        f"""
+        const nodes = app.graph.nodes.filter((node) => ['{PROBE}', '{REPORT}'].includes(node.type));
+        app.graph.convertToSubgraph(new Set(nodes));
+        """
+    )
+    run(page)
+    for seen in (False, True):
+        if seen:
+            page.evaluate("app.canvas.openSubgraph(app.graph.nodes.find((node) => node.subgraph).subgraph)")
+            page.evaluate("await new Promise((done) => setTimeout(done, 800))")
+            show(page)
+            picture(page, "subgraph")
+        for kind in (PROBE, REPORT):
+            (chart,) = charts(page, kind)
+            assert chart["seen"] is seen and (not seen or chart["points"] == 4)
+    seed_inside = "(app.rootGraph ?? app.graph).nodes.find((n) => /RandomNoise/.test(n.type)).widgets[0].value = 5"
+    page.evaluate(seed_inside)
+    run(page)  # while it is open
+    assert [charts(page, kind)[0]["earlier"] for kind in (PROBE, REPORT)] == [1, 1]
+
+
+@pytest.mark.slow
+def test_an_interrupted_run_says_how_far_it_came_and_the_next_is_clean(page, site):
+    nodes = graph(InfuseNet_Sigmas={"steps": 200})
+    guider = next(node for node in nodes.values() if node["class_type"] == "BasicGuider")
+    never = {"model": guider["inputs"]["model"], "patience": 100, "min_steps": 1000, "tolerance": 0.01}
+    nodes["90"] = {"class_type": "InfuseNet_StopAtPeak", "inputs": never, "_meta": {"title": "Measure before going on"}}
+    guider["inputs"]["model"] = ["90", 0]
+    load(page, nodes)
+    page.evaluate(
+        """
+        const {api} = await import('/scripts/api.js');
+        const stop = ({detail}) => {
+            if (!(detail.point?.[0] >= 3)) return;
+            api.removeEventListener('infusenet.probe', stop);
+            fetch('/interrupt', {method: 'POST'});
+        };
+        api.addEventListener('infusenet.probe', stop);
+        """
+    )
+    run(page)
+    (chart,) = charts(page, PROBE)
+    picture(page, "interrupted")
+    assert re.search(r"interrupted at step \d+ of 200", chart["text"]) and chart["finished"] == 0
+    assert chart["now"] == chart["peaks"] == 1
+    page.evaluate("app.graph.nodes.find((n) => /Sigmas/.test(n.type)).widgets[0].value = 4")
+    run(page)
+    (chart,) = charts(page, PROBE)
+    assert (chart["points"], chart["earlier"], chart["finished"]) == (4, 1, 1) and "interrupted" not in chart["text"]
+
+
+@pytest.mark.slow
+def test_names_are_text(page, site):
+    """Node titles, the prompt and a picture's file name hold markup; two samplers, so that titles are shown."""
+    picture_file = f"{EVIL}.png"
+    Image.open(TEMPLATES / "input" / "infusenet_reference.png").save(site.folder / "input" / picture_file)
+    nodes = graph("probe_ksampler", LoadImage={"image": picture_file}, CLIPTextEncode={"text": EVIL})
+    sampling = next(key for key, node in nodes.items() if node["class_type"] == "KSampler")
+    nodes["90"] = copy.deepcopy(nodes[sampling])
+    nodes["90"]["inputs"]["seed"] = 9
+    nodes["91"] = copy.deepcopy(next(node for node in nodes.values() if node["class_type"] == REPORT))
+    nodes["91"]["inputs"]["samples"] = ["90", 0]
+    for node in nodes.values():
+        node["_meta"] = {"title": f"{EVIL} {node['class_type']}"}
+    load(page, nodes)
+    run(page)
+    picture(page, "names")
+    (chart,) = charts(page, PROBE)
+    assert chart["text"].count(EVIL) == 2
+    assert page.evaluate(f"return window.charts('{PROBE}')[0].querySelectorAll('img').length") == 0
+
+
+@pytest.mark.slow
+def test_a_thousand_steps_of_eight_pictures_leave_the_page_responsive(page, pack):
+    """The longest gap between two frames while all of it arrives within two seconds, against the same wait without."""
+    empty = pack.module("infusenet.probe").StepRecord.empty(1000, 0.0123456789, 8)
+    sure = ("detected",) * 8
+    sent = pack.module("nodes.chart").point(
+        dataclasses.replace(empty, similarity=tuple(0.1 + item / 13 for item in range(8)), alignment=sure)
+    )
+    load(page, graph())
+    assert len(json.dumps(sent)) < 200
+    gaps = {}
+    for name, count in (("nothing", 0), ("a thousand points", 1000)):
+        gaps[name] = page.evaluate(
+            THOUSAND.replace("COUNT", str(count)).replace("POINT", json.dumps(sent)), seconds=300
+        )
+    print(f"frames, longest gap between two in ms, bytes kept: {gaps}; {len(json.dumps(sent))} bytes a point")
+    (drawn,) = charts(page, PROBE)
+    picture(page, "thousand")
+    assert "1000 of 1000 steps" in drawn["text"] and drawn["bands"] == 1 and drawn["points"] == 0
+    assert gaps["a thousand points"][1] < gaps["nothing"][1] + 200
+
+
+@pytest.mark.slow
+def test_nothing_of_ours_asks_for_anything_from_outside(browser, site):
+    """All requests of the tests above. The host's own page asks for things from outside, with or without this pack."""
+    canary = "http://canary.invalid/"
+    browser.evaluate(f"await fetch('{canary}').catch(() => 0)")
+    outside = [
+        asked for asked in browser.requests if not asked.url.startswith((site.address, "data:", "blob:", "about:"))
+    ]
+    ours = [asked for asked in browser.requests if any("InfuseNet" in script for script in asked.scripts)]
+    print(f"{len(browser.requests)} requests; outside: {sorted({asked.url.split('?')[0] for asked in outside})}")
+    assert len(browser.requests) > 100 and [asked.url for asked in outside].count(canary) == 1
+    assert {asked.url.split("/")[-1] for asked in ours} <= {"chart.js", "app.js", "api.js"}
+    assert not [asked for asked in outside if any("InfuseNet" in script for script in asked.scripts)]
+    assert not [url for url in browser.failures if "InfuseNet" in url]

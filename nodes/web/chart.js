@@ -1,0 +1,245 @@
+// Draws runs as curves: similarity by noise level, at the size there is. Knows nothing of ComfyUI but its theme's colours;
+// all text goes through textContent.
+import { bands, bestOf, endOf, grouped, line, number, scales } from "./curves.js";
+
+const SVG = "http://www.w3.org/2000/svg";
+const INK = "var(--input-text, #ddd)", QUIET = "var(--descrip-text, #999)", GRID = "var(--border-color, #4e4e4e)";
+const PAPER = "var(--comfy-input-bg, #222)", ALERT = "var(--error-text, #ff6b6b)";
+const HUES = ["var(--p-primary-color, #56b4e9)", "#d9822b", "#1f9d76", "#b5649c"]; // one a sampler
+const DOTS = 80; // points of a curve beyond which they are not marked one by one
+const ADVICE = { margin: "5px 0 3px", padding: "0 0 0 7px", borderLeft: `2px solid ${HUES[0]}` };
+const ENDINGS = { interrupted: "interrupted", failed: "failed", "stopped at peak": "stopped" };
+
+const show = (value, digits = 3) => (number(value) ? value.toFixed(digits) : "unknown");
+
+function make(name, attributes = {}, text) {
+    const element = document.createElementNS(SVG, name);
+    for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
+    if (text !== undefined) element.textContent = text;
+    return element;
+}
+
+function html(style, text) {
+    const element = document.createElement("div");
+    Object.assign(element.style, style);
+    if (text !== undefined) element.textContent = text;
+    return element;
+}
+
+function drawAxes(svg, scale, longest) {
+    const label = (text, x, y, anchor = "middle") =>
+        svg.append(make("text", { x, y, fill: QUIET, "font-size": 10, "text-anchor": anchor }, text));
+    const { low, high, left, right, ceiling, floor, x, y } = scale;
+    const tick = [0.05, 0.1, 0.2, 0.5, 1].find((size) => ((high - low) / size) * 18 <= floor - ceiling) ?? 1;
+    for (let value = Math.ceil(low / tick) * tick; value <= high + 1e-9; value += tick) {
+        const zero = Math.abs(value) < 1e-9;
+        svg.append(make("line", { x1: left, x2: right, y1: y(value), y2: y(value), stroke: GRID,
+            "stroke-width": zero ? 1.2 : 0.6 }));
+        label(zero ? "0" : value.toFixed(tick < 0.1 ? 2 : 1), left - 5, y(value) + 3.5, "end");
+    }
+    label("step", left - 5, floor + 14, "end");
+    const total = longest.run.steps ?? longest.series.length, wide = (point) => 8 + 6 * String(point.step).length;
+    const nice = [1, 2, 5, 10, 20, 50, 100, 200, 500].find((size) => (24 * total) / size <= right - left) ?? 1000;
+    let last = -Infinity;
+    for (const point of longest.series) {
+        if ((point.step !== 1 && point.step % nice) || x(point) - last < wide(point)) continue;
+        label(String(point.step), x(point), floor + 14);
+        last = x(point);
+    }
+    if (!scale.bySigma) return;
+    label("σ", left - 5, floor + 26, "end");
+    label(show(scale.top, 2), left, floor + 26, "start");
+    label("noise level", (left + right) / 2, floor + 26);
+    label("0", right, floor + 26, "end");
+}
+
+function drawCurve(svg, curve, scale, hue) {
+    const { run, series } = curve, { x, y } = scale, end = endOf(curve);
+    const measured = series.filter((point) => point.mean !== null);
+    if (measured.some((point) => point.high > point.low)) {
+        for (const points of bands(series, scale)) svg.append(make("polygon", { points, fill: hue, opacity: 0.22 }));
+    }
+    const stroke = { fill: "none", stroke: hue, "stroke-linejoin": "round" };
+    if (end && measured.length) {
+        const d = line([measured.at(-1), end], scale);
+        svg.append(make("path", { ...stroke, d, "stroke-dasharray": "3 3", opacity: 0.8 }));
+    }
+    svg.append(make("path", { ...stroke, d: line(series, scale), "stroke-width": 1.8, class: "now" }));
+    if (measured.length <= DOTS) {
+        const r = measured.length > 20 ? 2 : 3;
+        for (const point of measured) {
+            svg.append(make("circle", { cx: x(point), cy: y(point.mean), r, stroke: hue, "stroke-width": 1.2,
+                fill: point.sure ? hue : PAPER, class: "point" }));
+        }
+    }
+    if (end) {
+        const cx = x(end), cy = y(end.mean);
+        svg.append(make("path", { d: `M${cx - 5} ${cy}L${cx} ${cy - 5}L${cx + 5} ${cy}L${cx} ${cy + 5}Z`, fill: hue,
+            stroke: PAPER, class: "finished" }));
+    }
+    const best = bestOf({ run, series });
+    if (best) {
+        svg.append(make("circle", { cx: x(best), cy: y(best.mean), r: 7, fill: "none", stroke: INK, "stroke-width": 1.3,
+            class: "peak" }));
+    }
+}
+
+function drawBaseline(svg, value, scale) {
+    const at = scale.y(value);
+    svg.append(make("line", { x1: scale.left, x2: scale.right, y1: at, y2: at, stroke: QUIET, "stroke-width": 1.2,
+        "stroke-dasharray": "5 4", class: "baseline" }));
+    svg.append(make("text", { x: scale.right, y: at - 4, fill: QUIET, "font-size": 10, "text-anchor": "end" },
+        "other people"));
+}
+
+function state({ run, series }) { // how far it got, in words
+    const step = series.at(-1)?.step ?? 0, total = run.steps ?? "?";
+    const ending = ENDINGS[run.status];
+    const far = ending ? `${ending} at step ${step} of ${total}` : `${step} of ${total} steps`;
+    return run.offset ? `${far}, after ${run.offset} before` : far;
+}
+
+function peakOf(curve) {
+    const best = bestOf(curve);
+    if (!best) return "";
+    return `peak ${show(best.mean, 2)}, ${best.finished ? "finished picture" : `step ${best.step}`}`;
+}
+
+const finishedOf = ({ run }) => (number(run.final) ? `finished ${show(run.final, 2)}` : "");
+
+function message(runs) { // instead of a curve
+    if (!runs.length) return "The curve appears here during a run.";
+    if (runs[0].status === undefined) return "Sampling; nothing is measured yet.";
+    return runs[0].points?.length ? "No face was found, so there is no curve." : "It ended before anything was measured.";
+}
+
+function told(point, sampler) { // on hover
+    const place = point.finished ? "finished picture" : `step ${point.step}`;
+    const lines = [`${place}, σ ${show(point.sigma)}`, `similarity ${show(point.mean)}`];
+    if (point.count > 1) lines.push(`${show(point.low)} to ${show(point.high)} in ${point.count} pictures`);
+    if (sampler) lines.unshift(sampler);
+    if (!point.sure) lines.push("no face detected in this step");
+    return lines.join("\n");
+}
+
+// A chart in an element of its own: `element`, and `show(runs, named)`, where runs are the newest first and `named` gives
+// a sampler's title, or undefined where it is gone.
+export class Chart {
+    constructor(withWords) {
+        const row = { display: "flex", justifyContent: "space-between", gap: "8px", padding: "0 10px", color: QUIET, flex: "none",
+            whiteSpace: "nowrap" };
+        const part = { overflow: "hidden", textOverflow: "ellipsis" };
+        this.element = html({ width: "100%", height: "100%", minHeight: "190px", overflow: "hidden", display: "flex",
+            flexDirection: "column", background: PAPER, borderRadius: "6px", font: "11px/1.45 Inter, Arial, sans-serif",
+            padding: "6px 0", boxSizing: "border-box" });
+        this.left = html({ flex: "none" });
+        this.peak = html({ ...part, color: INK });
+        const head = html(row);
+        head.append(this.left, this.peak);
+        this.plot = html({ position: "relative", flex: "1 1 0", minHeight: "0", overflow: "hidden" });
+        this.svg = make("svg", { role: "img", width: "100%", height: "100%" });
+        this.svg.style.display = "block";
+        this.tip = html({ position: "absolute", display: "none", pointerEvents: "none", whiteSpace: "pre", padding: "3px 7px",
+            color: INK, background: "var(--comfy-menu-bg, #353535)", border: `1px solid ${GRID}`, borderRadius: "4px", zIndex: 1 });
+        this.plot.append(this.svg, this.tip);
+        this.state = html(part);
+        this.finished = html({ flex: "none" });
+        const foot = html(row);
+        foot.append(this.state, this.finished);
+        this.names = html({ padding: "0 10px", flex: "none" });
+        this.element.append(head, this.plot, foot, this.names);
+        if (withWords) {
+            this.words = html({ padding: "6px 10px 0", marginTop: "4px", overflow: "auto", color: INK, flex: "0 1 auto",
+                scrollbarWidth: "thin", scrollbarColor: `${QUIET} transparent`, maxHeight: "52%",
+                borderTop: `1px solid ${GRID}`, userSelect: "text" });
+            this.element.append(this.words);
+        }
+        this.runs = [];
+        this.named = () => undefined;
+        new ResizeObserver(() => this.draw()).observe(this.plot);
+        this.plot.addEventListener("pointermove", (event) => this.hover(event));
+        this.plot.addEventListener("pointerleave", () => this.hover());
+    }
+
+    show(runs, named) {
+        [this.runs, this.named] = [runs, named];
+        this.draw();
+    }
+
+    draw() {
+        const width = this.plot.clientWidth, height = this.plot.clientHeight;
+        const groups = grouped(this.runs, this.named, HUES), curves = groups.flatMap((group) => group.curves);
+        this.svg.replaceChildren();
+        this.hover();
+        this.label(groups);
+        if (!width || !height) return;
+        this.svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
+        if (!curves.some(({ run, series }) => number(run.final) || series.some((point) => point.mean !== null))) {
+            const middle = { x: width / 2, y: height / 2, fill: QUIET, "font-size": 11, "text-anchor": "middle" };
+            this.svg.append(make("text", middle, message(this.runs)));
+            return;
+        }
+        const scale = this.scale = scales(curves, width, height);
+        const start = ({ series }) => (series.length ? scale.x(series[0]) : Infinity);
+        const widest = groups.map(({ curves: [now] }) => now).sort((a, b) => start(a) - start(b));
+        drawAxes(this.svg, scale, widest[0]);
+        for (const { curves: [, ...earlier], hue } of groups) {
+            for (const { series } of earlier.reverse()) {
+                this.svg.append(make("path", { d: line(series, scale), fill: "none", stroke: groups.length > 1 ? hue : QUIET,
+                    opacity: 0.45, class: "earlier" }));
+            }
+        }
+        const baseline = groups[0].curves[0].run.baseline;
+        if (number(baseline)) drawBaseline(this.svg, baseline, scale);
+        for (const { curves: [now], hue } of [...groups].reverse()) drawCurve(this.svg, now, scale, hue);
+        this.marks = groups.flatMap(({ name, curves: [now] }) => [...now.series, endOf(now)]
+            .filter((point) => point && point.mean !== null)
+            .map((point) => ({ point, name: groups.length > 1 ? name : "", x: scale.x(point), y: scale.y(point.mean) })));
+        this.cross = make("g", { visibility: "hidden" });
+        this.svg.append(this.cross);
+    }
+
+    label(groups) { // everything that is said around the curve
+        const now = groups[0]?.curves[0], several = (now?.series[0]?.count ?? 0) > 1;
+        this.left.textContent = several ? `similarity, mean of ${now.series[0].count}` : "similarity";
+        const alone = groups.length < 2;
+        this.peak.textContent = alone && now ? peakOf(now) : "";
+        this.state.textContent = now ? state(now) : "";
+        this.state.style.color = ["interrupted", "failed"].includes(now?.run.status) ? ALERT : "";
+        this.finished.textContent = alone && now ? finishedOf(now) : "";
+        this.names.replaceChildren();
+        for (const { name, hue, curves: [curve] } of alone ? [] : groups) {
+            const said = [peakOf(curve), finishedOf(curve)].filter(Boolean).join(", ");
+            const entry = html({ overflow: "hidden", textOverflow: "ellipsis", whiteSpace: "nowrap", color: INK },
+                ` ${name ?? "sampler"}: ${said}`);
+            const swatch = document.createElement("span");
+            Object.assign(swatch.style, { display: "inline-block", width: "14px", borderTop: `2px solid ${hue}`,
+                verticalAlign: "middle" });
+            entry.prepend(swatch);
+            this.names.append(entry);
+        }
+        this.svg.setAttribute("aria-label", [this.left, this.peak, this.state].map((one) => one.textContent).join("; "));
+        this.words?.replaceChildren(...(now?.run.words ?? "").replaceAll(" %", "\u00a0%").split("\n").filter(Boolean)
+            .map((text) => html(text.startsWith("Try next:") ? ADVICE : { margin: "0 0 2px" }, text)));
+        if (this.words) this.words.style.display = now?.run.words ? "" : "none";
+    }
+
+    hover(event) { // the nearest point's figures, beside the pointer
+        this.tip.style.display = "none";
+        this.cross?.setAttribute("visibility", "hidden");
+        if (!event || !this.marks?.length || !this.cross?.isConnected) return;
+        const box = this.svg.getBoundingClientRect(), width = this.plot.clientWidth, height = this.plot.clientHeight;
+        const at = { x: ((event.clientX - box.left) * width) / box.width, y: ((event.clientY - box.top) * height) / box.height };
+        const far = (mark) => Math.abs(mark.x - at.x) + 0.2 * Math.abs(mark.y - at.y); // by noise level first
+        const near = this.marks.reduce((best, mark) => (far(mark) < far(best) ? mark : best));
+        this.cross.replaceChildren(
+            make("line", { x1: near.x, x2: near.x, y1: this.scale.ceiling, y2: this.scale.floor, stroke: INK, opacity: 0.5 }),
+            make("circle", { cx: near.x, cy: near.y, r: 4, fill: INK }));
+        this.cross.setAttribute("visibility", "visible");
+        this.tip.textContent = told(near.point, near.name);
+        this.tip.style.display = "block";
+        const beyond = near.x + 10 + this.tip.offsetWidth > width;
+        this.tip.style.left = `${Math.max(2, beyond ? near.x - 10 - this.tip.offsetWidth : near.x + 10)}px`;
+        this.tip.style.top = `${Math.max(2, Math.min(near.y - 46, height - this.tip.offsetHeight - 2))}px`;
+    }
+}

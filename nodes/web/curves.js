@@ -1,0 +1,80 @@
+// What a chart shows, as numbers: runs read into curves, and where their points lie. Nothing is drawn here.
+const LEFT = 34, RIGHT = 10, TOP = 8; // pixels around the curves
+const BOUNDED = 1.5; // noise levels above this are of a schedule without an upper bound
+
+export const number = (value) => typeof value === "number";
+
+// A run's points as [{step, sigma, mean, low, high, count, sure}]. As in the record, the mean is over one fixed set of
+// batch items and undefined where one of them is.
+export function reading(run) {
+    const points = run.points ?? [];
+    const seen = (items) => [...items.keys()].filter((item) => number(items[item]));
+    const counted = run.counted ?? [...new Set(points.flatMap(([, , items]) => seen(items)))];
+    return points.map(([step, sigma, items, sure]) => {
+        const values = counted.map((item) => items[item]).filter(number);
+        const whole = counted.length > 0 && values.length === counted.length;
+        const mean = whole ? values.reduce((a, b) => a + b, 0) / values.length : null;
+        return { step, sigma, sure, mean, low: Math.min(...values), high: Math.max(...values), count: counted.length };
+    });
+}
+
+// One group for each sampler, the newest first: its newest run in full, the earlier ones faint.
+export function grouped(runs, named, hues) {
+    const groups = new Map();
+    for (const run of runs) {
+        if (!groups.has(run.sampler)) groups.set(run.sampler, []);
+        groups.get(run.sampler).push({ run, series: reading(run) });
+    }
+    const list = [...groups].map(([sampler, curves]) => ({ name: named(sampler), curves }));
+    return list.filter((group, place) => place === 0 || group.name !== undefined) // a sampler that is gone is not shown
+        .slice(0, hues.length).map((group, place) => ({ ...group, hue: hues[place] }));
+}
+
+export function endOf({ run, series }) { // the finished picture, as a point
+    if (!number(run.final)) return null;
+    const [step, sigma] = run.end_at ?? [series.at(-1)?.step, 0];
+    return { step, sigma, mean: run.final, low: run.final, high: run.final, finished: true, sure: true };
+}
+
+export function bestOf({ run, series }) { // the peak: as the record has it, else the highest so far
+    const all = [...series, endOf({ run, series })].filter((point) => point && point.mean !== null);
+    return all.reduce((best, point) => (best && best.mean >= point.mean ? best : point), null);
+}
+
+export function scales(curves, width, height) {
+    const points = curves.flatMap((curve) => [...curve.series, endOf(curve)]).filter(Boolean);
+    const bySigma = points.every((point) => number(point.sigma));
+    const floor = height - (bySigma ? 30 : 18);
+    const values = points.filter((point) => point.mean !== null).flatMap((point) => [point.low, point.high]);
+    values.push(...curves.map(({ run }) => run.baseline).filter(number));
+    const low = Math.min(0, ...values), high = Math.max(0.2, ...values), span = (high - low) * 1.06;
+    const top = Math.max(1e-6, ...points.map((point) => point.sigma).filter(number));
+    const noise = (sigma) => (top > BOUNDED ? sigma / (1 + sigma) : sigma); // as a share, where there is no upper bound
+    const steps = Math.max(1, ...curves.map(({ run, series }) => Math.max(run.steps ?? 0, series.at(-1)?.step ?? 0)));
+    const share = (point) => (bySigma ? 1 - noise(point.sigma) / noise(top) : point.step / steps);
+    return {
+        bySigma, low, high, top, floor, left: LEFT, right: width - RIGHT, ceiling: TOP,
+        x: (point) => LEFT + share(point) * (width - LEFT - RIGHT),
+        y: (value) => floor - ((value - low) / span) * (floor - TOP),
+    };
+}
+
+export function line(series, { x, y }) { // undefined breaks the line
+    let path = "", pen = "M";
+    for (const point of series) {
+        if (point.mean === null) { pen = "M"; continue; }
+        path += `${pen}${x(point).toFixed(1)} ${y(point.mean).toFixed(1)}`;
+        pen = "L";
+    }
+    return path;
+}
+
+export function bands(series, { x, y }) { // one polygon for each unbroken stretch
+    const stretches = [[]];
+    for (const point of series) {
+        if (point.mean === null) stretches.push([]); else stretches.at(-1).push(point);
+    }
+    const corner = (point, value) => `${x(point).toFixed(1)},${y(value).toFixed(1)}`;
+    return stretches.filter((part) => part.length > 1).map((part) =>
+        [...part.map((p) => corner(p, p.high)), ...part.map((p) => corner(p, p.low)).reverse()].join(" "));
+}
