@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import time
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ..errors import SettingsError
+from .index import write_index
 from .page import write_page
 from .plan import Plan, estimate, load_plan, make_plan, picture_path, read_result, result_path
-from .run import Place, pending, run
-from .spec import find_spec, read_spec
+from .run import Place, leave, pending, run
+from .spec import ALL, find_spec, order_of_reading, read_spec
 from .table import write_tables
 from .weights import Weights
 from .work import Worker
@@ -20,7 +22,7 @@ class Order:
     """A sweep as asked for on the command line.
 
     Attributes:
-        spec: a TOML file, or the name of a shipped specification.
+        spec: a TOML file, the name of a shipped specification, or "all" for each of these.
         out: the folder.
         weights: what stands behind "dev" and "schnell".
         quick: the specification's small size.
@@ -51,7 +53,11 @@ class Order:
 
 
 def sweep(order: Order) -> str:
-    """Run a sweep and write its table and page.
+    """Run a sweep, or all shipped ones, and write tables and pages.
+
+    Args:
+        order: what is asked for. Its spec may be "all": then each shipped specification gets a folder of its own, and
+            an index leads to them.
 
     Returns:
         What to tell the user; nothing on processes other than the first.
@@ -59,6 +65,32 @@ def sweep(order: Order) -> str:
     Raises:
         InfuseNetError: the specification, a picture or a weight file cannot be used; nothing is written then.
     """
+    if order.spec != ALL:
+        told = _sweep(order)
+    else:
+        told = _sweep_all(order)
+    leave()
+    return told
+
+
+def _sweep_all(order: Order) -> str:
+    """Every shipped specification, one after the other."""
+    told, names = [], order_of_reading()
+    for name in names:
+        began = time.monotonic()
+        command = order.command.replace(f"sweep {ALL}", f"sweep {name}")
+        said = _sweep(replace(order, spec=name, out=order.out / name, command=command))
+        if order.dry_run:
+            told.append(said)
+        elif said:
+            told.append(f"{name}: {said.splitlines()[0]} {_duration(time.monotonic() - began)}.")
+    if told and not order.dry_run:
+        told.append(f"Open {write_index(order.out, names)} in a browser.")
+    return "\n".join(told)
+
+
+def _sweep(order: Order) -> str:
+    """One specification."""
     spec = read_spec(find_spec(order.spec), quick=order.quick, people=order.people, papers_filter=order.filter)
     plan = make_plan(spec, order.weights, order.command)
     if order.dry_run:

@@ -15,6 +15,8 @@ _SWEEP = """\
 examples:
   the paper's main table in small, on the miniature:
     infusenet sweep main-table --quick --out out/main-table
+  all experiments of the paper in small, about ten minutes on two cores:
+    infusenet sweep all --quick --out out/paper
   how many pictures, and how long:
     infusenet sweep main-table --out out/main-table --dry-run
   your own people and real weights, a process for each GPU:
@@ -32,7 +34,7 @@ def add_parsers(commands: Any, common: argparse.ArgumentParser) -> None:
     sweep = commands.add_parser(
         "sweep", help=text, description=text, epilog=_SWEEP, formatter_class=raw, parents=[common]
     )
-    sweep.add_argument("spec", metavar="SPEC", help="a TOML file, or the name of a shipped specification")
+    sweep.add_argument("spec", metavar="SPEC", help="a TOML file, the name of a shipped specification, or all")
     sweep.add_argument("--out", required=True, type=Path, metavar="DIR", help="where to write")
     sweep.add_argument("--quick", action="store_true", help="the specification's small size")
     sweep.add_argument("--dry-run", action="store_true", help="say how many pictures and how long, and stop")

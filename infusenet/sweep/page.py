@@ -18,8 +18,8 @@ from .figures import Drawn, draw_figure
 from .plan import Done, read_result
 from .table import block_records, records, step_records, to_csv
 
-_STYLE = Path(__file__).parents[1] / "report.css"
-_MORE = """\
+STYLE = Path(__file__).parents[1] / "report.css"
+MORE = """\
 .plot { margin: 0 0 14px; }
 .plot picture { display: block; overflow-x: auto; background: var(--plot); border: 1px solid var(--line);
   border-radius: 10px; padding: 14px 16px 10px; }
@@ -100,7 +100,7 @@ def write_page(done: Done, out: Path) -> Path:
     text = _PAGE.substitute(
         title=escape(done.data["title"]),
         about=escape(done.data["about"]),
-        style=_STYLE.read_text(encoding="utf-8") + _MORE,
+        style=STYLE.read_text(encoding="utf-8") + MORE,
         state=escape(_state(done, table)),
         limits=escape(_limits(table)),
         figures="\n".join(sections),

@@ -74,12 +74,19 @@ def find_people(people: People) -> list[Person]:
         files = [path for path in files if _is_picture(path)]
         if files:
             found.append(Person(entry.stem, _digest(files), tuple(files)))
+    twice = next((person.name for place, person in enumerate(found) if person.name in _names(found[:place])), None)
+    if twice is not None:
+        raise SpecError(f"people.folder: expected a name of its own for each person, got {twice!r} twice")
     if not found:
         raise SpecError(
             f"people.folder: expected pictures in {people.folder}, one person a file or subfolder, got none "
             f"({', '.join(sorted(_ENDINGS))})"
         )
     return found[: people.limit]
+
+
+def _names(people: Sequence[Person]) -> list[str]:
+    return [person.name for person in people]
 
 
 def chosen(

@@ -86,6 +86,7 @@ def run(
     mine: Sequence[Job] = []
     if place.rank == 0:
         (out / "results").mkdir(parents=True, exist_ok=True)
+        _clear_drafts(out)
         save_plan(out, plan)
         _save_people(plan, out)
         todo = pending(plan, out, retry=retry)
@@ -97,6 +98,13 @@ def run(
     failed = _work(mine, out, make, place, device, quiet=quiet) if mine else 0
     together.wait()
     return len(mine), failed
+
+
+def _clear_drafts(out: Path) -> None:
+    """Remove files that a killed process was writing; such a file never bears its final name."""
+    for folder in (out, *(out / name for name in ("results", "pictures", "people", "figures"))):
+        for draft in folder.glob(".*.part"):
+            draft.unlink(missing_ok=True)
 
 
 def _save_people(plan: Plan, out: Path) -> None:
@@ -190,4 +198,11 @@ class _Together:
         """Until all are here."""
         if self._state is not None:
             self._state.wait_for_everyone()
-            self._state.destroy_process_group()
+
+
+def leave() -> None:
+    """Part from the other processes, after the last sweep."""
+    from torch import distributed
+
+    if distributed.is_available() and distributed.is_initialized():
+        distributed.destroy_process_group()

@@ -12,6 +12,8 @@ from .toml import SpecError, Table, read_toml
 SPECS = Path(__file__).with_name("specs")
 EXTRA_METRICS = ("latent_distance", "lpips", "trajectory", "streams")
 
+ALL = "all"
+
 Role = Literal["dev", "schnell"]
 
 
@@ -104,6 +106,12 @@ def shipped() -> list[str]:
     return sorted(path.stem for path in SPECS.glob("*.toml"))
 
 
+def order_of_reading() -> list[str]:
+    """The shipped specifications as the paper tells its story, any further ones behind."""
+    story = ("main-table", "step-budget", "trajectory", "guidance", "strength", "complexity", "ablation", "true-cfg")
+    return sorted(shipped(), key=lambda name: (*story, name).index(name))
+
+
 def find_spec(name: str | Path) -> Path:
     """A specification by path, or a shipped one by name.
 
@@ -113,7 +121,7 @@ def find_spec(name: str | Path) -> Path:
     for path in (Path(name), SPECS / f"{name}.toml"):
         if path.is_file():
             return path
-    raise SpecError(f"{name}: no such file, and no shipped specification. Shipped: {', '.join(shipped())}")
+    raise SpecError(f"{name}: no such file, and no shipped specification. Shipped: {ALL}, {', '.join(shipped())}")
 
 
 def read_spec(path: Path, *, quick: bool = False, people: Path | None = None, papers_filter: bool = False) -> Spec:
@@ -132,7 +140,7 @@ def read_spec(path: Path, *, quick: bool = False, people: Path | None = None, pa
         SpecError: a key is unknown or missing, or a value cannot be meant; the message names its place.
     """
     table = read_toml(path)
-    size = table.axis("size", None, low=16, whole=True)
+    size = table.axis("size", None, low=16, whole=True, distinct=False)
     if size is not None and len(size) not in (1, 2):
         raise table.wrong("size", "[width, height]", list(size))
     spec = Spec(

@@ -95,16 +95,23 @@ class Table:
         return value
 
     def axis(
-        self, key: str, default: Any = _REQUIRED, *, low: float, high: float = float("inf"), whole: bool = False
+        self,
+        key: str,
+        default: Any = _REQUIRED,
+        *,
+        low: float,
+        high: float = float("inf"),
+        whole: bool = False,
+        distinct: bool = True,
     ) -> tuple[Any, ...]:
-        """A list of different numbers; a single number stands for a list of one."""
-        kind = "whole numbers" if whole else "numbers"
-        expected = f"a list of different {kind} from {low:g}" + (f" to {high:g}" if high < float("inf") else "")
+        """A list of numbers, different ones if `distinct`; a single number stands for a list of one."""
+        kind = f"{'different ' * distinct}{'whole ' * whole}numbers"
+        expected = f"a list of {kind} from {low:g}" + (f" to {high:g}" if high < float("inf") else "")
         value = self.take(key, expected, default)
         if value is default:
             return value
         values = value if isinstance(value, list) else [value]
-        if not values or len(set(map(repr, values))) < len(values):
+        if not values or (distinct and len(set(map(repr, values))) < len(values)):
             raise self.wrong(key, expected, value)
         for number in values:
             if not _is_number(number, low, high, whole=whole):

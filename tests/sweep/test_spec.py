@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from infusenet.errors import SettingsError
+from infusenet.errors import InfuseNetError, SettingsError
 from infusenet.pictures import save_picture
 from infusenet.sweep.people import chosen, find_people
 from infusenet.sweep.spec import Filter, SpecError, find_spec, read_spec, shipped
-from infusenet.sweep.weights import Weights, check_people
+from infusenet.sweep.weights import Weights, check_people, metrics_of
 
 Write = Callable[..., Path]
 
@@ -24,6 +24,11 @@ def test_what_a_specification_says(write: Write) -> None:
         ("schnell", (1,), (1.0,), ()),
     ]
     assert [person.name for person in find_people(spec.people)] == ["drawn-01", "drawn-02"]
+
+
+@pytest.mark.parametrize(("text", "size"), [("128", (128, 128)), ("[96, 128]", (96, 128)), ("[64, 64]", (64, 64))])
+def test_a_size(write: Write, text: str, size: tuple[int, int]) -> None:
+    assert read_spec(write(('title = "Small"', f'title = "Small"\nsize = {text}'))).size == size
 
 
 def test_quick_is_the_small_size(write: Write) -> None:
@@ -62,6 +67,13 @@ def test_quick_is_the_small_size(write: Write) -> None:
         ("drawn = 2", 'drawn = 2\nfolder = "x"', "people", "either"),
         ('portrait = "a portrait of a person"', "portrait = 3", "prompts.portrait", "got 3"),
         ("[quick]\npeople = 1", "[quick]\npeople = 'few'", "quick.people", "got 'few'"),
+        ("[quick]\npeople = 1", "[quick]\nprompts = ['moon']", "quick.prompts", "got 'moon'"),
+        ("drawn = 2", "drawn = 2\n[people.filter]\nconfidence = 2", "people.filter.confidence", "got 2"),
+        ('portrait = "a portrait of a person"', 'portrait = ""', "prompts.portrait", "got ''"),
+        ('title = "Small"', 'title = "Small"\nsize = [128, 128, 3]', "size", "[width, height]"),
+        ('title = "Small"', 'title = "Small"\nsize = [8, 8]', "size", "from 16"),
+        ("steps = [1, 2]", "steps = 4\nguidance = [-1]", "methods[0].guidance", "got -1"),
+        ("steps = [1, 2]", "steps = '4'", "methods[0].steps", "got '4'"),
     ],
 )
 def test_errors_name_the_place(write: Write, old: str, new: str, place: str, said: str) -> None:
@@ -71,6 +83,50 @@ def test_errors_name_the_place(write: Write, old: str, new: str, place: str, sai
     assert text.startswith(f"small.toml: {place}: "), text
     assert said in text
     assert "\n" not in text
+
+
+FIGURE = "[[figures]]\nkind = 'curve'\ntitle = 'x'\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "place", "said"),
+    [
+        ("mood = 1", "mood", "unknown key"),
+        ("values = ['charm']", "values", "got 'charm'"),
+        ("values = []", "values", "got []"),
+        ("values = ['stream_ratio']", "values", 'metrics = ["streams"] at the top'),
+        ("values = ['lpips']", "values", 'metrics = ["lpips"] at the top'),
+        ("methods = ['nobody']", "methods", "out of dev, schnell, got 'nobody'"),
+        ("prompts = ['moon']", "prompts", "out of portrait, beach, got 'moon'"),
+        ("people = 'best 3'", "people", "top 10"),
+        ("people = 'top 0'", "people", "top 10"),
+        ("less = 0.5", "less", "split by a number"),
+        ("panels = 'prompt'\nsplit = 'strength'", "panels", "not split otherwise"),
+        ("paper = { dev = 'high' }", "paper.dev", "got 'high'"),
+    ],
+)
+def test_errors_of_figures_name_the_place(write: Write, text: str, place: str, said: str) -> None:
+    with pytest.raises(SpecError) as error:
+        read_spec(write(("[quick]", f"{FIGURE}{text}\n[quick]")))
+    assert str(error.value).startswith(f"small.toml: figures[0].{place}: ")
+    assert said in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "said"),
+    [
+        ("map", "values = ['similarity', 'contrast']", "one value but for a curve or a trajectory"),
+        ("blocks", "values = ['contrast']", "stream_ratio or residual_ratio"),
+        ("trajectory", "", 'metrics = ["trajectory"]'),
+        ("trajectory", "values = ['seconds']", "out of similarity"),
+    ],
+)
+def test_what_a_kind_of_figure_can_show(write: Write, kind: str, text: str, said: str) -> None:
+    figure = FIGURE.replace("curve", kind) + text
+    with pytest.raises(SpecError, match=r"small\.toml: figures\[0\]\.values: ") as error:
+        read_spec(write(("[quick]", f"{figure}\n[quick]")))
+    assert said in str(error.value)
 
 
 def test_no_toml_and_no_file(tmp_path: Path, write: Write) -> None:
@@ -104,6 +160,11 @@ def test_a_folder_of_people(tmp_path: Path, write: Write) -> None:
     again = find_people(read_spec(write(), people=moved).people)
     assert [person.digest for person in again] == [person.digest for person in people]
 
+    (moved / "bo.jpg").write_bytes((moved / "ann.png").read_bytes())
+    with pytest.raises(SpecError, match=r"people\.folder: .*'bo' twice"):
+        find_people(read_spec(write(), people=moved).people)
+    (moved / "bo.jpg").unlink()
+
     (moved / "ann.png").write_bytes(b"not a picture")
     with pytest.raises(SpecError, match=r"people\.folder: .*ann\.png"):
         find_people(read_spec(write(), people=moved).people)
@@ -129,6 +190,21 @@ def test_the_papers_filter_tells_whom_it_leaves_out(write: Write) -> None:
     assert ["80 pixels wide" in dropped[0][1], "0.70" in dropped[1][1], "2 faces" in dropped[2][1]] == [True] * 3
     with pytest.raises(SpecError, match=r"people\.filter: .*0 faces"):
         chosen(people, Filter(0.7, 80), lambda picture: [])
+
+
+def test_the_papers_filter_can_be_asked_for(write: Write) -> None:
+    assert read_spec(write()).people.filter is None
+    assert read_spec(write(), papers_filter=True).people.filter == Filter(0.7, 80)
+    path = write(("drawn = 2", "drawn = 2\n[people.filter]\nwidth = 40"))
+    assert read_spec(path).people.filter == Filter(0.7, 40)
+
+
+def test_lpips_depends_on_its_weights(write: Write, tmp_path: Path) -> None:
+    spec = read_spec(write(('title = "Small"', 'title = "Small"\nmetrics = ["lpips"]')))
+    assert metrics_of(spec, Weights()) == ("lpips",)
+    with pytest.raises(InfuseNetError, match=r"none\.pth"):
+        metrics_of(spec, Weights(lpips=tmp_path / "none.pth"))
+    assert metrics_of(read_spec(write()), Weights(lpips=tmp_path / "none.pth")) == ()  # not asked for: not looked at
 
 
 def test_drawn_people_are_not_shown_to_real_models(write: Write) -> None:
