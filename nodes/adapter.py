@@ -14,6 +14,7 @@ from weakref import WeakKeyDictionary
 import comfy.ldm.flux.controlnet
 import comfy.model_management
 import comfy.ops
+import comfy.supported_models
 import comfy.utils
 import torch
 import torch.nn.functional as F
@@ -250,9 +251,10 @@ def load_infusenet(path: Path, dtype: torch.dtype | None = None) -> InfuseNetCon
     check(state, expected, path, WHAT)  # now the values too
     stored = comfy.utils.weight_dtype(state)
     device = comfy.model_management.get_torch_device()
+    computed = comfy.supported_models.Flux.supported_inference_dtypes  # bf16 first: fp16 overflows in FLUX's blocks
     if dtype is None:
-        dtype = stored if is_fp8(stored) else comfy.model_management.unet_dtype(model_params=-1, weight_dtype=stored)
-    manual_cast = comfy.model_management.unet_manual_cast(dtype, device)
+        dtype = stored if is_fp8(stored) else comfy.model_management.unet_dtype(device, -1, computed, stored)
+    manual_cast = comfy.model_management.unet_manual_cast(dtype, device, computed)
     network = comfy.ldm.flux.controlnet.ControlNetFlux(
         latent_input=True,
         control_latent_channels=config["in_channels"] // 4,
