@@ -95,7 +95,7 @@ def run(
         hands = []
     hands = together.share(hands)
     mine = hands[place.rank]
-    failed = _work(mine, out, make, place, device, quiet=quiet) if mine else 0
+    failed = _work(mine, out, make, place, device, None if quiet else plan.spec.title) if mine else 0
     together.wait()
     return len(mine), failed
 
@@ -133,13 +133,13 @@ def pending(plan: Plan, out: Path, *, retry: bool = False) -> list[Job]:
 
 
 def _work(
-    jobs: Sequence[Job], out: Path, make: Callable[[Place, str], Doer], place: Place, device: str, *, quiet: bool
+    jobs: Sequence[Job], out: Path, make: Callable[[Place, str], Doer], place: Place, device: str, title: str | None
 ) -> int:
-    """Do jobs one after the other; returns how many failed."""
+    """Do jobs one after the other, with a bar under a title if there is one; returns how many failed."""
     from tqdm import tqdm
 
     doer, failed = make(place, device), 0
-    for job in tqdm(jobs, desc="pictures", unit="", disable=quiet or place.rank > 0, leave=False):
+    for job in tqdm(jobs, desc=title, unit="", disable=title is None or place.rank > 0, leave=False):
         try:
             result = {"status": "done", "error": None, **doer.do(job)}
         except Exception as error:  # whatever it is: it is this job's result, and the sweep goes on

@@ -14,6 +14,7 @@ from PIL import Image
 
 from infusenet.sweep.command import report
 from infusenet.sweep.figures import draw_figure
+from infusenet.sweep.index import write_index
 from infusenet.sweep.jobs import Job
 from infusenet.sweep.plan import Plan, load_plan
 from infusenet.sweep.rows import lifted, series, shown
@@ -177,6 +178,20 @@ def test_the_page_holds_everything(folder: Path) -> None:
         assert page.count(text) >= 8, text  # below every figure
     assert len(list((folder / "figures").glob("*.png"))) == len(list((folder / "figures").glob("*.csv"))) == 9
     assert not re.search(r"\bnan\b|None|Traceback", re.sub('base64,[^"]*', "", page))
+
+
+def test_an_index_leads_to_the_pages(folder: Path) -> None:
+    path, reader = write_index(folder.parent, [folder.name]), Reader()
+    reader.feed(path.read_text())
+    assert reader.open == []
+    assert [(path.parent / source).is_file() for source in reader.sources] == [True]
+    assert "Small &amp; fine" in path.read_text()
+
+
+def test_it_says_that_it_rests_on_one_training_seed(folder: Path) -> None:
+    page = (folder / "report.html").read_text()
+    assert "rests on one set of weights, that is on one training seed" in page
+    assert "nothing here is a finding about FLUX" in " ".join(page.split())
 
 
 def test_a_sweep_that_has_not_begun_has_a_page_too(folder: Path) -> None:

@@ -19,6 +19,7 @@ from infusenet.sweep.command import report
 from infusenet.sweep.jobs import Job
 from infusenet.sweep.plan import Plan, estimate, load_plan, read_result, result_path
 from infusenet.sweep.run import pending, run
+from infusenet.sweep.spec import order_of_reading, shipped
 from infusenet.sweep.table import COLUMNS, TIME_COLUMNS, records, write_tables
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -149,6 +150,10 @@ def test_estimates(write: Write, plan_of: PlanOf) -> None:
     assert estimate(jobs, [], 1) is not None
 
 
+def test_the_story_tells_every_shipped_specification() -> None:
+    assert sorted(order_of_reading()) == shipped()
+
+
 def test_a_folder_without_a_sweep(tmp_path: Path) -> None:
     with pytest.raises(InfuseNetError, match="holds no sweep"):
         report(tmp_path)
@@ -169,6 +174,14 @@ def test_a_dry_run_writes_nothing(tmp_path: Path, command: Callable[..., Any]) -
     assert done.returncode == 0, done.stderr
     assert "252 jobs for 252 rows: 28 people, 3 prompts, 1 seeds, 3 methods; 0 have a result." in done.stdout
     assert "About " in done.stdout
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_dry_run_of_all(tmp_path: Path, command: Callable[..., Any]) -> None:
+    done = command("sweep", "all", "--quick", "--out", tmp_path / "out", "--dry-run")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count(" jobs for ") == done.stdout.count("About ") == len(shipped())
+    assert done.stdout.startswith("Main table")
     assert not (tmp_path / "out").exists()
 
 

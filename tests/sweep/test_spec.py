@@ -70,7 +70,7 @@ def test_quick_is_the_small_size(write: Write) -> None:
         ("[quick]\npeople = 1", "[quick]\nprompts = ['moon']", "quick.prompts", "got 'moon'"),
         ("drawn = 2", "drawn = 2\n[people.filter]\nconfidence = 2", "people.filter.confidence", "got 2"),
         ('portrait = "a portrait of a person"', 'portrait = ""', "prompts.portrait", "got ''"),
-        ('title = "Small"', 'title = "Small"\nsize = [128, 128, 3]', "size", "[width, height]"),
+        ('title = "Small"', 'title = "Small"\nsize = [128, 128, 128]', "size", "[width, height]"),
         ('title = "Small"', 'title = "Small"\nsize = [8, 8]', "size", "from 16"),
         ("steps = [1, 2]", "steps = 4\nguidance = [-1]", "methods[0].guidance", "got -1"),
         ("steps = [1, 2]", "steps = '4'", "methods[0].steps", "got '4'"),
