@@ -143,14 +143,14 @@ class Sweep(io.ComfyNode):
         words = " ".join(filter(None, [in_words(tried, kind), note]))
         show(cls, words)
         figure = values_figure(tried, kind, recognizer=recognizer.name, strangers=strangers, note=note)
-        found = best_of(tried)
+        found, table = best_of(tried), to_csv(tried, kind, cfg=cfg, sampler=sampler_name)
         return io.NodeOutput(
             pictures_to_image([figure_pixels(figure)]),
             pictures_to_image([contact_sheet(pictures, tried, kind)]),
             like(latent_image, best),
             NOTHING if found is None else float(found.value),
-            to_csv(tried, kind, cfg=cfg, sampler=sampler_name),
-            ui={"text": [words]},
+            table,
+            ui={"text": [words], "csv": [table]},
         )
 
 

@@ -1,8 +1,8 @@
 """The templates' pictures, example_workflows/NAME.jpg.
 
-Run `python tests/host/pictures.py` where COMFYUI_PATH names a ComfyUI, with its Python: it starts a server of its own.
-A miniature template shows its reference beside what it really made; one that needs weights which cannot be shipped
-shows its graph, as a browser draws it.
+Run `python tests/host/pictures.py [NAME ...]` where COMFYUI_PATH names a ComfyUI, with its Python: it starts a server
+of its own. A miniature template shows its reference beside what it really made, a sweep its chart above its sheet;
+others show their graph, as a browser draws it.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from server import REPOSITORY, Server
 from test_browser import FILES, LOAD
 
 TEMPLATES = REPOSITORY / "example_workflows"
+RUN = ("miniature", "sweep")  # templates that show what they made
 SIDE, GAP = 384, 16
 QUALITY = 88
 WINDOW, MARGIN, WIDTH = (2800, 1600), 100, 1280  # of the page, around the graph, of a graph's picture
@@ -63,6 +64,23 @@ def made(server: Any, name: str) -> Image.Image:
     return sheet
 
 
+def swept(server: Any, name: str) -> Image.Image:
+    """Chart and sheet of a sweep."""
+    graph = json.loads((TEMPLATES / "api" / f"{name}.json").read_text())
+    said, outputs = server.run(graph)
+    if said != "success":
+        raise SystemExit(f"{name}: {said}")
+    node = {entry["_meta"]["title"]: key for key, entry in graph.items()}
+    parts = [Image.fromarray(server.picture(outputs[node[title]]["images"][0])) for title in ("Chart", "Sheet")]
+    width = max(part.width for part in parts)
+    picture = Image.new("RGB", (width, sum(part.height for part in parts) + GAP), "white")
+    top = 0
+    for part in parts:
+        picture.paste(part, ((width - part.width) // 2, top))
+        top += part.height + GAP
+    return picture
+
+
 def drawn(page: Browser, name: str, folder: Path) -> Image.Image:
     """A template's graph in the browser, and nothing around it."""
     page.evaluate(LOAD.replace("NAME", name))
@@ -85,10 +103,12 @@ def main() -> None:
         try:
             if page:
                 page.open(server.address)
-            names = sorted(path.stem for path in (TEMPLATES / "api").glob("*.json"))
-            for name in sorted(names, key=lambda name: name.startswith("miniature")):  # runs leave notices on the page
+            names = sys.argv[1:] or sorted(path.stem for path in (TEMPLATES / "api").glob("*.json"))
+            for name in sorted(names, key=lambda name: name.startswith(RUN)):  # runs leave notices on the page
                 if name.startswith("miniature"):
                     picture = made(server, name)
+                elif name.startswith("sweep"):
+                    picture = swept(server, name)
                 elif page:
                     picture = drawn(page, name, folder)
                 else:
