@@ -208,7 +208,7 @@ def generate(
     if settings.negative is not None:
         options |= {"negative_prompt": settings.negative, "true_cfg_scale": settings.true_cfg}
     if recorder is not None:
-        recorder.start(height=height, width=width, run=_run_info(made_with))
+        recorder.start(height=height, width=width, run=_run_info(made_with, identity))
         options |= {
             "callback_on_step_end": recorder.pipeline_callback,
             "callback_on_step_end_tensor_inputs": recorder.tensor_inputs,
@@ -231,7 +231,7 @@ def generate(
     return Result(pixels, made_with, recorder.finish(pixels[None]) if recorder is not None else None)
 
 
-def _run_info(made_with: dict[str, Any]) -> RunInfo:
+def _run_info(made_with: dict[str, Any], identity: Any) -> RunInfo:
     """What a trace tells of a run."""
     from .probe import RunInfo
     from .probe.versions import library_versions
@@ -240,4 +240,12 @@ def _run_info(made_with: dict[str, Any]) -> RunInfo:
         key: made_with[key] for key in ("prompt", "backbone", "steps", "guidance", "strength", "start", "end", "seed")
     }
     width, height = made_with["size"]
-    return RunInfo(**told, width=width, height=height, sampler="euler", scheduler="flux", versions=library_versions())
+    return RunInfo(
+        **told,
+        width=width,
+        height=height,
+        sampler="euler",
+        scheduler="flux",
+        conditioning_recognizer=getattr(identity, "recognizer", None),
+        versions=library_versions(),
+    )

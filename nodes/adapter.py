@@ -52,6 +52,7 @@ class InfuseNetControl(ControlNet):
         self.mask: Tensor | None = None
         self.gate = "percent"
         self.window = (0.0, 1.0)
+        self.recognizer: str | None = None
         self.black: WeakKeyDictionary[Any, dict[tuple[int, int], Tensor]] = WeakKeyDictionary()
         self._main: FluxSizes | None = None
         self._hints: dict[tuple[int, int], Tensor] = {}
@@ -69,7 +70,7 @@ class InfuseNetControl(ControlNet):
         other.control_model_wrapped = self.control_model_wrapped
         self.copy_to(other)
         other.tokens, other.mask, other.black = self.tokens, self.mask, self.black
-        other.gate, other.window = self.gate, self.window
+        other.gate, other.window, other.recognizer = self.gate, self.window, self.recognizer
         return other
 
     def bind(
@@ -82,6 +83,7 @@ class InfuseNetControl(ControlNet):
         gate: str,
         pose: Tensor | None = None,
         mask: Tensor | None = None,
+        recognizer: str | None = None,
     ) -> InfuseNetControl:
         """A copy that carries an identity.
 
@@ -93,9 +95,10 @@ class InfuseNetControl(ControlNet):
             gate: "step", by the original pipeline's rule, or "percent", by the host's.
             pose: landmarks drawn on black, IMAGE [n, H, W, 3]; None = a black picture.
             mask: where the identity acts, [n, H, W] 0..1; None = everywhere.
+            recognizer: file name of the network that read the identity, for the records.
         """
         other = self.copy()
-        other.tokens, other.mask = tokens, mask
+        other.tokens, other.mask, other.recognizer = tokens, mask, recognizer
         other.gate, other.window = gate, window
         other.set_cond_hint(pose, strength, (0.0, 1.0) if gate == "step" else window, vae=vae)
         if gate == "step" and window != (0.0, 1.0):

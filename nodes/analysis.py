@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import deque
 from dataclasses import replace
 from typing import Any
 
@@ -16,6 +15,7 @@ from ..infusenet.probe import Trace
 from . import chart
 from .convert import pictures_to_image
 from .decoders import full_decoder
+from .others import ancestors
 from .run import Place, Run
 from .sockets import TraceSocket, schema
 from .watch import Watch
@@ -127,15 +127,10 @@ def find_run(watch: Watch, prompt: dict[str, Any] | None, report: str | None) ->
 
 def upstream(prompt: dict[str, Any], report: str | None) -> list[str]:
     """The nodes that a report's samples or image come from, the nearest first."""
-    inputs = prompt.get(str(report), {}).get("inputs", {})
-    waiting = deque(inputs[name] for name in ("samples", "image") if isinstance(inputs.get(name), list))
-    seen: list[str] = []
-    while waiting:
-        node = str(waiting.popleft()[0])
-        if node not in seen:
-            seen.append(node)
-            waiting += [v for v in prompt.get(node, {}).get("inputs", {}).values() if isinstance(v, list) and v]
-    return seen
+    report = str(report)
+    inputs = prompt.get(report, {}).get("inputs", {})
+    meant = {name: inputs[name] for name in ("samples", "image") if name in inputs}
+    return ancestors(report, {**prompt, report: {"inputs": meant}})
 
 
 def finished(run: Run, vae: Any) -> Trace:

@@ -165,6 +165,7 @@ class ApplyInfuseNet(io.ComfyNode):
             gate=gate,
             pose=pose_image,
             mask=check_mask(mask),
+            recognizer=identity.recognizer,
         )
         if on_negative:
             return io.NodeOutput(*attach([positive, empty], control))

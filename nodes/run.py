@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -15,9 +16,10 @@ from torch import Tensor
 from ..infusenet.drift import should_stop
 from ..infusenet.probe import ProbeRecorder, RunInfo, StepRecord, Trace
 from ..infusenet.probe.background import BackgroundRecorder
-from ..infusenet.probe.records import mean_of
+from ..infusenet.probe.records import mean_of, same_network
 from . import chart
 from .decoders import Decoder, full_decoder, is_tiny, small_decoder
+from .others import recognizers_before
 
 if TYPE_CHECKING:
     from .watch import Watch
@@ -46,6 +48,7 @@ class Place:
     node: str
     index: int
     inputs: dict[str, Any]
+    recognizers: tuple[str, ...] = ()  # of other packs' identity methods before it
 
     @classmethod
     def now(cls) -> Place:
@@ -55,8 +58,9 @@ class Place:
         context = get_executing_context()
         if context is None:
             return cls("", 0, {})
-        entry = chart.running_prompt(context.prompt_id).get(context.node_id, {})
-        return cls(str(context.node_id), context.list_index or 0, entry.get("inputs", {}))
+        prompt = chart.running_prompt(context.prompt_id)
+        inputs = prompt.get(context.node_id, {}).get("inputs", {})
+        return cls(str(context.node_id), context.list_index or 0, inputs, recognizers_before(context.node_id, prompt))
 
     @property
     def offset(self) -> int | None:
@@ -87,7 +91,9 @@ class Run:
         self._values: list[float | None] = []
         self._highest, self._best = float("-inf"), 0
         self._seen: set[int] = set()
-        self._info = RunInfo(seed=seed, step_offset=place.offset, **_about(guider))
+        about = _about(guider)
+        conditioning = conditions(watch.recognizer.name, (about.pop("recognizer", None), *place.recognizers))
+        self._info = RunInfo(seed=seed, step_offset=place.offset, conditioning_recognizer=conditioning, **about)
         self.recorder = self._make_recorder()
 
     def begin(self, base_model: Any, sigmas: Tensor, sampler: str) -> None:
@@ -238,4 +244,11 @@ def _about(guider: Any) -> dict[str, Any]:
     control = next((cond["control"] for cond in conds if hasattr(cond.get("control"), "tokens")), None)
     if control is not None:
         about |= {"strength": float(control.strength), "start": control.window[0], "end": control.window[1]}
+        about["recognizer"] = control.recognizer
     return about
+
+
+def conditions(measuring: str, known: Sequence[str | None]) -> str | None:
+    """Which recognizer conditions: of several the one that measures, of which a trace warns; None = not known."""
+    names = [name for name in known if name is not None]
+    return next((name for name in names if same_network(name, measuring)), names[0] if names else None)

@@ -37,6 +37,7 @@ class Identity:
         faces: the aligned faces that were read, BGR uint8 [photos, 112, 112, 3].
         source: where it came from, in a few words.
         notices: what the user should know, as which of several faces was taken.
+        recognizer: file name of the network that read it, where known.
     """
 
     embedding: Tensor = field(repr=False)
@@ -44,6 +45,7 @@ class Identity:
     faces: Picture = field(repr=False)
     source: str
     notices: tuple[str, ...] = ()
+    recognizer: str | None = None
 
 
 class IdentityEncoder:
@@ -54,6 +56,7 @@ class IdentityEncoder:
         recognizer: the conditioning ArcFace network (not the one that measures), float32.
         projector: its embedding to tokens; its dtype is the tokens'.
         smallest_face: least size of a face in pixels of the photo.
+        recognizer_name: the recognizer's file, for the records.
 
     Raises:
         WeightsError: recognizer and projector do not fit each other.
@@ -66,6 +69,7 @@ class IdentityEncoder:
         projector: Resampler,
         *,
         smallest_face: int = SMALLEST_FACE,
+        recognizer_name: str | None = None,
     ) -> None:
         if recognizer.embedding_dim != projector.embedding_dim:
             raise WeightsError(
@@ -76,6 +80,7 @@ class IdentityEncoder:
         self.recognizer = recognizer
         self.projector = projector
         self.smallest_face = smallest_face
+        self.recognizer_name = recognizer_name
 
     @classmethod
     def from_files(
@@ -106,7 +111,8 @@ class IdentityEncoder:
         recognizer = IRSE.from_file(arcface)
         projector = Resampler.from_file(image_proj)
         detector = FaceDetector.from_pack(face_pack, device=str(place))
-        return cls(detector, recognizer.to(place), projector.to(place, dtype))
+        name = Path(arcface).name
+        return cls(detector, recognizer.to(place), projector.to(place, dtype), recognizer_name=name)
 
     @property
     def provider(self) -> str:
@@ -189,7 +195,7 @@ class IdentityEncoder:
         if fuse:
             embedding = fused(embedding)
         told = source or f"{len(crops)} photo{'s' * (len(crops) > 1)}"
-        return Identity(embedding, self.project(embedding), faces, told, tuple(notices))
+        return Identity(embedding, self.project(embedding), faces, told, tuple(notices), self.recognizer_name)
 
     def _crops(self, pictures: Sequence[Any], which: str | int, *, skip: bool) -> tuple[list[Picture], list[str]]:
         """The aligned face of each photo, and what is to be said about them."""

@@ -14,7 +14,7 @@ from ..sampling import unpack_latents
 from .decode import as_pictures
 from .faces import FaceReader, Recognizer, Reference
 from .gallery import Gallery
-from .records import Baseline, Evaluation, RunInfo, Status, StepRecord
+from .records import Baseline, Evaluation, RunInfo, Status, StepRecord, same_network
 from .session import Decode, Session
 from .store import LatentStore
 from .trace import Trace
@@ -292,17 +292,12 @@ def _best(session: Session, trace: Trace) -> KeptLatents | None:
 def _circular(recognizer: str, info: RunInfo) -> list[str]:
     """A warning when the network that conditions is the one that measures."""
     conditioning = info.conditioning_recognizer
-    if conditioning is None or _network(conditioning) != _network(recognizer):
+    if conditioning is None or not same_network(conditioning, recognizer):
         return []
     return [
         f"The recognizer that measures is the one that conditions ({recognizer}): the similarity is flattered. "
         "Measure with another one."
     ]
-
-
-def _network(name: str) -> str:
-    """A recognizer's name without the provider that runs it."""
-    return name.partition(" (")[0]
 
 
 def _number(sigma: float | Tensor | None) -> float | None:

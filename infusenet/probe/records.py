@@ -1,6 +1,7 @@
 """What a probe writes down: one StepRecord a step, and the facts of the run around them. Plain data, no torch."""
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -93,6 +94,7 @@ class RunInfo:
         step_offset: steps of an earlier slice before this one's first, where known; record numbers never include it.
         decoder: what turned predictions into pictures.
         final_decoder: what turned the final latents into pictures, where it is another.
+        conditioning_recognizer: the network that read the identity, by file name, or named as a trace's `recognizer`.
         versions: versions of the libraries at work.
     """
 
@@ -119,3 +121,23 @@ def mean_of(values: Sequence[float | None]) -> float | None:
     """Mean of the defined values; None where there is none."""
     defined = [value for value in values if value is not None]
     return math.fsum(defined) / len(defined) if defined else None
+
+
+def same_network(one: str, other: str) -> bool:
+    """Whether two recognizers are one network.
+
+    Args:
+        one: "FILE", or with the start of its sha256 and its provider: "FILE 0123456789ab (CPU)".
+        other: likewise.
+
+    Returns:
+        Whether the digests are the same, where both are told; else whether the files are called the same.
+    """
+    (file, digest), (other_file, other_digest) = (_parts(name) for name in (one, other))
+    return digest == other_digest if digest and other_digest else file == other_file
+
+
+def _parts(name: str) -> tuple[str, str]:
+    """File and digest ("" where it is not told) of a recognizer's name."""
+    told = re.fullmatch(r"(.*?)(?: ([0-9a-f]{12}))?(?: \([^()]*\))?", name, re.DOTALL)
+    return (told[1], told[2] or "") if told else (name, "")

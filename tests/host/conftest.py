@@ -168,6 +168,35 @@ def mini_infusenet(run: Any) -> Any:
     return run("LoadInfuseNet", infusenet="miniature", weight_dtype="default")[0]
 
 
+@pytest.fixture(scope="session")
+def recognizer(run: Any) -> Any:
+    """The miniature's measuring recognizer."""
+    return run("LoadFaceRecognizer", face_pack="miniature", device="cpu")[0]
+
+
+@pytest.fixture(scope="session")
+def person(pack: SimpleNamespace) -> Any:
+    """A drawn person, as an IMAGE [1, 128, 128, 3]."""
+    import torch
+
+    faces = pack.module("infusenet.miniature.faces")
+    generator = torch.Generator().manual_seed(8_000_321)
+    identity = faces.sample_identities(1, generator)
+    return faces.render(identity, faces.sample_scenes(1, generator, plain=True)).images.movedim(1, -1).clamp(0, 1)
+
+
+@pytest.fixture(scope="session")
+def conditioned(mini: Any) -> Any:
+    """`conditioned("mini-dev")`: the CONDITIONING of a plain portrait."""
+
+    def make(name: str = "mini-schnell") -> Any:
+        clip = mini(name)[1]
+        tokens = clip.tokenize("a portrait of a person")
+        return clip.encode_from_tokens_scheduled(tokens, add_dict={"guidance": 3.5})
+
+    return make
+
+
 @pytest.fixture(autouse=True)
 def _as_the_host_runs_nodes() -> Iterator[None]:
     """Nodes run without gradients."""

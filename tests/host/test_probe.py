@@ -11,25 +11,8 @@ LAST_IS_NOT_THE_OUTPUT = {"dpm_fast", "dpm_adaptive", "sa_solver_pece", "uni_pc"
 
 
 @pytest.fixture(scope="module")
-def recognizer(run):
-    return run("LoadFaceRecognizer", face_pack="miniature", device="cpu")[0]
-
-
-@pytest.fixture(scope="module")
-def person(pack):
-    """A drawn person, as an IMAGE."""
-    import torch
-
-    faces = pack.module("infusenet.miniature.faces")
-    generator = torch.Generator().manual_seed(8_000_321)
-    identity = faces.sample_identities(1, generator)
-    return faces.render(identity, faces.sample_scenes(1, generator, plain=True)).images.movedim(1, -1).clamp(0, 1)
-
-
-@pytest.fixture(scope="module")
-def text(mini):
-    clip = mini("mini-schnell")[1]
-    return clip.encode_from_tokens_scheduled(clip.tokenize("a portrait of a person"), add_dict={"guidance": 3.5})
+def text(conditioned):
+    return conditioned("mini-schnell")
 
 
 @pytest.fixture

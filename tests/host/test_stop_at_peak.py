@@ -29,22 +29,8 @@ class Scripted:
 
 
 @pytest.fixture(scope="module")
-def recognizer(run):
-    return run("LoadFaceRecognizer", face_pack="miniature", device="cpu")[0]
-
-
-@pytest.fixture(scope="module")
-def person(pack):
-    faces = pack.module("infusenet.miniature.faces")
-    generator = torch.Generator().manual_seed(8_000_321)
-    identity = faces.sample_identities(1, generator)
-    return faces.render(identity, faces.sample_scenes(1, generator, plain=True)).images.movedim(1, -1).clamp(0, 1)
-
-
-@pytest.fixture(scope="module")
-def text(mini):
-    clip = mini("mini-dev")[1]
-    return clip.encode_from_tokens_scheduled(clip.tokenize("a portrait of a person"), add_dict={"guidance": 3.5})
+def text(conditioned):
+    return conditioned("mini-dev")
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import torch
 
 from infusenet.errors import FaceError, SettingsError
 from infusenet.probe import Baseline, RunInfo, StepRecord, Trace
+from infusenet.probe.records import same_network
 
 SIGMAS = [1.0, 0.75, 0.5, 0.25, 0.0]
 CURVE = [0.2, 0.6, 0.9, 0.7]  # similarity at each step
@@ -316,6 +317,20 @@ def test_measuring_with_the_conditioning_network_is_called_circular(make: Any, s
         recorder.start(SIGMAS, run=RunInfo(conditioning_recognizer=conditioning))
         recorder.on_step(1, 1.0, steps[0])
         assert any("flattered" in text for text in recorder.finish().warnings) is expected
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("glintr100.onnx", "glintr100.onnx 4ab1d6435d63 (CPUExecutionProvider)", True),
+        ("glintr100.onnx 4ab1d6435d63 (CPU)", "copy of it.onnx 4ab1d6435d63 (CUDA)", True),
+        ("glintr100.onnx 4ab1d6435d63", "glintr100.onnx 0123456789ab", False),
+        ("glintr100 (1).onnx 4ab1d6435d63 (CPU)", "glintr100 (1).onnx", True),
+        ("w600k_r50.onnx", "glintr100.onnx", False),
+    ],
+)
+def test_networks_are_told_by_digest_else_by_file(one: str, other: str, same: bool) -> None:
+    assert same_network(one, other) is same and same_network(other, one) is same
 
 
 def test_steps_without_a_start_are_an_error(make: Any, steps: list[torch.Tensor]) -> None:
