@@ -85,17 +85,19 @@ class Browser:
         return results
 
     async def _listen(self, ready: threading.Event) -> None:
-        """Note all requests, until the page is gone."""
+        """Note all requests until the page is gone, also those that the server's policy would forbid it to make."""
         import aiohttp
 
         async with (
             aiohttp.ClientSession() as session,
             session.ws_connect(self.address, max_msg_size=0) as socket,
         ):
-            await socket.send_json({"id": 1, "method": "Network.enable", "params": {}})
+            await socket.send_json({"id": 1, "method": "Page.setBypassCSP", "params": {"enabled": True}})
+            await socket.send_json({"id": 2, "method": "Network.enable", "params": {}})
             async for message in socket:
                 said = json.loads(message.data)
-                ready.set()
+                if said.get("id") == 2:
+                    ready.set()
                 if said.get("method") == "Network.requestWillBeSent":
                     self.requests.append(_asked(said["params"]))
                 elif said.get("method") == "Network.responseReceived" and said["params"]["response"]["status"] >= 400:

@@ -63,7 +63,7 @@ await new Promise((done) => setTimeout(done, 1000));
 THOUSAND = """
 const {api} = await import('/scripts/api.js'), node = app.graph.nodes.find((node) => node.type === 'PROBE').id;
 const tell = (more) => api.dispatchEvent(new CustomEvent('infusenet.probe',
-    {detail: {node: String(node), sampler: '1', run: 'long', ...JSON.parse(JSON.stringify(more))}}));
+    {detail: {node: String(node), sampler: '1', run: 'long RUN', ...JSON.parse(JSON.stringify(more))}}));
 let last = performance.now(), longest = 0, frames = 0, watching = true;
 const frame = (now) => {
     if (frames++) longest = Math.max(longest, now - last);
@@ -367,23 +367,24 @@ def test_a_thousand_steps_of_eight_pictures_leave_the_page_responsive(page, pack
     )
     load(page, graph())
     assert len(json.dumps(sent)) < 200
-    gaps = {}
-    for name, count in (("nothing", 0), ("a thousand points", 1000)):
-        gaps[name] = page.evaluate(
-            THOUSAND.replace("COUNT", str(count)).replace("POINT", json.dumps(sent)), seconds=300
-        )
+    code, gaps = THOUSAND.replace("POINT", json.dumps(sent)), {0: [], 1000: []}
+    for again in range(3):
+        for count, seen in gaps.items():
+            run_code = code.replace("COUNT", str(count)).replace("RUN", str(again))
+            seen.append(page.evaluate(run_code, seconds=300))
     print(f"frames, longest gap between two in ms, bytes kept: {gaps}; {len(json.dumps(sent))} bytes a point")
     (drawn,) = charts(page, PROBE)
     picture(page, "thousand")
     assert "1000 of 1000 steps" in drawn["text"] and drawn["bands"] == 1 and drawn["points"] == 0
-    assert gaps["a thousand points"][1] < gaps["nothing"][1] + 200
+    quiet, busy = (min(gap for _, gap, _ in gaps[count]) for count in (0, 1000))  # the machine may be busy otherwise
+    assert busy < quiet + 100
 
 
 @pytest.mark.slow
 def test_nothing_of_ours_asks_for_anything_from_outside(browser, site):
     """All requests of the tests above. The host's own page asks for things from outside, with or without this pack."""
     canary = "http://canary.invalid/"
-    browser.evaluate(f"await fetch('{canary}').catch(() => 0)")
+    browser.evaluate(f"await fetch('{canary}').catch(() => 0); await new Promise((done) => setTimeout(done, 1000))")
     outside = [
         asked for asked in browser.requests if not asked.url.startswith((site.address, "data:", "blob:", "about:"))
     ]
