@@ -6,7 +6,7 @@ from .analysis import DriftReport
 from .control import ApplyInfuseNet
 from .identity import EncodeIdentity, FacePose
 from .loaders import LoadBackbone, LoadIdentityEncoder, LoadInfuseNet
-from .paths import register_folders, share_references
+from .paths import check_name, register_folders, share_references
 from .probe import IdentityProbe, LoadFaceRecognizer, StopAtPeak
 from .sigmas import Sigmas
 from .sweep import Sweep
@@ -36,6 +36,7 @@ class InfuseNetExtension(ComfyExtension):
         First the host is told where our weight files lie, and gets the templates' pictures: ComfyUI 0.3.64 calls no
         `on_load`, and the schemas list files.
         """
+        check_name()
         register_folders()
         share_references()
         return NODES

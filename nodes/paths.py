@@ -8,6 +8,7 @@ import shutil
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
+from urllib.parse import quote
 
 import folder_paths
 
@@ -60,6 +61,29 @@ def _copy_whole(source: Path, target: Path) -> None:
         os.replace(temporary, target)
     except OSError as error:
         log.info("The templates' picture %s was not put into %s: %s", source.name, target.parent, error)
+
+
+def not_served(name: str) -> str | None:
+    """What the page lacks when the pack's folder has this name, in words; None if nothing.
+
+    The host's web framework finds no static file below a name that has to be quoted in an address, and the page looks
+    for help under the name up to its first dot.
+    """
+    if quote(name, safe="!$&'()*+,;=:@") != name:
+        return "the live chart and the help pages"
+    return "the help pages" if "." in name else None
+
+
+def check_name(name: str = Path(__file__).parents[1].name) -> None:
+    """Say so in the log if the pack's folder has a name that the host cannot serve to the page."""
+    lacking = not_served(name)
+    if lacking:
+        log.warning(
+            'The page will lack %s: the host cannot serve them from a folder called "%s". Rename it to '
+            "ComfyUI-InfuseNet (no spaces, accents or dots) and start again.",
+            lacking,
+            name,
+        )
 
 
 def files(*folders: str) -> list[str]:
