@@ -16,7 +16,7 @@ from . import chart
 from .convert import pictures_to_image
 from .decoders import full_decoder
 from .others import ancestors
-from .run import Place, Run
+from .run import Place, Run, flat
 from .sockets import TraceSocket, schema
 from .watch import Watch
 
@@ -140,7 +140,7 @@ def finished(run: Run, vae: Any) -> Trace:
     if vae is None or run.final is None or trace.final is None or trace.run.final_decoder in ("VAE", "tiny VAE"):
         return trace
     decoder = full_decoder(vae)
-    final = run.remeasure(decoder.decode(run.final), trace.final)
+    final = run.remeasure(decoder.decode(flat(run.final)), trace.final)
     return replace(trace, final=final, run=replace(trace.run, final_decoder=decoder.name))
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import copy
 import json
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import comfy.model_management
@@ -18,6 +20,8 @@ from torch import Tensor
 from ..infusenet import miniature as shipped
 from . import miniature
 from .shared import load_once
+
+log = logging.getLogger(__name__)
 
 TINY = 64 * 2**20  # bytes; a VAE up to this size may be kept beside FLUX
 _SIDE = 8  # pixels of a side for one latent, where nothing tells
@@ -63,18 +67,14 @@ def small_decoder(vae: Any | None, base_model: Any, device: Any) -> Decoder:
         vae = load_once(miniature.load_vae, "vae", "miniature")
     if vae is not None and is_tiny(vae):
         return Decoder("tiny VAE", _private(vae, device))
-    taesd = _taesd_file(base_model.latent_format)
-    if taesd is not None:
-        name, path = taesd
-        channels = base_model.latent_format.latent_channels
-        network = load_once(lambda: TAESD(None, path, latent_channels=channels), "taesd", path).to(device)
-
-        def decode(latents: Tensor) -> Tensor:
-            inside = base_model.process_latent_in(latents.to(device, torch.float32))
-            return (network.decode(inside) / 2 + 0.5).clamp(0, 1)
-
-        return Decoder(f"TAESD ({name})", decode)
-    return _linear(base_model)
+    path = _taesd_file(base_model.latent_format)
+    if path is None:
+        return _linear(base_model, _remedy(base_model.latent_format))
+    try:
+        return _taesd(base_model, path, device)
+    except Exception as error:
+        log.warning("%s is no TAESD decoder for this model: %s", path, error)
+        return _linear(base_model, f"{path.name} in models/vae_approx is damaged or another's: download it again")
 
 
 def is_tiny(vae: Any) -> bool:
@@ -108,17 +108,51 @@ def _is_miniature(base_model: Any) -> bool:
     return bool(width == config["num_attention_heads"] * config["attention_head_dim"])
 
 
-def _taesd_file(latent_format: Any) -> tuple[str, str] | None:
-    """Name and path of the TAESD decoder for a latent format, where the user has one."""
-    wanted = getattr(latent_format, "taesd_decoder_name", None)
-    if not wanted or not wanted.startswith("tae") or "h" in wanted[3:4]:  # taehv and its kin decode video
+def _taesd_name(latent_format: Any) -> str | None:
+    """How the TAESD decoder of a latent format is called. Those of video kinds are other networks, not used here."""
+    return None if _is_video(latent_format) else getattr(latent_format, "taesd_decoder_name", None)
+
+
+def _taesd_file(latent_format: Any) -> Path | None:
+    """The TAESD decoder for a latent format, where the user has one."""
+    wanted = _taesd_name(latent_format)
+    if wanted is None:
         return None
     name = next((name for name in folder_paths.get_filename_list("vae_approx") if name.startswith(wanted)), None)
-    return None if name is None else (name, folder_paths.get_full_path("vae_approx", name))
+    return None if name is None else Path(folder_paths.get_full_path("vae_approx", name))
 
 
-def _linear(base_model: Any) -> Decoder:
-    """The host's linear preview, enlarged."""
+def _taesd(base_model: Any, path: Path, device: Any) -> Decoder:
+    """The host's TAESD from a file."""
+    channels = base_model.latent_format.latent_channels
+    network = load_once(lambda: TAESD(None, str(path), latent_channels=channels), "taesd", path).to(device)
+
+    def decode(latents: Tensor) -> Tensor:
+        return (network.decode(_inside(base_model, latents.to(device, torch.float32))) / 2 + 0.5).clamp(0, 1)
+
+    return Decoder(f"TAESD ({path.name})", decode)
+
+
+def _remedy(latent_format: Any) -> str:
+    """What would make the steps better seen."""
+    wanted = _taesd_name(latent_format)
+    return f"Put {wanted} into models/vae_approx" if wanted else "Connect a tiny VAE"
+
+
+def _is_video(latent_format: Any) -> bool:
+    """Whether latents have a time axis, [B, C, frames, h, w]; image models may, with one frame."""
+    return getattr(latent_format, "latent_dimensions", 2) == 3
+
+
+def _inside(base_model: Any, latents: Tensor) -> Tensor:
+    """Latents [n, C, h, w] of the sampler's output as the model has them."""
+    if _is_video(base_model.latent_format):
+        return base_model.process_latent_in(latents.unsqueeze(2))[:, :, 0]
+    return base_model.process_latent_in(latents)
+
+
+def _linear(base_model: Any, remedy: str) -> Decoder:
+    """The host's linear preview, enlarged; `remedy` is what its notice advises."""
     form = base_model.latent_format
     factors, bias = getattr(form, "latent_rgb_factors", None), getattr(form, "latent_rgb_factors_bias", None)
     reshape = getattr(form, "latent_rgb_factors_reshape", None)
@@ -126,15 +160,13 @@ def _linear(base_model: Any) -> Decoder:
     def decode(latents: Tensor) -> Tensor:
         if factors is None:
             raise ValueError("the model has no small decoder; connect a vae and choose 'after the run'")
-        inside = base_model.process_latent_in(latents.float())
+        inside = _inside(base_model, latents.float())
         inside = inside if reshape is None else reshape(inside)
         weights = torch.tensor(factors, device=inside.device).T
         shift = None if bias is None else torch.tensor(bias, device=inside.device)
         rgb = F.linear(inside.movedim(1, -1), weights, shift).movedim(-1, 1)
         return F.interpolate((rgb / 2 + 0.5).clamp(0, 1), scale_factor=_SIDE, mode="bilinear")
 
-    wanted = getattr(form, "taesd_decoder_name", None)
-    remedy = f"Put {wanted} into models/vae_approx" if wanted else "Connect a tiny VAE"
     return Decoder(
         "linear preview",
         decode,

@@ -14,6 +14,7 @@ import folder_paths
 from torch import Tensor
 
 from ..infusenet.drift import should_stop
+from ..infusenet.errors import SettingsError
 from ..infusenet.probe import ProbeRecorder, RunInfo, StepRecord, Trace
 from ..infusenet.probe.background import BackgroundRecorder
 from ..infusenet.probe.records import mean_of, same_network
@@ -119,9 +120,8 @@ class Run:
             step = index + 1 if self._follows else self._count
             sigma = self._sigmas[index] if self._follows and index < len(self._sigmas) else None
             latents = self._model.process_latent_out(x0.detach().float())
-            if latents.ndim == 5 and latents.shape[2] == 1:
-                latents, self.volume = latents[:, :, 0], True
-            record = self.recorder.on_step(step, sigma, latents)
+            self.volume = latents.ndim == 5
+            record = self.recorder.on_step(step, sigma, flat(latents))
             if self.rule is not None and record is not None:
                 self._judge(self.rule, step, record, x0)
         except Exception as error:
@@ -137,11 +137,11 @@ class Run:
             return
         self.final = None if output is None else output.detach().cpu()
         status, reason = self._outcome(error)
-        flat = self.final[:, :, 0] if self.final is not None and self.volume else self.final
-        pictures, name = self._finished(flat)
+        latents = self._final_latents()
+        pictures, name = self._finished(latents)
         trace = self.recorder.finish(
             pictures,
-            latents=flat if pictures is None else None,
+            latents=latents if pictures is None else None,
             status=status,
             reason=reason,
             final_step=self.stopped_at,
@@ -196,6 +196,13 @@ class Run:
             return "stopped at peak", f"The likeness fell after step {self.stopped_at}; sampling went no further."
         return None, None
 
+    def _final_latents(self) -> Tensor | None:
+        """The sampler's result as it can be decoded, where it is of pictures."""
+        try:
+            return None if self.final is None else flat(self.final)
+        except SettingsError:
+            return None  # told by the steps
+
     def _finished(self, latents: Tensor | None) -> tuple[Tensor | None, str | None]:
         """Finished pictures by the full VAE, where steps were looked at by something smaller."""
         vae = self._watch.vae
@@ -235,6 +242,19 @@ class Run:
     def _send(self, **payload: Any) -> None:
         """An event for the probe node's chart."""
         chart.send({"node": self._watch.node, "sampler": self.place.node, "run": self.name, **payload})
+
+
+def flat(latents: Tensor) -> Tensor:
+    """Latents of pictures as [B, C, h, w]; some image models have them with one frame, [B, C, 1, h, w].
+
+    Raises:
+        SettingsError: they are of video, sound or something else.
+    """
+    if latents.ndim == 5 and latents.shape[2] == 1:
+        return latents[:, :, 0]
+    if latents.ndim != 4:
+        raise SettingsError(f"a probe measures pictures, but this MODEL makes latents {list(latents.shape)}")
+    return latents
 
 
 def _about(guider: Any) -> dict[str, Any]:
