@@ -25,15 +25,15 @@ def person(pack):
 
 
 @pytest.fixture(scope="module")
-def tokens(run, person):
+def identity(run, person):
     mini = dict.fromkeys(["image_proj", "arcface", "face_pack"], "miniature")
     (encoder,) = run("LoadIdentityEncoder", **mini, device="cpu")
     settings = {"batch": "fuse", "face": "largest", "face_index": 0, "on_no_face": "error"}
-    return run("EncodeIdentity", encoder=encoder, image=person, **settings)[0].tokens
+    return run("EncodeIdentity", encoder=encoder, image=person, **settings)[0]
 
 
 @pytest.fixture(scope="module")
-def applied(run, mini, mini_infusenet, tokens):
+def applied(run, mini, mini_infusenet, identity):
     """`applied(backbone, ...)`: positive and negative, as Apply gives them."""
 
     def make(backbone="mini-dev", positive=None, **changes):
@@ -44,7 +44,7 @@ def applied(run, mini, mini_infusenet, tokens):
             "Apply",
             positive=text if positive is None else positive,
             infusenet=mini_infusenet,
-            identity=SimpleNamespace(tokens=tokens),
+            identity=identity,
             vae=mini(backbone)[2],
             **(settings | changes),
         )
@@ -374,22 +374,60 @@ def test_an_interrupt_between_values_starts_no_further_one(sweep, monkeypatch):
     assert len(count) == 1
 
 
-def test_another_model_is_sampled_with_simple_and_says_so(pack, mini, applied, sweep, latents_of, monkeypatch):
-    """The miniature, disguised: the schedule is then the host's own."""
+@pytest.fixture(scope="module")
+def stable_diffusion(host):
+    """A tiny Stable Diffusion 1.5 with random weights, a conditioning, and what stands in for its VAE."""
+    import comfy.model_patcher
+    import comfy.supported_models
+
+    sizes = {"model_channels": 32, "context_dim": 16, "num_heads": 4, "in_channels": 4, "out_channels": 4}
+    depths = {"transformer_depth": [1, 1], "transformer_depth_output": [1] * 4, "transformer_depth_middle": 1}
+    kind = comfy.supported_models.SD15(
+        {
+            **sizes,
+            **depths,
+            "image_size": 32,
+            "use_spatial_transformer": True,
+            "legacy": False,
+            "num_res_blocks": [1, 1],
+            "channel_mult": [1, 2],
+            "num_head_channels": -1,
+            "adm_in_channels": None,
+            "use_linear_in_transformer": False,
+            "use_temporal_attention": False,
+        }
+    )
+    kind.set_inference_dtype(torch.float32, None)
+    model, generator = kind.get_model({}, ""), torch.Generator().manual_seed(0)
+    for parameter in model.diffusion_model.parameters():
+        torch.nn.init.normal_(parameter, std=0.05, generator=generator)
+    cpu = torch.device("cpu")
+    vae = SimpleNamespace(decode=lambda latents: latents[:, :3].movedim(1, -1).sigmoid())
+    return (
+        comfy.model_patcher.ModelPatcher(model, cpu, cpu),
+        [[torch.randn(1, 7, 16, generator=generator), {}]],
+        vae,
+    )
+
+
+def test_a_model_that_is_not_flux_is_sampled_with_simple_and_says_so(pack, sweep, stable_diffusion, latents_of):
+    import comfy.sample
     import comfy.samplers
 
-    trials = pack.module("nodes.trials")
-    flux = pack.module("nodes.flux")
-
-    def refuse(model):
-        raise pack.module("infusenet.errors").SettingsError("not FLUX")
-
-    monkeypatch.setattr(trials, "variant_of_model", refuse)
-    model = mini("mini-dev")[0]
-    assert "simple" in trials.note_on(pack.module("infusenet.values").AXES["steps"], model, applied()[0])
-    schedule = trials.schedule_of(model, torch.zeros(1, 16, SIZE, SIZE))
-    want = comfy.samplers.calculate_sigmas(model.get_model_object("model_sampling"), "simple", 3)
-    assert torch.equal(schedule(3), want)
+    model, text, vae = stable_diffusion
+    latent = {"samples": torch.zeros(1, 4, 16, 16)}
+    given = {"model": model, "conditioning": (text, text), "vae": vae, "latent_image": latent, "cfg": 3.0}
+    made = sweep("steps", "2, 4", recognizer=Blind(finds={1, 2}), sampler_name="dpmpp_2m", **given)
+    for got, steps in zip(latents_of, (2, 4), strict=True):
+        want = comfy.sample.sample(
+            model, comfy.sample.prepare_noise(latent["samples"], 5), steps, 3.0, "dpmpp_2m", "simple", text, text,
+            latent["samples"], seed=5,
+        )  # fmt: skip
+        assert torch.equal(got, want)
+    assert made.best_value in (2, 4) and made.sheet.ndim == 4
+    trials, axes = pack.module("nodes.trials"), pack.module("infusenet.values").AXES
+    assert "simple" in trials.note_on(axes["steps"], model, text)
     with pytest.raises(Exception, match="Set steps"):
-        schedule(0)
-    assert table(sweep("seed", "1").csv)[0]["steps"] == "3" and flux.variant_of_model is not refuse
+        sweep("seed", "1", steps=0, recognizer=Blind(finds=()), **given)
+    with pytest.raises(Exception, match="Apply InfuseNet"):
+        sweep("strength", "1", recognizer=Blind(finds=()), **given)
