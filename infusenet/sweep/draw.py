@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
@@ -59,7 +59,7 @@ def _panel(axes: Any, theme: Theme, x: str = "", y: str = "", title: str = "", g
     for name, spine in axes.spines.items():
         spine.set_visible(name in ("left", "bottom"))
         spine.set_color(theme.grid)
-    axes.tick_params(colors=theme.quiet, labelsize=SIZE - 1, length=3)
+    axes.tick_params(which="both", colors=theme.quiet, labelsize=SIZE - 1, length=3)
     axes.set_xlabel(x, color=theme.quiet, fontsize=SIZE)
     axes.set_ylabel(y, color=theme.quiet, fontsize=SIZE)
     axes.set_title(title, color=theme.ink, fontsize=SIZE + 0.5, loc="left", parse_math=False)
@@ -191,7 +191,7 @@ def people_lines(
     return figure
 
 
-def curves(panels: Sequence[Panel], x: str, theme: str, *, ticks: Sequence[float], shared: bool = True) -> Any:
+def curves(panels: Sequence[Panel], x: str, theme: str, *, shared: bool = True) -> Any:
     """Means with their intervals along an axis; several panels side by side, on one scale where `shared`."""
     look = theme_named(theme)
     names = list(dict.fromkeys(name for panel in panels for name in panel.lines))
@@ -207,7 +207,7 @@ def curves(panels: Sequence[Panel], x: str, theme: str, *, ticks: Sequence[float
         _panel(axes, look, x=x if place + across >= len(panels) else "", y=panel.y if left else "", title=panel.title)
         for name, points in panel.lines.items():
             _curve(axes, look, names.index(name), points, panel.theirs.get(name, ()))
-        _ticks(axes, ticks, across)
+        _ticks(axes, panel.lines.values(), across)
     handles = [_handle(name, **_line_look(look, i)) for i, name in enumerate(names)]
     if any(theirs for panel in panels for theirs in panel.theirs.values()):
         handles.append(_paper_handle(look))
@@ -226,14 +226,18 @@ def _curve(axes: Any, theme: Theme, place: int, points: Sequence[Point], theirs:
         axes.plot([p.x for p in theirs], [p.mean for p in theirs], **_paper_look(theme, line["color"]))
 
 
-def _ticks(axes: Any, ticks: Sequence[float], across: int) -> None:
-    """Ticks at these places, labels where they do not touch with so many panels in a row."""
-    apart = (max(ticks, default=0) - min(ticks, default=0)) * (0.034, 0.05, 0.085)[across - 1]
-    labels, last = [], -math.inf
-    for tick in ticks:
-        labels.append(f"{tick:g}" if tick - last >= apart else "")
-        last = tick if labels[-1] else last
-    axes.set_xticks(ticks, labels)
+def _ticks(axes: Any, lines: Iterable[Sequence[Point]], across: int) -> None:
+    """Ticks where there are points, labels where they do not touch with so many panels in a row."""
+    places = sorted({point.x for points in lines for point in points})
+    every = [place for place in places if len(places) <= 12 or place == places[0] or place % 4 == 0]
+    apart = (max(every, default=0) - min(every, default=0)) * (0.034, 0.05, 0.085)[across - 1]
+    told: list[float] = []
+    for place in every:
+        if not told or place - told[-1] >= apart:
+            told.append(place)
+    axes.set_xticks(told, [f"{place:g}" for place in told])
+    axes.set_xticks([place for place in places if place not in told], minor=True)
+    axes.tick_params(which="minor", length=2)
 
 
 def bars(

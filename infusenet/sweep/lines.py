@@ -35,11 +35,10 @@ def curve(figure: FigureSpec, rows: Sequence[Record]) -> Drawn:
                     told.append(line | {"paper": marks[x]})
             several = len(figure.values) > 1
             panels.append(draw.Panel(what if several else title, drawn, "" if several else what, theirs))
-    ticks = sorted({row[figure.x] for row in rows if row[figure.x] is not None})
     caption = f"{counted(rows, figure.value)} Every point is separate runs from the same noise. {INTERVAL}"
     caption += _PAPER * bool(paper)
     return both(
-        lambda theme: draw.curves(panels, NAMES[figure.x], theme, ticks=ticks, shared=len(figure.values) == 1),
+        lambda theme: draw.curves(panels, NAMES[figure.x], theme, shared=len(figure.values) == 1),
         _without_constants(told, "value"),
         caption,
     )
@@ -108,7 +107,6 @@ def trajectory(figure: FigureSpec, rows: Sequence[Record]) -> Drawn:
             ]
         several = len(figure.values) > 1
         panels.append(draw.Panel(NAMES[value] if several else "", lines, "" if several else NAMES[value]))
-    ticks = sorted({row["step"] for row in rows})
     people = len({row["person"] for row in rows})
     runs = len({(row["method"], row["person"], row["prompt"], row["seed"], row["steps"]) for row in rows})
     caption = (
@@ -117,7 +115,7 @@ def trajectory(figure: FigureSpec, rows: Sequence[Record]) -> Drawn:
         f"those of its prediction of the finished picture at that step. {INTERVAL}"
     )
     return both(
-        lambda theme: draw.curves(panels, NAMES["step"], theme, ticks=ticks, shared=len(figure.values) == 1),
+        lambda theme: draw.curves(panels, NAMES["step"], theme, shared=len(figure.values) == 1),
         _without_constants(told, "value"),
         caption,
     )

@@ -38,7 +38,7 @@ pre { overflow-x: auto; font-size: 0.82rem; line-height: 1.45; background: var(-
 @media print {
   :root { --plot: #ffffff; }
   details:not([open]) { display: none; }
-  section { break-inside: auto; } .plot, tr { break-inside: avoid; } h2, .note { break-after: avoid; }
+  section { break-inside: auto; } .shown, tr { break-inside: avoid; }
   .plot picture { border: none; padding: 0; }
   .scroll { overflow: visible; } .scroll table { font-size: 7.6pt; } .scroll td, .scroll th { padding: 3px 7px 3px 0; }
 }
@@ -166,7 +166,7 @@ def _section(figure: FigureSpec, drawn: Drawn, name: str, facts: Mapping[str, st
     alt = escape(f"{figure.title}. {drawn.caption}", quote=True)
     wide = _width(drawn.light) if figure.kind == "pictures" else round(_width(drawn.light) * 96 / DOTS)
     picture = (
-        f'<picture><source media="(prefers-color-scheme: dark) and (not print)" srcset="{_data(drawn.dark)}">'
+        f'<picture><source media="screen and (prefers-color-scheme: dark)" srcset="{_data(drawn.dark)}">'
         f'<img alt="{alt}" style="width: {wide}px" src="{_data(drawn.light)}"></picture>'
     )
     note = f'<p class="note">{escape(figure.note)}</p>' if figure.note else ""
@@ -175,8 +175,8 @@ def _section(figure: FigureSpec, drawn: Drawn, name: str, facts: Mapping[str, st
     caption = f'{escape(drawn.caption)}<p class="rests">{rests}</p>'
     state = " open" if len(drawn.rows) <= _OPEN and figure.kind != "pictures" else ""
     return (
-        f"<section><h2>{escape(figure.title)}</h2>{note}"
-        f'<figure class="plot {figure.kind}">{picture}<figcaption>{caption}</figcaption></figure>'
+        f'<section><div class="shown"><h2>{escape(figure.title)}</h2>{note}'
+        f'<figure class="plot {figure.kind}">{picture}<figcaption>{caption}</figcaption></figure></div>'
         f"<details{state}><summary>Its numbers</summary>{_html_table(drawn.rows)}</details></section>"
     )
 

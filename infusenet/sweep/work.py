@@ -67,10 +67,11 @@ class Worker:
             if self.offload:
                 raise
             log.warning("Out of GPU memory: from here on only the network at work is kept there, which is slower.")
-            self.offload, self._role, self._pipeline = True, None, None
-            gc.collect()
-            torch.cuda.empty_cache()
-            return self._do(job)
+        # Out of the except clause, whose error would keep what was on the GPU alive.
+        self.offload, self._role, self._pipeline = True, None, None
+        gc.collect()
+        torch.cuda.empty_cache()
+        return self._do(job)
 
     def _do(self, job: Job) -> dict[str, Any]:
         from ..pictures import save_picture

@@ -171,6 +171,7 @@ def test_the_page_holds_everything(folder: Path) -> None:
     assert len(reader.sources) == 2 * 9  # light and dark
     for source in reader.sources:
         assert base64.b64decode(source.removeprefix("data:image/png;base64,"))[:4] == b"\x89PNG"
+    assert page.count('media="screen and (prefers-color-scheme: dark)"') == 9
     assert "Small &amp; fine" in page
     assert "Means &lt;of all&gt;" in page
     assert "16 of 16 pictures are made; 0 failed; in 2 no face was found." in page

@@ -140,6 +140,20 @@ def test_the_table_is_typed_and_documented(write: Write, plan_of: PlanOf, tmp_pa
         assert [row["column"] for row in csv.DictReader(file)] == list(COLUMNS)
 
 
+def test_parquet_holds_the_same_table(write: Write, plan_of: PlanOf, tmp_path: Path) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    plan, out = plan_of(write()), tmp_path / "out"
+    run_with(plan, out, Maker(lambda job: FaceError("no") if job.role == "schnell" else None))
+    write_tables(load_plan(out), out)
+    read = parquet.read_table(out / "table.parquet")
+    kinds = {str: "string", int: "int64", float: "double", bool: "bool"}
+    assert {name: str(read.schema.field(name).type) for name in COLUMNS} == {
+        name: kinds[kind] for name, (kind, _) in COLUMNS.items()
+    }
+    assert read.to_pylist() == records(load_plan(out), out)
+    assert not list(out.rglob("*.part"))
+
+
 def test_estimates(write: Write, plan_of: PlanOf) -> None:
     jobs = plan_of(write()).jobs
     pace = [(jobs[0], 10 * jobs[0].cost)]
