@@ -28,7 +28,7 @@ def applied(run, parts):
         inputs = {
             "positive": parts.text if positive is None else positive,
             "infusenet": parts.infusenet,
-            "identity": SimpleNamespace(tokens=parts.tokens[:1] if tokens is None else tokens),
+            "identity": SimpleNamespace(tokens=parts.tokens[:1] if tokens is None else tokens, recognizer=None),
             "vae": parts.vae,
             "strength": 1.0,
             "start_percent": 0.0,
