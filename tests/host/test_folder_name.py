@@ -5,7 +5,7 @@ import logging
 
 import pytest
 
-NAMES = ["ComfyUI-InfuseNet", "infusenet_2 (1)", "pack@1", "ComfyUI InfuseNet", "päck", "my pack v1.2", "InfuseNet-1.0"]
+NAMES = ["ComfyUI-InfuseNet", "infusenet_2(1)", "pack@1", "ComfyUI InfuseNet", "päck", "my pack v1.2", "InfuseNet-1.0"]
 
 
 def served(folder, name):
