@@ -13,14 +13,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from infusenet.errors import FaceError, InfuseNetError
-from infusenet.sweep.command import report
+from infusenet.sweep.command import Order, report, sweep
 from infusenet.sweep.jobs import Job
 from infusenet.sweep.plan import Plan, estimate, load_plan, read_result, result_path
 from infusenet.sweep.run import pending, run
 from infusenet.sweep.spec import order_of_reading, shipped
 from infusenet.sweep.table import COLUMNS, TIME_COLUMNS, records, write_tables
+from infusenet.sweep.weights import Weights
 
 ROOT = Path(__file__).resolve().parents[2]
 Write = Callable[..., Path]
@@ -180,6 +182,42 @@ def test_errors_of_the_command_leave_nothing_behind(write: Write, tmp_path: Path
     assert done.stderr.splitlines() == [
         "infusenet sweep: small.toml: methods[0].steps: expected a list of different whole numbers from 1, got -2"
     ]
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "place"),
+    [
+        ("steps = [1, 2]", "steps = 1\nwobble = 1", "small.toml: methods[0].wobble: "),
+        ("steps = [1, 2]", "steps = []", "small.toml: methods[0].steps: "),
+        ("steps = [1, 2]", "steps = [4, -1]", "small.toml: methods[0].steps: "),
+        ("drawn = 2", 'folder = "missing"', "small.toml: people.folder: "),
+        ("drawn = 2", 'folder = "empty"', "people.folder: "),
+        ("drawn = 2", 'folder = "damaged"', "people.folder: "),
+        ('title = "Small"', "title = ", "small.toml: cannot be read as TOML"),
+    ],
+)
+def test_what_cannot_be_meant_is_one_line_and_writes_nothing(
+    write: Write, tmp_path: Path, old: str, new: str, place: str
+) -> None:
+    for name in ("empty", "damaged"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "damaged" / "ann.jpg").write_bytes(b"\xff\xd8\xff no more of it")
+    with pytest.raises(InfuseNetError) as error:
+        sweep(Order(str(write((old, new))), tmp_path / "out", quiet=True))
+    text = str(error.value)
+    assert place in text, text
+    assert "\n" not in text
+    assert not (tmp_path / "out").exists()
+
+
+def test_backbones_that_are_not_there_are_one_line(write: Write, tmp_path: Path) -> None:
+    photos, weights = tmp_path / "photos", Weights((("dev", str(tmp_path / "nowhere")), ("schnell", "mini-schnell")))
+    photos.mkdir()
+    Image.new("RGB", (64, 64)).save(photos / "ann.png")
+    with pytest.raises(InfuseNetError) as error:
+        sweep(Order(str(write()), tmp_path / "out", weights, people=photos, quiet=True))
+    assert "nowhere" in str(error.value)
     assert not (tmp_path / "out").exists()
 
 
