@@ -74,6 +74,27 @@ MISTAKES = (
         '"shift": 3.0',
         ("tests/test_sampling.py",),
     ),
+    Mistake(
+        "sweep: a picture without a face counts as 0",
+        "infusenet/values.py",
+        "measured = [one for one in tried if one.similarity is not None]",
+        "measured = list(tried)",
+        ("tests/test_values.py",),
+    ),
+    Mistake(
+        "values: ranges in floats, so that 0.1:0.7:0.1 drifts",
+        "infusenet/values.py",
+        "return [start + place * step for place in range(math.floor(intervals) + 1)]",
+        "return [Decimal(float(start) + place * float(step)) for place in range(math.floor(intervals) + 1)]",
+        ("tests/test_values.py",),
+    ),
+    Mistake(
+        "stream norms: the MLP's part counts as attention",
+        "infusenet/metrics/streams.py",
+        "given[0][..., :w]",
+        "given[0]",
+        ("tests/metrics/test_streams.py",),
+    ),
 )
 
 
