@@ -88,6 +88,7 @@ class Run:
         self._device = guider.model_patcher.load_device
         self._decoder: Decoder | None = None
         self._trouble: str | None = None
+        self._cancelled = False
         self._count, self._follows = 0, True
         self._values: list[float | None] = []
         self._highest, self._best = float("-inf"), 0
@@ -136,20 +137,20 @@ class Run:
             self.recorder.close()
             return
         self.final = None if output is None else output.detach().cpu()
-        status, reason = self._outcome(error)
         latents = self._final_latents()
         pictures, name = self._finished(latents)
         trace = self.recorder.finish(
             pictures,
             latents=latents if pictures is None else None,
-            status=status,
-            reason=reason,
             final_step=self.stopped_at,
         )
+        status, reason = self._outcome(error)
         used = None if self._decoder is None else self._decoder.name
         notices = () if self._decoder is None or not self._decoder.notice else (self._decoder.notice,)
         self.trace = replace(
             trace,
+            status=status or trace.status,
+            reason="; ".join(filter(None, (reason, trace.reason))) or None,
             run=replace(trace.run, decoder=used, final_decoder=name or used),
             warnings=(*trace.warnings, *notices),
         )
@@ -186,7 +187,7 @@ class Run:
 
     def _outcome(self, error: BaseException | None) -> tuple[Any, str | None]:
         """Status and reason for the trace."""
-        if isinstance(error, _INTERRUPT):
+        if isinstance(error, _INTERRUPT) or self._cancelled:
             return "interrupted", "it was cancelled."
         if error is not None:
             return "failed", f"{type(error).__name__}: {error}"
@@ -210,7 +211,7 @@ class Run:
             return None, None
         try:
             decoder = full_decoder(vae)
-            return decoder.decode(latents), decoder.name
+            return self._look(decoder, latents), decoder.name
         except Exception as error:
             log.warning("The probe's VAE cannot decode the result: %s", error, exc_info=True)
             return None, None
@@ -221,7 +222,16 @@ class Run:
             watch = self._watch
             whole = watch.vae is not None and watch.when == AFTER
             self._decoder = full_decoder(watch.vae) if whole else small_decoder(watch.vae, self._model, self._device)
-        return self._decoder.decode(latents)
+        return self._look(self._decoder, latents)
+
+    def _look(self, decoder: Decoder, latents: Tensor) -> Tensor:
+        """Decode. Cancel, which the host's networks notice in any thread, is given back for the sampler to notice."""
+        try:
+            return decoder.decode(latents)
+        except _INTERRUPT as error:
+            self._cancelled = True
+            comfy.model_management.interrupt_current_processing()
+            raise RuntimeError("it was cancelled") from error
 
     def _make_recorder(self) -> ProbeRecorder:
         watch = self._watch

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -25,12 +26,14 @@ STARTED, DONE = 180, 180  # seconds
 
 
 class Server:
-    """A ComfyUI in a folder of its own, with this pack alone among its custom nodes."""
+    """A ComfyUI in a folder of its own, with this pack (and the test's own nodes, files) alone as custom nodes."""
 
-    def __init__(self, host: Path, folder: Path) -> None:
+    def __init__(self, host: Path, folder: Path, *nodes: Path) -> None:
         for name in ("custom_nodes", "input", "models", "output", "temp", "user"):
             (folder / name).mkdir(parents=True)
         (folder / "custom_nodes" / "ComfyUI-InfuseNet").symlink_to(REPOSITORY, target_is_directory=True)
+        for file in nodes:
+            shutil.copy(file, folder / "custom_nodes")
         self.folder, self.log_file = folder, folder / "log.txt"
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
@@ -67,21 +70,27 @@ class Server:
             body = answer.read()
         return json.loads(body) if "json" in answer.headers.get("Content-Type", "") else body
 
-    def run(self, graph: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-        """POST /prompt: ("success" or the error's text, outputs)."""
-        body = json.dumps({"prompt": graph}).encode()
-        request = Request(self.address + "/prompt", body, {"Content-Type": "application/json"})
+    def post(self, path: str, data: Any) -> Any:
+        """POST JSON: what JSON comes back, or None."""
+        request = Request(self.address + path, json.dumps(data).encode(), {"Content-Type": "application/json"})
+        with urlopen(request, timeout=30) as answer:
+            body = answer.read()
+        return json.loads(body) if body else None
+
+    def run(self, graph: dict[str, Any], client: str | None = None) -> tuple[str, dict[str, Any]]:
+        """POST /prompt: ("success", "interrupted" or the error's text, outputs); `client` is told of its progress."""
         try:
-            with urlopen(request, timeout=30) as answer:
-                identifier = json.load(answer)["prompt_id"]
+            identifier = self.post("/prompt", {"prompt": graph, "client_id": client})["prompt_id"]
         except HTTPError as error:
             return error.read().decode(), {}
         end = time.monotonic() + DONE
         while time.monotonic() < end:
             history = self.get(f"/history/{identifier}").get(identifier)
             if history:
-                failed = [m for kind, m in history["status"]["messages"] if kind == "execution_error"]
-                return (failed[0]["exception_message"] if failed else "success"), history["outputs"]
+                told = dict(history["status"]["messages"])
+                if "execution_error" in told:
+                    return told["execution_error"]["exception_message"], history["outputs"]
+                return "interrupted" if "execution_interrupted" in told else "success", history["outputs"]
             time.sleep(0.05)
         return "it did not end", {}
 

@@ -169,6 +169,48 @@ def test_an_interrupt_leaves_a_marked_partial_record(probe, sample, when, mini):
     assert only(watch).trace.status == "complete"
 
 
+@pytest.mark.parametrize("live", ["in the loop", "in the background"])
+def test_cancel_is_never_swallowed_by_the_probes_own_networks(
+    run, sample, mini, recognizer, person, pack, monkeypatch, live
+):
+    """The host's networks take the notice of Cancel in whatever thread they run; it must still reach the sampler."""
+    import threading
+
+    import comfy.model_management as host
+
+    noticed = threading.Event()
+    decoders = pack.module("nodes.decoders")
+
+    def decode(latents):
+        if host.processing_interrupted():
+            noticed.set()
+        host.throw_exception_if_processing_interrupted()
+        return torch.zeros(latents.shape[0], 3, 64, 64)
+
+    def progress(step, *_):
+        if step == 2:
+            host.interrupt_current_processing()
+        if step == 3:
+            assert noticed.wait(20)
+        if step >= 4:
+            host.throw_exception_if_processing_interrupted()  # as the host's progress bar does
+
+    monkeypatch.setattr(pack.module("nodes.run"), "small_decoder", lambda *_: decoders.Decoder("stub", decode))
+    seen = SimpleNamespace(
+        name="seen", provider="CUDA" if live == "in the loop" else "CPU",
+        detect=recognizer.detect, crop=recognizer.crop, embed=recognizer.embed,
+    )  # fmt: skip
+    probed, watch = run(
+        "IdentityProbe", model=mini("mini-schnell")[0], recognizer=seen, reference=person, when="live", every=1
+    )
+    try:
+        with pytest.raises(host.InterruptProcessingException):
+            sample(probed, steps=8, callback=progress)
+    finally:
+        host.interrupt_current_processing(False)
+    assert only(watch).trace.status == "interrupted" and len(only(watch).trace.records) in (3, 5)
+
+
 def test_an_error_in_the_sampler_is_told_and_passed_on(probe, sample):
     model, watch = probe()
 
