@@ -64,7 +64,9 @@ class Job:
     def cost(self) -> float:
         """How long it takes, in steps of the backbone: for dealing and for estimates."""
         acting = max(self.end - self.start, 0.0) if self.strength else 0.0
-        return self.steps * (1.0 + (self.true_cfg != 1) + 0.35 * acting) + 1.0
+        run = self.steps * (1.0 + (self.true_cfg != 1) + 0.35 * acting)
+        probed = "trajectory" in self.metrics  # a run of its own, every step decoded and looked at
+        return run * (1 + probed + ("streams" in self.metrics)) + probed * self.steps + 1.0
 
 
 @dataclass(frozen=True)

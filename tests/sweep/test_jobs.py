@@ -40,6 +40,14 @@ def test_an_id_depends_on_every_field(name: str) -> None:
     assert replace(JOB, **{name: OTHER[name]}).id != JOB.id
 
 
+def test_what_takes_longer_costs_more() -> None:
+    changes: list[dict[str, Any]] = [{"steps": 5}, {"true_cfg": 2.0}, {"metrics": ("streams",)}]
+    changes += [{"metrics": ("trajectory",)}, {"metrics": ("streams", "trajectory")}]
+    assert all(replace(JOB, **change).cost > JOB.cost for change in changes)
+    assert replace(JOB, strength=0.0).cost == replace(JOB, end=0.0).cost < JOB.cost
+    assert replace(JOB, metrics=("lpips",)).cost == JOB.cost
+
+
 def test_an_id_is_the_same_everywhere() -> None:
     assert JOB.id == replace(JOB).id == "296d5e45f489f6d9c572"
 

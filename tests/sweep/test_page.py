@@ -38,10 +38,26 @@ title = "People"
 [[figures]]
 kind = "curve"
 title = "Curve"
+[figures.paper]
+"dev / 2" = 0.75
+[[figures]]
+kind = "curve"
+title = "Two things"
+values = ["similarity", "residual_ratio"]
+[[figures]]
+kind = "curve"
+title = "Scenes"
+panels = "prompt"
+[[figures]]
+kind = "people"
+title = "People by scene"
+panels = "prompt"
 [[figures]]
 kind = "drift"
 title = "Drift"
 split = "prompt"
+[figures.paper]
+"dev / beach" = 0.25
 [[figures]]
 kind = "map"
 title = "Map"
@@ -119,14 +135,30 @@ def test_means_and_differences(folder: Path) -> None:
 def test_curves_and_drift(folder: Path) -> None:
     curve = [row for row in numbers(folder, "curve") if row["line"] == "dev"]
     assert [(row["steps"], round(float(row["mean"]), 6)) for row in curve] == [("1", 0.25), ("2", 0.55), ("3", 0.45)]
+    assert [row["paper"] for row in curve] == ["", "0.75", ""]
     drift = {(row["method"], row["group"]): row for row in numbers(folder, "drift")}
     assert float(drift["dev", "beach"]["drift"]) == pytest.approx(0.1)
-    assert drift["dev", "beach"]["peak at"] == "2"
+    assert (drift["dev", "beach"]["peak at"], drift["dev", "beach"]["final at"]) == ("2", "3")
+    assert drift["dev", "beach"]["early window"] == "2 to 2"
+    assert (drift["dev", "beach"]["paper"], drift["dev", "portrait"]["paper"]) == ("0.25", "")
     assert drift["schnell", "beach"]["drift"] == ""
     assert float(drift["schnell", "portrait"]["drift"]) == 0
     cells = {(row["method"], row["prompt"], row["steps"]): row["mean"] for row in numbers(folder, "map")}
     assert float(cells["dev", "beach", "2"]) == pytest.approx(0.55)
     assert cells["schnell", "beach", "1"] == ""
+
+
+def test_panels(folder: Path) -> None:
+    both = {(row["value"], row["line"], row["steps"]): row["mean"] for row in numbers(folder, "two-things")}
+    assert float(both["similarity", "dev", "2"]) == pytest.approx(0.55)
+    assert float(both["residual over hidden state", "dev", "2"]) == pytest.approx(0.2)
+    scenes = {(row["panel"], row["line"], row["steps"]): row for row in numbers(folder, "scenes")}
+    assert float(scenes["portrait", "schnell", "1"]["mean"]) == pytest.approx(0.65)
+    assert (scenes["beach", "schnell", "1"]["mean"], scenes["beach", "schnell", "1"]["missing"]) == ("", "2")
+    people = {(row["prompt"], row["person"]): row for row in numbers(folder, "people-by-scene")}
+    assert float(people["portrait", "drawn-02"]["schnell"]) == pytest.approx(0.7)
+    assert people["beach", "drawn-02"]["schnell"] == ""
+    assert "schnell is at least as high as dev in 2 of 2." in (folder / "report.html").read_text()
 
 
 def test_a_trajectory_is_another_thing_than_a_budget(folder: Path) -> None:
@@ -168,16 +200,16 @@ def test_the_page_holds_everything(folder: Path) -> None:
     page, reader = (folder / "report.html").read_text(), Reader()
     reader.feed(page)
     assert reader.open == []
-    assert len(reader.sources) == 2 * 9  # light and dark
+    assert len(reader.sources) == 2 * 12  # light and dark
     for source in reader.sources:
         assert base64.b64decode(source.removeprefix("data:image/png;base64,"))[:4] == b"\x89PNG"
-    assert page.count('media="screen and (prefers-color-scheme: dark)"') == 9
+    assert page.count('media="screen and (prefers-color-scheme: dark)"') == 12
     assert "Small &amp; fine" in page
     assert "Means &lt;of all&gt;" in page
     assert "16 of 16 pictures are made; 0 failed; in 2 no face was found." in page
     for text in ("judge.onnx 1234", "mini-dev x", "torch 9", "infusenet sweep small.toml"):
         assert page.count(text) >= 8, text  # below every figure
-    assert len(list((folder / "figures").glob("*.png"))) == len(list((folder / "figures").glob("*.csv"))) == 9
+    assert len(list((folder / "figures").glob("*.png"))) == len(list((folder / "figures").glob("*.csv"))) == 12
     assert not re.search(r"\bnan\b|None|Traceback", re.sub('base64,[^"]*', "", page))
 
 

@@ -72,11 +72,18 @@ def test_drift_is_from_the_peak_of_the_mean() -> None:
     curves = {"a": [0.1, 0.7, 0.5], "b": [0.3, 0.5, 0.5], "c": [0.9, None, 0.1]}
     found = drift_over(curves, [1, 4, 28])
     assert found is not None
-    assert (found.peak_at, found.people) == (4, 2)
+    assert (found.peak_at, found.final_at, found.people) == (4, 28, 2)
+    assert found.early == (4, 4)  # 0.5 is more than 5 % below 0.6
     assert [found.peak, found.final, found.drift] == pytest.approx([0.6, 0.5, 0.1])
     assert found.low == pytest.approx(0.0)  # b alone
     assert found.high == pytest.approx(0.2)  # a alone
     assert drift_over({"c": [None, 1.0]}, [1, 2]) is None
+    flat = drift_over({"a": [0.1, 0.58, 0.6, 0.59, 0.5]}, [1, 2, 4, 8, 28])
+    assert flat is not None
+    assert flat.early == (2, 8)
+    below = drift_over({"a": [-0.2, -0.1]}, [1, 2])
+    assert below is not None
+    assert below.early is None  # no identity to speak of
     alone = drift_over({"a": [0.2, 0.3]}, [1, 2])
     assert alone is not None
     assert (alone.drift, alone.low, alone.high) == (0.0, None, None)
