@@ -93,12 +93,15 @@ def load_pack() -> ModuleType:
 
 @pytest.fixture(scope="session")
 def sibling() -> Any:
-    """`sibling("server")`: a module of this folder, which is no package."""
+    """`sibling("server")`: a module or package of this folder, which is no package itself."""
 
     def load(name: str) -> ModuleType:
         full = f"infusenet_host_{name}"
         if full not in sys.modules:
-            spec = importlib.util.spec_from_file_location(full, Path(__file__).with_name(f"{name}.py"))
+            folder = Path(__file__).with_name(name)
+            inside = [str(folder)] if folder.is_dir() else None
+            file = folder / "__init__.py" if inside else folder.with_suffix(".py")
+            spec = importlib.util.spec_from_file_location(full, file, submodule_search_locations=inside)
             assert spec is not None and spec.loader is not None
             sys.modules[full] = importlib.util.module_from_spec(spec)
             spec.loader.exec_module(sys.modules[full])

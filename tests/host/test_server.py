@@ -60,8 +60,8 @@ def test_the_templates_pictures_lie_in_the_input_folder(server):
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_both_forms_of_a_template_are_as_stated(server, sibling, name):
-    """Written by graphs.py from this host's own /object_info; widget values by name, so that hosts agree."""
-    graph = sibling("graphs").TEMPLATES[name]()
+    """Written by `templates` from this host's own /object_info; widget values by name, so that hosts agree."""
+    graph = sibling("templates").TEMPLATES[name]()
     assert json.loads((TEMPLATES / "api" / f"{name}.json").read_text()) == graph.api()
     shipped = json.loads((TEMPLATES / f"{name}.json").read_text())
     made = graph.ui(server.get("/object_info"))

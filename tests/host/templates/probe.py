@@ -1,0 +1,83 @@
+"""Templates of the probe: 4 steps, 28 steps that stop at the peak, and any model."""
+
+from __future__ import annotations
+
+from .graph import Graph
+from .parts import COMMON_FILES, REFERENCE, SEED, SWITCH, apply, backbone, person, probe, prompt, report, sample
+
+_MEASURED = (
+    "*Probe* measures each step's prediction against *Reference* and draws the curve on its node; *Report* says where "
+    "the likeness peaked and what to try next. The picture is the same with and without it.\n\nAs it comes it runs on "
+    "the miniature. With real weights choose `antelopev2` in *Recognizer* (InsightFace's packs are for non-commercial "
+    "research)"
+)
+
+
+def probe_schnell() -> Graph:
+    """See the likeness at every step."""
+    graph = Graph(f"## Identity probe, 4 steps\n\n{_MEASURED}, and your files in the other loaders.\n\n{SWITCH}")
+    backbone(graph, "mini-schnell")
+    identity = person(graph)
+    positive = prompt(graph, "a photo of a smiling person at the beach")
+    applied = apply(graph, positive, identity)
+    sample(graph, (applied, 0), 128, 128, "infusenet_probe", probe(graph, "Reference", "live"))
+    report(graph)
+    return graph
+
+
+def probe_dev() -> Graph:
+    """End at the best step."""
+    graph = Graph(
+        "## Stop at the identity peak, 28 steps\n\n*Stop* ends sampling once the likeness has fallen and gives back "
+        f"the best step's own prediction.\n\n{_MEASURED}, and your files in the other loaders.\n\n{SWITCH}"
+    )
+    backbone(graph, "mini-dev")
+    identity = person(graph)
+    positive = prompt(graph, "a photo of a smiling person at the beach")
+    applied = apply(graph, positive, identity)
+    model = probe(graph, "Reference", "live")
+    graph.add("Stop", "InfuseNet_StopAtPeak", "Probe", model=model, patience=2, min_steps=2, tolerance=0.01)
+    sample(graph, (applied, 0), 128, 128, "infusenet_stop_at_peak", ("Stop", 0))
+    report(graph)
+    return graph
+
+
+def probe_ksampler() -> Graph:
+    """Any model, any way of carrying identity."""
+    graph = Graph(
+        f"## Identity probe without InfuseNet\n\n{_MEASURED}.\n\nPut your own loader in place of *Backbone*: any image "
+        "model, with PuLID, InstantID, a LoRA or nothing to carry the identity. Here nothing does, so that the curve "
+        "should stay at the strangers' line. PuLID and InstantID condition with antelopev2 themselves, so that "
+        "measuring with it flatters them."
+    )
+    none = dict.fromkeys(["diffusion_model", *COMMON_FILES], "none")
+    graph.add("Backbone", "InfuseNet_LoadBackbone", "Models", backbone="mini-schnell", **none, weight_dtype="default")
+    graph.add("Reference", "LoadImage", "Person", image=REFERENCE)
+    graph.add(
+        "Prompt",
+        "CLIPTextEncode",
+        "Prompt and identity",
+        clip=("Backbone", 1),
+        text="a photo of a smiling person at the beach",
+    )
+    graph.add("Negative", "CLIPTextEncode", "Prompt and identity", clip=("Backbone", 1), text="")
+    graph.add("Size", "EmptySD3LatentImage", "Sampling", width=128, height=128, batch_size=1)
+    graph.add(
+        "Sampling",
+        "KSampler",
+        "Sampling",
+        model=probe(graph, "Reference", "after the run"),
+        seed=SEED,
+        steps=8,
+        cfg=1.0,
+        sampler_name="euler",
+        scheduler="simple",
+        positive=("Prompt", 0),
+        negative=("Negative", 0),
+        latent_image=("Size", 0),
+        denoise=1.0,
+    )
+    graph.add("Decode", "VAEDecode", "Picture", samples=("Sampling", 0), vae=("Backbone", 2))
+    graph.add("Picture", "SaveImage", "Picture", images=("Decode", 0), filename_prefix="infusenet_probe_ksampler")
+    report(graph)
+    return graph
