@@ -79,6 +79,7 @@ function attach(node) {
     chart.plot.addEventListener("wheel", (event) => { // zooms as beside it; Nodes 2.0 sees to that by itself
         if (!globalThis.LiteGraph?.vueNodesMode) app.canvas?.processMouseWheel?.(event);
     });
+    node.setSize?.([Math.max(node.size[0], report ? 380 : 300), node.size[1]]); // a new one; a saved size comes after this
     charts.set(node, chart);
     const removed = node.onRemoved;
     node.onRemoved = function (...args) { charts.delete(node); return removed?.apply(this, args); };
