@@ -218,6 +218,24 @@ def test_other_controlnets_keep_their_strength_and_place(pack, applied, another,
     assert not [key for key in bare[0][1] if key.startswith("control")]
 
 
+def test_positive_and_negative_share_a_copy_as_they_shared_the_control(pack, applied):
+    """Else the host would sample them one after the other."""
+    conditioning = applied(on_negative=True)
+    positive, negative = pack.module("nodes.trials").with_strength(conditioning, 0.5)
+    assert positive[0][1]["control"] is negative[0][1]["control"]
+    assert positive[0][1]["control"] is not conditioning[0][0][1]["control"]
+
+
+def test_a_probed_model_is_swept_as_an_unprobed_one(run, mini, recognizer, person, sweep, latents_of):
+    """The probe's record is then the last run's."""
+    settings = {"recognizer": recognizer, "reference": person, "when": "after the run", "every": 1}
+    model, watch = run("IdentityProbe", model=mini("mini-dev")[0], vae=mini("mini-dev")[2], **settings)
+    sweep("steps", "1, 3")
+    sweep("steps", "1, 3", model=model)
+    assert all(torch.equal(a, b) for a, b in zip(latents_of[:2], latents_of[2:], strict=True))
+    assert (watch.latest.trace.status, watch.latest.trace.steps) == ("complete", 3)
+
+
 def test_a_batch_and_a_mask_are_sampled_as_by_the_host(sweep, sampled, applied, latents_of, pack):
     generator = torch.Generator().manual_seed(1)
     mask = torch.zeros(1, 8 * SIZE, 8 * SIZE)
