@@ -40,6 +40,7 @@ pre { overflow-x: auto; font-size: 0.82rem; line-height: 1.45; background: var(-
   details:not([open]) { display: none; }
   section { break-inside: auto; } .shown, tr { break-inside: avoid; }
   .plot picture { border: none; padding: 0; }
+  .plot img { max-height: 180mm; object-fit: contain; object-position: left; }
   .scroll { overflow: visible; } .scroll table { font-size: 7.6pt; } .scroll td, .scroll th { padding: 3px 7px 3px 0; }
 }
 """
