@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..drift import Drift, analyse
@@ -15,12 +15,15 @@ if TYPE_CHECKING:
 
 Axis = Literal["sigma", "steps", "both"]
 MARKERS = ("o", "s", "^", "v", "D")
+BOUNDED = 1.5  # noise levels above this are of a schedule without an upper bound, as Stable Diffusion's
+LEVELS = (0, 0.1, 0.2, 0.5, 1, 2, 5, 10, 100)
 MANY = 60  # points on a curve beyond which they are not marked one by one
 SIZE = 9.0  # font size in points
 AXES = {
     "sigma": "noise level σ, from pure noise to the finished picture",
     "steps": "steps completed",
 }
+SQUEEZED = "noise level σ, drawn as σ / (1 + σ), from pure noise to the finished picture"
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,11 @@ class Series:
     def along(self, axis: str) -> list[float]:
         """Positions of the steps on an axis."""
         return self.sigmas if axis == "sigma" else self.steps
+
+    def squeezed(self) -> "Series":
+        """The same with noise levels as shares of noise, σ / (1 + σ), which have an upper bound."""
+        final = self.final and (self.final[0], _share(self.final[1]), self.final[2])
+        return replace(self, sigmas=[_share(sigma) for sigma in self.sigmas], final=final)
 
     def place_of(self, step: int, axis: str) -> tuple[float, float] | None:
         """Where a step's mean is drawn."""
@@ -118,10 +126,16 @@ def similarity_figure(
     known = all(math.isfinite(sigma) for one in series for sigma in one.sigmas)
     axes = ["sigma", "steps"] if wanted == "both" else [wanted]
     axes = axes if known else ["steps"]
+    unbounded = known and any(sigma > BOUNDED for one in series for sigma in one.sigmas)
+    series = [one.squeezed() for one in series] if unbounded else series
     figure = new_figure(width, 1.1 + 3.1 * len(axes), colours)
     panels = [figure.add_subplot(len(axes), 1, row + 1) for row in range(len(axes))]
     for panel, axis in zip(panels, axes, strict=True):
         _draw_panel(panel, axis, series, colours)
+        if unbounded and axis == "sigma":
+            shown = [level for level in LEVELS if _share(level) <= max(sigma for one in series for sigma in one.sigmas)]
+            panel.set_xticks([_share(level) for level in shown], [f"{level:g}" for level in shown])
+            panel.set_xlabel(SQUEEZED, fontsize=SIZE, color=colours.ink)
     _name_curves(panels[0], series, colours)
     figure.supxlabel(_footer(series), fontsize=7.5, color=colours.quiet, parse_math=False)
     figure.draw_without_rendering()
@@ -290,6 +304,11 @@ def _footer(series: Sequence[Series]) -> str:
     parts += ["band: range of the batch"] if any(len(one.trace.counted) > 1 for one in series) else []
     parts += ["hollow: face not detected there"] if not all(all(one.sure) for one in series) else []
     return f"{'   '.join(parts)}\nEach curve is the trajectory of one run. Measured by {recognizers}"
+
+
+def _share(sigma: float) -> float:
+    """Noise as a share of what is seen, 0 to 1."""
+    return sigma / (1 + sigma)
 
 
 def _nan(value: float | None) -> float:

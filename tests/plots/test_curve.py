@@ -210,3 +210,19 @@ def test_drawing_in_threads_gives_the_same_picture() -> None:
 def test_arguments_are_checked(bad: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="Expected"):
         similarity_figure(**{"traces": trace_of(SHORT), **bad})
+
+
+def test_unbounded_noise_levels_are_drawn_as_shares() -> None:
+    """Stable Diffusion's begin at 14.6 and are below 1 for most of the run: linear, those would share one place."""
+    levels = (14.6, 5.0, 1.0, 0.25, 0.0)
+    trace = trace_of([0.1, 0.2, 0.5, 0.4])
+    records = tuple(replace(one, sigma=sigma) for one, sigma in zip(trace.records, levels, strict=False))
+    figure = similarity_figure(replace(trace, records=records, sigmas=levels))
+    ((places, _),) = lines(figure.axes[0], "o")[:1]
+    assert np.allclose(places, [14.6 / 15.6, 5 / 6, 0.5, 0.2])
+    ticks = dict(
+        zip([label.get_text() for label in figure.axes[0].get_xticklabels()], figure.axes[0].get_xticks(), strict=True)
+    )
+    assert ticks["1"] == 0.5 and ticks["0"] == 0 and "100" not in ticks
+    assert "σ / (1 + σ)" in words(figure) and overlaps(figure) == []
+    assert "σ / (1 + σ)" not in words(similarity_figure(trace))
