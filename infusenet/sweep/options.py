@@ -42,7 +42,8 @@ def add_parsers(commands: Any, common: argparse.ArgumentParser) -> None:
     sweep.add_argument(
         "--filter",
         action="store_true",
-        help="leave out people as the paper does: one face, detector confidence above 0.7, wider than 80 pixels",
+        help="leave out people as the paper does: one face, detector confidence above 0.7, wider than 80 pixels "
+        "(that they are of age is yours to know)",
     )
     sweep.add_argument("--retry", action="store_true", help="do failed jobs again")
     for role in ("dev", "schnell"):

@@ -147,7 +147,8 @@ def _facts(done: Done, table: Sequence[Mapping[str, Any]], out: Path) -> dict[st
     alone = {row["alone"] for row in table if row["seconds"] is not None}
     measured = "by jobs that ran alone on their device" if alone == {True} else "only of jobs that ran alone"
     prompts = "; ".join(f"{label}: {text}" for label, text in done.data["prompts"])
-    reasons = sorted({each["lpips_reason"] for each in results if each.get("lpips_reason")})
+    perceptual = sorted({each["lpips_with"] for each in results if each.get("lpips_with")})
+    perceptual += sorted({f"not measured: {each['lpips_reason']}" for each in results if each.get("lpips_reason")})
     return {
         "Command": done.data["command"],
         "Backbones": ", ".join(sorted({row["backbone"] for row in table})),
@@ -158,7 +159,7 @@ def _facts(done: Done, table: Sequence[Mapping[str, Any]], out: Path) -> dict[st
         "Prompts": prompts,
         "Seeds": f"{', '.join(map(str, done.data['seeds']))}; one noise for all methods and prompts of a person",
         "Seconds": f"from the prompt to the picture, models loaded, {measured}; {', '.join(devices) or MISSING}",
-        **({"LPIPS": f"not measured: {'; '.join(reasons)}"} if reasons else {}),
+        **({"LPIPS": "; ".join(perceptual)} if perceptual else {}),
         "Provenance": "every picture is AI-generated and marked so in its metadata",
     }
 

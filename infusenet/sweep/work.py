@@ -154,12 +154,16 @@ class Worker:
             return {}
         if asked == "lpips" or self.weights.lpips is None:
             return {"lpips": None, "lpips_reason": "no VGG16 weights were given (--lpips PATH)"}
-        from ..metrics.perceptual import fitted, lpips_distance, lpips_network
+        from importlib.metadata import version
+
+        from ..metrics.perceptual import SIZE, fitted, lpips_distance, lpips_network
 
         if self._lpips is None:
             self._lpips = lpips_network(self.weights.lpips, device=self.device)
         photo = self.plan.person(job.identity).pictures()[0]
-        return {"lpips": _defined(lpips_distance(fitted(picture), fitted(photo), self._lpips)), "lpips_reason": None}
+        found = _defined(lpips_distance(fitted(picture), fitted(photo), self._lpips))
+        with_what = f"{asked}: package {version('lpips')}, middle squares at {SIZE} pixels"
+        return {"lpips": found, "lpips_reason": None, "lpips_with": with_what}
 
     def _load(self, job: Job) -> InfuseNetPipeline:
         if self._pipeline is not None and self._role == job.role:
