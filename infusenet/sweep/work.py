@@ -5,6 +5,8 @@ from __future__ import annotations
 import gc
 import logging
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -91,7 +93,7 @@ class Worker:
             size=job.size,
             true_cfg=job.true_cfg,
         )
-        with _no_notice_of_guidance():
+        with _no_notices():
             began = time.perf_counter()
             result = generate.generate(pipeline, identity, settings)
             seconds = time.perf_counter() - began
@@ -176,7 +178,7 @@ class Worker:
         self._pipeline = generate.load_pipeline(self.weights.files(job.role), self.device, self.dtype, **options)
         self._role = job.role
         identity, _ = self._read(job)
-        with _no_notice_of_guidance():  # the first run warms up and is not timed
+        with _no_notices():  # the first run warms up and is not timed
             generate.generate(self._pipeline, identity, generate.Settings(job.prompt, steps=1, size=job.size))
         return self._pipeline
 
@@ -204,15 +206,19 @@ class Worker:
         return self.plan.spec.methods[0].backbone
 
 
-class _no_notice_of_guidance:
-    """Guidance on schnell is asked for on purpose, to show that it changes nothing."""
+@contextmanager
+def _no_notices() -> Iterator[None]:
+    """What a person would be told of is asked for on purpose: guidance on schnell, an adapter that acts in no step."""
+    from ..pipeline import log as of_the_pipeline
 
-    def __enter__(self) -> None:
-        self._level = generate.log.level
-        generate.log.setLevel(logging.ERROR)
-
-    def __exit__(self, *_: object) -> None:
-        generate.log.setLevel(self._level)
+    levels = [(each, each.level) for each in (generate.log, of_the_pipeline)]
+    try:
+        for each, _ in levels:
+            each.setLevel(logging.ERROR)
+        yield
+    finally:
+        for each, level in levels:
+            each.setLevel(level)
 
 
 def _trajectory(trace: Trace) -> list[dict[str, Any]]:

@@ -16,7 +16,7 @@ from infusenet.sweep.jobs import Job
 from infusenet.sweep.people import draw
 from infusenet.sweep.plan import Plan
 from infusenet.sweep.weights import Weights
-from infusenet.sweep.work import Worker
+from infusenet.sweep.work import Worker, _no_notices
 
 PlanOf = Callable[[Path], Plan]
 Write = Callable[..., Path]
@@ -61,6 +61,20 @@ def test_lpips_without_weights_is_undefined_with_its_reason(write: Write, plan_o
     assert found["lpips"] is None
     assert "--lpips PATH" in found["lpips_reason"]
     assert Worker(plan_of(write()), Weights(), tmp_path, "cpu")._perceptual(plan_of(write()).jobs[0], None) == {}
+
+
+def test_what_is_asked_for_on_purpose_is_not_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    from infusenet import generate, pipeline
+
+    with caplog.at_level(logging.WARNING):
+        for log in (generate.log, pipeline.log):
+            with _no_notices():
+                log.warning("no guidance")
+            log.warning("told")
+        with pytest.raises(ZeroDivisionError), _no_notices():
+            raise ZeroDivisionError
+        generate.log.warning("told")
+    assert [record.message for record in caplog.records] == ["told"] * 3
 
 
 @pytest.mark.slow
