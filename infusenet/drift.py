@@ -231,11 +231,9 @@ def _course(trace: Trace, figures: Drift, peak: Peak) -> list[str]:
     elif figures.final is None or figures.drift is None:
         lines.append("There is no finished picture to compare with, so no drift can be stated.")
     elif matters(figures):
-        share = 100 * figures.drift / peak.value if peak.value > 0 else 100
-        lines.append(
-            f"The finished picture is down to {figures.final:.3f}: a drift of {figures.drift:.3f}, "
-            f"{share:.0f} % of the peak."
-        )
+        percent = 100 * figures.drift / peak.value if figures.final > 0 else None  # of a peak near 0 it means nothing
+        share = "" if percent is None else f", {percent:.0f} % of the peak"
+        lines.append(f"The finished picture is down to {figures.final:.3f}: a drift of {figures.drift:.3f}{share}.")
     else:
         lines.append(
             f"The finished picture keeps {figures.final:.3f}: a drift of {figures.drift:.3f}, within 5 % of the peak."

@@ -193,6 +193,12 @@ def test_words_for_no_identity() -> None:
     assert not say("separate run") and not say("Stop at Peak")
 
 
+@pytest.mark.parametrize("curve", [[0.009, -0.02], [-0.09, -0.12]])
+def test_a_loss_is_no_share_of_a_peak_near_zero(curve: Curve) -> None:
+    words = in_words(trace_of(curve))
+    assert "a drift of 0.0" in words and "% of the peak" not in words
+
+
 def test_words_for_nothing_measured() -> None:
     assert said(trace_of([None, None]))("No face was found in any of the 2 probed")
     assert said(trace_of([None], status="failed", reason="step 1: out of memory"))("step 1: out of memory")
