@@ -56,12 +56,14 @@ def pictures(figure: FigureSpec, rows: Sequence[Record], out: Path) -> Drawn:
     import numpy as np
 
     from ..demo import png
-    from ..plots.sheet import TILE, face_grid
+    from ..plots.sheet import face_grid
 
     groups, told, labels = series(rows), [], []
     tiles: list[Image.Image | None] = []
     seed = min((row["seed"] for row in rows), default=0)
     columns = [(name, prompt) for name in groups for prompt in by(rows, "prompt")]
+    alone = len({row["method"] for row in rows}) == 1  # then only its settings are told
+    short = {name: name.partition(", ")[2] or name if alone else name for name in groups}
     for person in by(rows, "person"):
         tiles.append(_opened(out / "people" / f"{person}.png"))
         labels.append(f"{person}\nreference")
@@ -70,14 +72,15 @@ def pictures(figure: FigureSpec, rows: Sequence[Record], out: Path) -> Drawn:
             row = fitting[0] if fitting else None
             tiles.append(_opened(out / "pictures" / f"{row['job']}.png") if row else None)
             value = row["similarity"] if row else None
-            labels.append(f"{name}: {'–' if value is None else f'{value:.2f}'}\n{prompt}")
+            labels.append(f"{short[name]}: {'–' if value is None else f'{value:.2f}'}\n{prompt}")
             told.append({"person": person, "method": name, "prompt": prompt, "seed": seed, "similarity": value})
             told[-1]["job"] = row["job"] if row else None
+    wide = min(180, 900 // (len(columns) + 1))  # so that a row fits the page
     made = [tile for place, tile in enumerate(tiles) if tile is not None and place % (len(columns) + 1)]
-    tall = max([TILE, *(TILE * tile.height // tile.width for tile in made)])
-    faces = [None if tile is None else np.asarray(_fitted(tile, TILE, tall)) for tile in tiles]
+    tall = max([wide, *(wide * tile.height // tile.width for tile in made)])
+    faces = [None if tile is None else np.asarray(_fitted(tile, wide, tall)) for tile in tiles]
     sheets = [
-        face_grid(faces, labels, columns=len(columns) + 1, theme=theme, tile=(TILE, tall))
+        face_grid(faces, labels, columns=len(columns) + 1, theme=theme, tile=(wide, tall))
         for theme in ("light", "dark")
     ]
     caption = "The reference at the left; the number is the similarity to it; one noise in each row."
