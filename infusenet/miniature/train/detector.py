@@ -13,7 +13,7 @@ from .bank import Bank, take
 from .loop import Plan, Run, train
 from .perception import channels_last, disturb
 
-DETECTOR = Plan(steps=5000, batch=256, lr=2e-3, ema=0.0, decay=0.01, betas=(0.9, 0.98), floor=0.01)
+DETECTOR = Plan(steps=14000, batch=256, lr=2e-3, ema=0.0, decay=0.01, betas=(0.9, 0.98), floor=0.01)
 
 
 def _composed(bank: Bank, empty: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -14,20 +14,21 @@ from torch import Tensor, nn
 from ...identity.project import Resampler
 from .. import networks
 from . import fast
-from .loop import Captured, Plan, Run, train
+from .loop import Plan, Run, train
 
 log = logging.getLogger(__name__)
 
 FLOW = Plan(steps=24000, batch=512, lr=1e-3, floor=0.03)
 GUIDANCE = Plan(steps=1500, batch=512, lr=3e-4, ema=0.998)
-ADAPTER = Plan(steps=18000, batch=512, lr=1e-3)
-ADAPTER_AGAIN = Plan(steps=12320, batch=512, lr=6e-4)  # a second, gentler cycle from there
-REFLOW = Plan(steps=2500, batch=512, lr=6e-4, ema=0.998, floor=0.1)
-ON_POLICY = Plan(steps=2000, batch=512, lr=4e-4, ema=0.998)
+ADAPTER = (  # warm restarts, each from where the one before ended
+    Plan(steps=18000, batch=512, lr=1e-3),
+    Plan(steps=12320, batch=512, lr=6e-4),
+    Plan(steps=11000, batch=512, lr=8e-4),
+)
+SCHNELL = Plan(steps=2000, batch=512, lr=4e-4, ema=0.998)
+TEACHER_STEPS = 4  # of mini-dev in one of mini-schnell's four
 
 GUIDED = 3.5  # FLUX's default; mini-schnell is distilled at it
-PAIRS = 65536  # teacher samples that mini-schnell starts from
-PAIR_STEPS = 20
 # diffusers' schedule shift at 64 tokens, from FLUX.1 dev's published settings
 TIME_SHIFT = math.exp(0.5 + (networks.TOKENS - 256) * (1.15 - 0.5) / (4096 - 256))
 BLACK, KEYPOINTS = 0.5, 1.0  # below BLACK the control image is black, else the target's five keypoints
@@ -197,16 +198,21 @@ class TextCache:
         return cls(states.view(*shape, *states.shape[1:]), pooled.view(*shape, -1))
 
 
+def adapter_parts(cycle: int) -> tuple[str, str]:
+    """What InfuseNet and the Resampler are called after a cycle: the last one's have the plain names."""
+    suffix = "" if cycle == len(ADAPTER) - 1 else f"-{cycle + 1}"
+    return f"infusenet{suffix}", f"resampler{suffix}"
+
+
 def train_adapter(
-    run: Run, m: Material, cache: TextCache, dev: Any, adapter: Any, resampler: Resampler, *, again: bool
+    run: Run, m: Material, cache: TextCache, dev: Any, adapter: Any, resampler: Resampler, cycle: int
 ) -> None:
-    """InfuseNet and its Resampler by plain flow matching on frozen mini-dev (guidance 1).
+    """InfuseNet and its Resampler by plain flow matching on frozen mini-dev (guidance 1), one cycle of `ADAPTER`.
 
     The reference is another picture of the same person (half the time the plain one), the control image black or
     the target's keypoints, the identity dropped in 5 %.
     """
-    plan = ADAPTER_AGAIN if again else ADAPTER
-    name = "infusenet" if again else "infusenet-first"
+    plan, (name, resampler_name) = ADAPTER[cycle], adapter_parts(cycle)
     run.seed(61)
     if run.compile:
         fast.compile_blocks(dev, adapter)
@@ -230,7 +236,7 @@ def train_adapter(
 
     train(run, name, plan, [adapter, resampler], loss)
     run.save(name, adapter)
-    run.save(name.replace("infusenet", "resampler"), resampler)
+    run.save(resampler_name, resampler)
 
 
 # ------------------------------------------------------------------------------------------ mini-schnell
@@ -274,90 +280,34 @@ def sample(
 
 
 def train_schnell(run: Run, m: Material, cache: TextCache, dev: Any, schnell: Any) -> None:
-    """Straighten on the teacher's (noise, picture) pairs, then learn its end point from the student's own states.
+    """Progressive distillation (Salimans and Ho 2022, in one stage, on its own states).
 
-    mini-schnell never sees InfuseNet, a face embedding, or a recognizer.
+    One step of mini-schnell goes where `TEACHER_STEPS` of the teacher's go. mini-schnell never sees InfuseNet, a face
+    embedding, or a recognizer.
     """
     run.seed(71)
     if run.compile:
         fast.compile_blocks(dev, schnell)
-    if not run.has("schnell-reflow"):
-        schnell.load_state_dict(fold_guidance(dev))
-        _reflow(run, m, cache, dev, schnell)
-        run.save("schnell-reflow", schnell)
-    schnell = run.load("schnell-reflow", schnell).requires_grad_(True)
-    _on_policy(run, m, cache, dev, schnell)
-    run.save("schnell", schnell)
+    schnell.load_state_dict(fold_guidance(dev))
+    draw = Draw(m, SCHNELL.batch)
+    grid = sigmas(4, shifted=False)
 
-
-def _reflow(run: Run, m: Material, cache: TextCache, dev: Any, schnell: Any) -> None:
-    draw = Draw(m, REFLOW.batch)
-    schedule = sigmas(PAIR_STEPS, shifted=True)
-    made: dict[str, tuple[Tensor, ...]] = {}
-
-    def pair() -> Tensor:
-        i, v, c = draw.index()
-        noise = torch.randn(draw.batch, networks.TOKENS, 64, device=draw.device)
-        with torch.no_grad(), run.autocast():
-            end = sample(dev, noise, *cache.at(i, v, c), schedule, guidance=GUIDED)
-        made["pair"] = (i, v, c, noise, end)
-        return end.mean()[None]
-
-    make = Captured(pair, run.cuda)
-    kept: list[tuple[Tensor, ...]] = []
-    while len(kept) * draw.batch < min(PAIRS, 8 * m.latents.shape[0]):
-        make()
-        kept.append(tuple(x.to(torch.bfloat16) if x.is_floating_point() else x.clone() for x in made["pair"]))
-    people, views, texts, noises, ends = (torch.cat(x) for x in zip(*kept, strict=True))
-    del make
-    log.info("%d teacher pairs", len(people))
-    grid = torch.tensor([1.0, 1.0, 0.75, 0.5, 0.25], device=draw.device)
-
-    def loss() -> Tensor:
-        j = torch.randint(0, len(people), (draw.batch,), device=draw.device)
-        i, v, c = people[j], views[j], texts[j]
-        noise, x0 = noises[j].float(), ends[j].float()
-        anywhere = torch.rand(draw.batch, device=draw.device).clamp(min=0.02)
-        on_grid = grid[torch.randint(0, len(grid), (draw.batch,), device=draw.device)]
-        t = torch.where(draw.chance(0.5), on_grid, anywhere)
-        at = t[:, None, None]
-        with run.autocast():
-            out = fast.flux(schnell, (1 - at) * x0 + at * noise, *cache.at(i, v, c), t)
-        return (out - (noise - x0)).square().mean()[None]
-
-    train(run, "schnell-reflow", REFLOW, [schnell], loss)
-
-
-# the student's path so far, and how many teacher steps lead from its last state to the end
-_PATHS: tuple[tuple[tuple[float, ...], int], ...] = (
-    ((1.0,), 10),
-    ((1.0, 0.75), 8),
-    ((1.0, 0.75, 0.5), 6),
-    ((1.0, 0.75, 0.5, 0.25), 4),
-    ((1.0, 0.5), 6),
-)
-
-
-def _on_policy(run: Run, m: Material, cache: TextCache, dev: Any, schnell: Any) -> None:
-    draw = Draw(m, ON_POLICY.batch)
-
-    def along(path: tuple[float, ...], rest: int) -> Any:
-        last = path[-1]
-        u = torch.linspace(1, 0, rest + 1)
-        schedule = (last * (1.3 * u / (1 + 0.3 * u))).tolist()
+    def step(k: int) -> Any:
+        now, after = grid[k], grid[k + 1]
+        teacher = torch.linspace(now, after, TEACHER_STEPS + 1).tolist()
 
         def loss() -> Tensor:
             i, v, c = draw.index()
             states, pooled = cache.at(i, v, c)
-            noise = torch.randn(draw.batch, networks.TOKENS, 64, device=draw.device)
+            x = torch.randn(draw.batch, networks.TOKENS, 64, device=draw.device)
             with torch.no_grad(), run.autocast():
-                x = sample(schnell, noise, states, pooled, list(path)) if len(path) > 1 else noise
-                end = sample(dev, x, states, pooled, schedule, guidance=GUIDED)
+                x = sample(schnell, x, states, pooled, grid[: k + 1])  # its own way so far
+                end = sample(dev, x, states, pooled, teacher, guidance=GUIDED)
             with run.autocast():
-                out = fast.flux(schnell, x, states, pooled, x.new_full((draw.batch,), last))
-            error = (out - (x - end) / last).square().mean((1, 2))
-            return ((error + 0.01).sqrt() * min(1.0, last + 0.25)).mean()[None]
+                out = fast.flux(schnell, x, states, pooled, x.new_full((draw.batch,), now))
+            return (out - (x - end) / (now - after)).square().mean()[None]
 
         return loss
 
-    train(run, "schnell", ON_POLICY, [schnell], [along(*p) for p in _PATHS])
+    train(run, "schnell", SCHNELL, [schnell], [step(k) for k in range(4)])
+    run.save("schnell", schnell)

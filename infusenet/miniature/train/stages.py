@@ -60,12 +60,16 @@ def scaled(scale: float) -> Iterator[None]:
     kept = {}
     for module in (perception, detector, generation):
         for name, plan in vars(module).items():
-            if isinstance(plan, Plan):
+            if isinstance(plan, Plan) or name == "ADAPTER":
                 kept[module, name] = plan
+
+    def shorter(plan: Plan) -> Plan:
+        batch = plan.batch if scale >= 0.01 else 8
+        return dataclasses.replace(plan, steps=max(2, round(plan.steps * scale)), batch=batch)
+
     try:
         for (module, name), plan in kept.items():
-            batch = plan.batch if scale >= 0.01 else 8
-            setattr(module, name, dataclasses.replace(plan, steps=max(2, round(plan.steps * scale)), batch=batch))
+            setattr(module, name, shorter(plan) if isinstance(plan, Plan) else tuple(shorter(p) for p in plan))
         yield
     finally:
         for (module, name), plan in kept.items():
@@ -193,14 +197,15 @@ def train_all(run: Run, people: int, scale: float, until: str, folder: Path | No
             return
         dev = _frozen_copy(run, "dev", True)
         cache = generation.TextCache.of(run, material, text)
-        for again, parts in ((False, ("infusenet-first", "resampler-first")), (True, ("infusenet", "resampler"))):
-            if run.has(*parts) or run.has("infusenet", "resampler"):
+        for cycle in range(len(generation.ADAPTER)):
+            if run.has(*generation.adapter_parts(cycle)) or run.has("infusenet", "resampler"):
                 continue
             adapter, projector = networks.infusenet(dev).to(run.device), resampler().to(run.device)
-            if again:
-                adapter = run.load("infusenet-first", adapter).requires_grad_(True)
-                projector = run.load("resampler-first", projector).requires_grad_(True)
-            generation.train_adapter(run, material, cache, dev, adapter, projector, again=again)
+            if cycle:
+                before = generation.adapter_parts(cycle - 1)
+                adapter = run.load(before[0], adapter).requires_grad_(True)
+                projector = run.load(before[1], projector).requires_grad_(True)
+            generation.train_adapter(run, material, cache, dev, adapter, projector, cycle)
         if until == "adapter":
             return
         if not run.has("schnell"):
