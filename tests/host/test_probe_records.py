@@ -151,7 +151,7 @@ def test_of_a_list_each_picture_has_its_own_record(server):
 
 
 def test_two_identical_probes_have_a_record_each(server):
-    graph = double(probing(130, steps=4), "Probe", "Guider", "Sampling", "Report")
+    graph = double(probing(130, "after the run", steps=4), "Probe", "Guider", "Sampling", "Report")
     said, outputs = server.run(graph)
     assert said == "success"
     (first,), (second,) = curves(outputs).values()
