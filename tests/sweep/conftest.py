@@ -46,14 +46,15 @@ def write(tmp_path: Path) -> Callable[..., Path]:
     return made
 
 
+def plan_from(path: Path) -> Plan:
+    """The plan of a specification on made-up weights."""
+    spec = read_spec(path)
+    people = find_people(spec.people)
+    rows = expand(spec, people, {"dev": "mini-dev x", "schnell": "mini-schnell x"})
+    return Plan(spec, tuple(people), (), tuple(rows), "infusenet sweep small.toml")
+
+
 @pytest.fixture
 def plan_of() -> Callable[[Path], Plan]:
-    """The plan of a specification on made-up weights."""
-
-    def made(path: Path) -> Plan:
-        spec = read_spec(path)
-        people = find_people(spec.people)
-        rows = expand(spec, people, {"dev": "mini-dev x", "schnell": "mini-schnell x"})
-        return Plan(spec, tuple(people), (), tuple(rows), "infusenet sweep small.toml")
-
-    return made
+    """`plan_of(path)`: as `plan_from`."""
+    return plan_from

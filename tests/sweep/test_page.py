@@ -3,7 +3,8 @@
 import base64
 import csv
 import re
-from collections.abc import Callable, Sequence
+import shutil
+from collections.abc import Sequence
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from infusenet.sweep.command import report
 from infusenet.sweep.figures import draw_figure
 from infusenet.sweep.index import write_index
 from infusenet.sweep.jobs import Job
-from infusenet.sweep.plan import Plan, load_plan
+from infusenet.sweep.plan import load_plan
 from infusenet.sweep.rows import lifted, series, shown
 from infusenet.sweep.run import run
 from infusenet.sweep.spec import FigureSpec
@@ -103,14 +104,24 @@ class Maker:
         return told | {"trajectory": seen, "recognizer": "judge.onnx 1234", "device": "cpu", "versions": {"torch": "9"}}
 
 
-@pytest.fixture
-def folder(write: Callable[..., Path], plan_of: Callable[[Path], Plan], tmp_path: Path) -> Path:
-    changes = (("[quick]", FIGURES), ("steps = [1, 2]", "steps = [1, 2, 3]"))
-    out = tmp_path / "out"
-    plan = plan_of(write(*changes, ('title = "Small"', 'title = "Small & fine"\nmetrics = ["trajectory", "streams"]')))
-    run(plan, out, Maker(out), device="cpu", quiet=True)
+@pytest.fixture(scope="module")
+def drawn_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished sweep with its page."""
+    from .conftest import SMALL, plan_from  # type: ignore[import-not-found]
+
+    home = tmp_path_factory.mktemp("page")
+    out, spec = home / "out", home / "small.toml"
+    text = SMALL.replace("[quick]", FIGURES).replace("steps = [1, 2]", "steps = [1, 2, 3]")
+    spec.write_text(text.replace('title = "Small"', 'title = "Small & fine"\nmetrics = ["trajectory", "streams"]'))
+    run(plan_from(spec), out, Maker(out), device="cpu", quiet=True)
     report(out)
     return out
+
+
+@pytest.fixture
+def folder(drawn_once: Path, tmp_path: Path) -> Path:
+    """A copy of it that a test may change."""
+    return Path(shutil.copytree(drawn_once, tmp_path / "out"))
 
 
 def numbers(out: Path, name: str) -> list[dict[str, str]]:
