@@ -107,7 +107,7 @@ def _sweep(order: Order) -> str:
 
 
 def report(out: Path) -> str:
-    """Write a sweep's tables and page anew from its results.
+    """Write tables and pages anew from results: of a sweep, or of all sweeps in a folder.
 
     Returns:
         What to tell the user.
@@ -115,6 +115,17 @@ def report(out: Path) -> str:
     Raises:
         InfuseNetError: the folder holds no sweep.
     """
+    inside = {path.parent.name for path in out.glob("*/sweep.json")}
+    if (out / "sweep.json").is_file() or not inside:
+        return _report(out)
+    names = [name for name in order_of_reading() if name in inside]
+    names += sorted(inside - {*names})
+    told = [f"{name}: {_report(out / name).splitlines()[0]}" for name in names]
+    return "\n".join([*told, f"Open {write_index(out, names)} in a browser."])
+
+
+def _report(out: Path) -> str:
+    """Of one sweep."""
     done = load_plan(out)
     tables = write_tables(done, out)
     jobs = {row.job.id: row.job for row in done.rows}

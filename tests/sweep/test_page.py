@@ -232,6 +232,18 @@ def test_an_index_leads_to_the_pages(folder: Path) -> None:
     assert "Small &amp; fine" in path.read_text()
 
 
+def test_a_folder_of_sweeps_is_reported_as_a_whole(folder: Path) -> None:
+    home = folder.parent / "all"
+    for name in ("own", "step-budget", "main-table"):
+        shutil.copytree(folder, home / name)
+        (home / name / "report.html").unlink()
+    told = report(home).splitlines()
+    assert [line.split(":")[0] for line in told[:-1]] == ["main-table", "step-budget", "own"]
+    assert told[0].endswith("16 of 16 pictures made, 0 failed, 0 missing.")
+    assert all((home / name / "report.html").is_file() for name in ("own", "step-budget", "main-table"))
+    assert (home / "index.html").is_file()
+
+
 def test_it_says_that_it_rests_on_one_training_seed(folder: Path) -> None:
     page = (folder / "report.html").read_text()
     assert "rests on one set of weights, that is on one training seed" in page
