@@ -84,12 +84,13 @@ function drawCurve(svg, curve, scale, hue) {
     }
 }
 
-function drawBaseline(svg, value, scale) {
-    const at = scale.y(value);
+function drawBaseline(svg, value, scale, marks) {
+    const at = scale.y(value), close = (side) => (mark) => Math.abs(mark.x - side) < 70 && Math.abs(mark.y - at + 7) < 14;
+    const left = marks.some(close(scale.right)) && !marks.some(close(scale.left)); // where no point is in the way
     svg.append(make("line", { x1: scale.left, x2: scale.right, y1: at, y2: at, stroke: QUIET, "stroke-width": 1.2,
         "stroke-dasharray": "5 4", class: "baseline" }));
-    svg.append(make("text", { x: scale.right, y: at - 4, fill: QUIET, "font-size": 10, "text-anchor": "end" },
-        "other people"));
+    const place = { x: left ? scale.left + 4 : scale.right, y: at - 4, "text-anchor": left ? "start" : "end" };
+    svg.append(make("text", { ...place, fill: QUIET, "font-size": 10 }, "other people"));
 }
 
 function state({ run, series }) { // how far it got, in words
@@ -132,8 +133,8 @@ export class Chart {
         this.element = html({ width: "100%", height: "100%", minHeight: "190px", overflow: "hidden", display: "flex",
             flexDirection: "column", background: PAPER, borderRadius: "6px", font: "11px/1.45 Inter, Arial, sans-serif",
             padding: "6px 0", boxSizing: "border-box" });
-        this.left = html({ flex: "none" });
-        this.peak = html({ ...part, color: INK });
+        this.left = html(part);
+        this.peak = html({ flex: "none", color: INK });
         const head = html(row);
         head.append(this.left, this.peak);
         this.plot = html({ position: "relative", flex: "1 1 0", minHeight: "0", overflow: "hidden" });
@@ -189,12 +190,12 @@ export class Chart {
                     opacity: 0.45, class: "earlier" }));
             }
         }
-        const baseline = groups[0].curves[0].run.baseline;
-        if (number(baseline)) drawBaseline(this.svg, baseline, scale);
-        for (const { curves: [now], hue } of [...groups].reverse()) drawCurve(this.svg, now, scale, hue);
         this.marks = groups.flatMap(({ name, curves: [now] }) => [...now.series, endOf(now)]
             .filter((point) => point && point.mean !== null)
             .map((point) => ({ point, name: groups.length > 1 ? name : "", x: scale.x(point), y: scale.y(point.mean) })));
+        const baseline = groups[0].curves[0].run.baseline;
+        if (number(baseline)) drawBaseline(this.svg, baseline, scale, this.marks);
+        for (const { curves: [now], hue } of [...groups].reverse()) drawCurve(this.svg, now, scale, hue);
         this.cross = make("g", { visibility: "hidden" });
         this.svg.append(this.cross);
     }
