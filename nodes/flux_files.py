@@ -22,11 +22,12 @@ from .sockets import NONE
 CHECKPOINT, DIFFUSERS = "checkpoints/", "diffusers/"
 _HEAD = 128  # dimensions of one of FLUX's attention heads
 _IN_CHECKPOINT = "model.diffusion_model."
-_CLIP_KEY, _T5_KEY, _VAE_KEY = (
-    "text_model.encoder.layers.0.",
-    "encoder.block.0.layer.0.SelfAttention.",
-    "decoder.conv_in.",
-)
+_ENCODERS_IN_CHECKPOINT, _VAE_IN_CHECKPOINT = "text_encoders.", "vae."
+_CLIP_OUTER = "text_model."  # left out by transformers 5
+_BARE_CLIP_KEY = "encoder.layers.0."
+_CLIP_KEY = _CLIP_OUTER + _BARE_CLIP_KEY
+_T5_KEY = "encoder.block.0.layer.0.SelfAttention."
+_VAE_KEY = "decoder.conv_in.weight"
 
 
 def model_choices() -> list[str]:
@@ -146,31 +147,49 @@ def text_encoder_files(names: list[str], model: Path) -> list[Path]:
         WeightsError: not one CLIP-L and one T5.
     """
     if all(name == NONE for name in names):
-        inside = [model / "text_encoder", model / "text_encoder_2"]
-        if model.is_dir() and all(folder.is_dir() for folder in inside):
-            return inside
-        if not model.is_dir() and any(key.startswith("text_encoders.") for key in read_header(model)):
-            return [model]
-        raise SettingsError(
-            f"Choose FLUX's two text encoders, clip_l and t5xxl (in models/text_encoders): {model.name} holds none."
-        )
+        return _inner_encoders(model)
     if NONE in names:
         raise SettingsError(
             "FLUX has two text encoders: choose clip_l in one text_encoder entry and t5xxl in the other."
         )
     files = [paths.find(name, "text_encoders") for name in names]
-    kinds = {_encoder_kind(file) for file in files}
-    if kinds != {"clip", "t5"}:
+    _check_encoders(files)
+    return files
+
+
+def _inner_encoders(model: Path) -> list[Path]:
+    """The text encoders that come with the transformer: two folders, or the all-in-one checkpoint itself."""
+    folders = [model / "text_encoder", model / "text_encoder_2"]
+    if model.is_dir() and all(folder.is_dir() for folder in folders):
+        _check_encoders(folders)
+        return folders
+    if not model.is_dir():
+        keys = [key for key in read_header(model) if key.startswith(_ENCODERS_IN_CHECKPOINT)]
+        kinds = {"clip": any(_CLIP_KEY in key for key in keys), "t5": any(_T5_KEY in key for key in keys)}
+        if all(kinds.values()):
+            return [model]
+        if any(kinds.values()):
+            raise WeightsError(
+                f"{model.name} holds {'CLIP-L, but no T5' if kinds['clip'] else 'T5, but no CLIP-L'} text encoder. "
+                "Choose clip_l and t5xxl (in models/text_encoders) as text_encoder_1 and text_encoder_2."
+            )
+    raise SettingsError(
+        f"Choose FLUX's two text encoders, clip_l and t5xxl (in models/text_encoders): {model.name} holds none."
+    )
+
+
+def _check_encoders(files: list[Path]) -> None:
+    """Raise WeightsError unless these are one CLIP-L and one T5."""
+    if {_encoder_kind(file) for file in files} != {"clip", "t5"}:
         seen = "; ".join(f"{file.name} seems to be {describe(file)}" for file in files)
         raise WeightsError(f"Expected one CLIP-L and one T5 XXL text encoder, but {seen}. Choose clip_l and t5xxl.")
-    return files
 
 
 def _encoder_kind(path: Path) -> str | None:
     header = read_header(path)
     if any(_T5_KEY in key for key in header):
         return "t5"
-    return "clip" if any(_CLIP_KEY in key for key in header) else None
+    return "clip" if any(_CLIP_KEY in key or key.startswith(_BARE_CLIP_KEY) for key in header) else None
 
 
 def load_clip(files: list[Path], length: int) -> Any:
@@ -182,12 +201,19 @@ def load_clip(files: list[Path], length: int) -> Any:
             str(files[0]), output_vae=False, output_model=False, embedding_directory=embeddings
         )[1]
     elif files[0].is_dir():
-        states = [read_weights(folder) for folder in files]
+        states = [_with_outer_name(read_weights(folder)) for folder in files]
         clip = comfy.sd.load_text_encoder_state_dicts(states, embedding_directory=embeddings, clip_type=kind)
     else:
         clip = comfy.sd.load_clip([str(file) for file in files], embedding_directory=embeddings, clip_type=kind)
     clip.set_tokenizer_option("t5xxl_min_length", length)
     return clip
+
+
+def _with_outer_name(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """A text encoder's tensors by the names that the host knows."""
+    if any(key.startswith(_BARE_CLIP_KEY) for key in state):
+        return {_CLIP_OUTER + key: tensor for key, tensor in state.items()}
+    return state
 
 
 def vae_file(name: str, model: Path) -> Path:
@@ -197,17 +223,20 @@ def vae_file(name: str, model: Path) -> Path:
         SettingsError: none chosen and none there.
         WeightsError: not a VAE of 16 channels.
     """
-    if name == NONE:
-        if model.is_dir() and (model / "vae").is_dir():
-            return model / "vae"
-        if not model.is_dir() and any(key.startswith("vae.") for key in read_header(model)):
-            return model
-        raise SettingsError(f"Choose FLUX's VAE (ae.safetensors, in models/vae): {model.name} holds none.")
-    path = paths.find(name, "vae")
-    first = next((info for key, info in read_header(path).items() if key.endswith(f"{_VAE_KEY}weight")), None)
+    path = _inner_vae(model) if name == NONE else paths.find(name, "vae")
+    first = next((info for key, info in read_header(path).items() if key.endswith(_VAE_KEY)), None)
     if not isinstance(first, TensorInfo) or len(first.shape) != 4 or first.shape[1] != 16:
         raise WeightsError(f"{path} is not FLUX's VAE: it seems to be {describe(path)}. Choose ae.safetensors.")
     return path
+
+
+def _inner_vae(model: Path) -> Path:
+    """Where the VAE lies that comes with the transformer."""
+    if model.is_dir() and (model / "vae").is_dir():
+        return model / "vae"
+    if not model.is_dir() and any(key.startswith(_VAE_IN_CHECKPOINT) for key in read_header(model)):
+        return model
+    raise SettingsError(f"Choose FLUX's VAE (ae.safetensors, in models/vae): {model.name} holds none.")
 
 
 def load_vae(path: Path, inside: bool) -> Any:

@@ -4,7 +4,6 @@ import builtins
 import json
 import pickle
 import shutil
-import struct
 import sys
 from types import SimpleNamespace
 
@@ -294,54 +293,27 @@ def test_the_lists_offer_what_lies_there(pack, mine, shipped):
 # ----------------------------------------------------------------------------------------------- FLUX's files
 
 
-def header_only(path, shapes, dtype="BF16"):
-    """A safetensors file of these tensors that takes no room on disk: its data are a hole."""
-    size = {"BF16": 2, "F8_E4M3": 1}[dtype]
-    entries, offset = {}, 0
-    for name, shape in shapes.items():
-        length = int(np.prod(shape)) * size
-        entries[name] = {"dtype": dtype, "shape": list(shape), "data_offsets": [offset, offset + length]}
-        offset += length
-    text = json.dumps(entries).encode()
-    with path.open("wb") as file:
-        file.write(struct.pack("<Q", len(text)) + text)
-        file.truncate(8 + len(text) + offset)
+@pytest.fixture
+def true(sibling):
+    """Files of the published names, shapes and sizes."""
+    return sibling("true_files")
 
 
-PUBLISHED = {
-    "in_channels": 64,
-    "num_attention_heads": 24,
-    "attention_head_dim": 128,
-    "joint_attention_dim": 4096,
-    "pooled_projection_dim": 768,
-}
-
-
-def flux_shapes(pack, guidance):
-    """Names and shapes of the published transformer in diffusers' and in the original layout."""
-    config = PUBLISHED | {"num_layers": 19, "num_single_layers": 38, "guidance_embeds": guidance}
-    shapes = pack.module("infusenet.flux").expected_tensors(config, controlnet=False)
-    original = pack.module("nodes.layout").to_host_names(
-        {key: torch.empty(shape, device="meta") for key, shape in shapes.items()}
-    )
-    return shapes, {key: tuple(tensor.shape) for key, tensor in original.items()}
-
-
-def test_expected_tensors_of_the_published_models(pack):
+def test_expected_tensors_of_the_published_models(pack, true):
     """780 tensors of dev in the original layout, 11.9 B parameters; 314 tensors and 2.95 B of InfuseNet."""
-    shapes, original = flux_shapes(pack, guidance=True)
+    shapes, original = true.flux_shapes(pack, guidance=True)
     assert len(original) == 780
     assert round(sum(int(np.prod(shape)) for shape in shapes.values()) / 1e9, 1) == 11.9
-    config = PUBLISHED | {"num_layers": 4, "num_single_layers": 10, "guidance_embeds": True}
+    config = true.PUBLISHED | {"num_layers": 4, "num_single_layers": 10, "guidance_embeds": True}
     adapter = pack.module("infusenet.flux").expected_tensors(config, controlnet=True)
     assert len(adapter) == 314
     assert round(sum(int(np.prod(shape)) for shape in adapter.values()) / 1e9, 2) == 2.95
 
 
 @pytest.mark.parametrize("layout", [0, 1])
-def test_the_other_variant_is_told_from_the_weights(pack, run, folders, tmp_path, errors, layout):
+def test_the_other_variant_is_told_from_the_weights(pack, run, folders, tmp_path, errors, layout, true):
     folders("diffusion_models", tmp_path)
-    header_only(tmp_path / "flux1-dev.safetensors", flux_shapes(pack, guidance=True)[layout])
+    true.header_only(tmp_path / "flux1-dev.safetensors", true.flux_shapes(pack, guidance=True)[layout])
     files = {**NO_FILES, "diffusion_model": "flux1-dev.safetensors"}
     with pytest.raises(errors.SettingsError, match=r"holds FLUX\.1 dev.*Set backbone to flux-dev"):
         run("LoadBackbone", backbone="flux-schnell", **files, weight_dtype="default")
@@ -350,11 +322,11 @@ def test_the_other_variant_is_told_from_the_weights(pack, run, folders, tmp_path
 
 
 @pytest.mark.parametrize("prefix", ["", "model.diffusion_model."])
-def test_a_backbone_that_lacks_tensors(pack, run, folders, tmp_path, errors, prefix):
+def test_a_backbone_that_lacks_tensors(pack, run, folders, tmp_path, errors, prefix, true):
     folders("diffusion_models", tmp_path)
-    shapes = flux_shapes(pack, guidance=False)[1]
+    shapes = true.flux_shapes(pack, guidance=False)[1]
     shapes.pop("single_blocks.7.linear1.weight")
-    header_only(tmp_path / "f.safetensors", {prefix + key: value for key, value in shapes.items()})
+    true.header_only(tmp_path / "f.safetensors", {prefix + key: value for key, value in shapes.items()})
     with pytest.raises(errors.WeightsError, match=r"lacks 1 tensors \(single_blocks\.7\.linear1\.weight\)"):
         run(
             "LoadBackbone",
@@ -376,14 +348,14 @@ def test_not_a_flux_file(run, folders, tmp_path, shipped, errors):
         )
 
 
-def test_wrong_text_encoders_and_vae(pack, run, folders, tmp_path, shipped, errors):
+def test_wrong_text_encoders_and_vae(pack, run, folders, tmp_path, shipped, errors, true):
     for name in ("diffusion_models", "text_encoders", "vae"):
         folders(name, tmp_path)
-    header_only(tmp_path / "flux.safetensors", flux_shapes(pack, guidance=True)[1])
+    true.header_only(tmp_path / "flux.safetensors", true.flux_shapes(pack, guidance=True)[1])
     shutil.copy(shipped.IMAGE_PROJ, tmp_path / "proj.safetensors")
-    header_only(tmp_path / "clip_l.safetensors", {"text_model.encoder.layers.0.mlp.fc1.weight": (3072, 768)})
-    header_only(tmp_path / "t5.safetensors", {"encoder.block.0.layer.0.SelfAttention.k.weight": (4096, 4096)})
-    header_only(tmp_path / "sd_vae.safetensors", {"decoder.conv_in.weight": (512, 4, 3, 3)})
+    true.header_only(tmp_path / "clip_l.safetensors", {"text_model.encoder.layers.0.mlp.fc1.weight": (3072, 768)})
+    true.header_only(tmp_path / "t5.safetensors", {"encoder.block.0.layer.0.SelfAttention.k.weight": (4096, 4096)})
+    true.header_only(tmp_path / "sd_vae.safetensors", {"decoder.conv_in.weight": (512, 4, 3, 3)})
 
     def load(one, two, vae):
         files = {"diffusion_model": "flux.safetensors", "text_encoder_1": one, "text_encoder_2": two, "vae": vae}
@@ -445,7 +417,7 @@ def test_folders_of_extra_model_paths_are_kept(pack, host, tmp_path):
 
 
 @pytest.mark.parametrize(("backbone", "length"), [("flux-dev", 512), ("flux-schnell", 256)])
-def test_the_hosts_loaders_get_the_users_files(pack, run, folders, tmp_path, monkeypatch, backbone, length):
+def test_the_hosts_loaders_get_the_users_files(pack, run, folders, tmp_path, monkeypatch, backbone, length, true):
     """Files in any order, the storage that was chosen, the variant's own text length and settings."""
     import comfy.sd
     import comfy.utils
@@ -476,10 +448,12 @@ def test_the_hosts_loaders_get_the_users_files(pack, run, folders, tmp_path, mon
     monkeypatch.setattr(comfy.sd, "VAE", Vae)
     for name in ("diffusion_models", "text_encoders", "vae"):
         folders(name, tmp_path)
-    header_only(tmp_path / "flux.safetensors", flux_shapes(pack, guidance=backbone == "flux-dev")[1], "F8_E4M3")
-    header_only(tmp_path / "l.safetensors", {"text_model.encoder.layers.0.mlp.fc1.weight": (30, 7)})
-    header_only(tmp_path / "t5.safetensors", {"encoder.block.0.layer.0.SelfAttention.k.weight": (40, 40)})
-    header_only(tmp_path / "ae.safetensors", {"decoder.conv_in.weight": (8, 16, 3, 3)})
+    true.header_only(
+        tmp_path / "flux.safetensors", true.flux_shapes(pack, guidance=backbone == "flux-dev")[1], "F8_E4M3"
+    )
+    true.header_only(tmp_path / "l.safetensors", {"text_model.encoder.layers.0.mlp.fc1.weight": (30, 7)})
+    true.header_only(tmp_path / "t5.safetensors", {"encoder.block.0.layer.0.SelfAttention.k.weight": (40, 40)})
+    true.header_only(tmp_path / "ae.safetensors", {"decoder.conv_in.weight": (8, 16, 3, 3)})
     *_, steps, guidance = run(
         "LoadBackbone",
         backbone=backbone,
