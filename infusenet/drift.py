@@ -152,7 +152,7 @@ def recommended_steps(trace: Trace) -> int | None:
 
 def matters(figures: Drift) -> bool:
     """Whether the drift exceeds 5 % of the peak."""
-    return bool(figures.peak and figures.drift is not None and figures.drift > WITHIN * figures.peak.value)
+    return bool(figures.peak and figures.drift is not None and figures.drift > WITHIN * max(figures.peak.value, 0))
 
 
 def above_strangers(trace: Trace, figures: Drift) -> bool | None:

@@ -199,6 +199,10 @@ def test_a_loss_is_no_share_of_a_peak_near_zero(curve: Curve) -> None:
     assert "a drift of 0.0" in words and "% of the peak" not in words
 
 
+def test_what_ends_at_its_peak_has_not_come_down_even_below_zero() -> None:
+    assert "is down to" not in in_words(trace_of([-0.2, -0.1]))
+
+
 def test_words_for_nothing_measured() -> None:
     assert said(trace_of([None, None]))("No face was found in any of the 2 probed")
     assert said(trace_of([None], status="failed", reason="step 1: out of memory"))("step 1: out of memory")
