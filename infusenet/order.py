@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,6 +94,7 @@ def carry_out(order: Order) -> Result:
     from .identity import FaceRecognizer, face_pose
     from .pictures import open_picture, save_picture
 
+    check_writable(order.out)  # now, not after minutes of work
     photos = [open_picture(path) for path in order.faces]
     pose = None if order.pose is None else open_picture(order.pose)
     encoder = load_encoder(order.files, order.device, order.dtype)
@@ -113,6 +115,14 @@ def carry_out(order: Order) -> Result:
         result.trace.save(order.trace)
         save_chart([result.trace], order.chart)
     return result
+
+
+def check_writable(path: Path) -> None:
+    """Raise SettingsError unless a file can be written at a path, whose folders need not exist yet."""
+    home = next(folder for folder in path.absolute().parents if folder.exists())
+    if path.is_dir() or not home.is_dir() or not os.access(home, os.W_OK | os.X_OK):
+        obstacle = "a folder of that name is there" if path.is_dir() else f"{home} is not a folder you may write to"
+        raise SettingsError(f"{path} cannot be written: {obstacle}. Choose another name.")
 
 
 def metadata(files: Files, result: Result, photos: int) -> dict[str, Any]:

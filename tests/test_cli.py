@@ -90,6 +90,15 @@ class TestBadInput:
         assert "input" in complaint(capsys, *order(face, face))
         assert face.read_bytes() == before
 
+    @pytest.mark.parametrize("out", ["taken.png", "file/x.png"])
+    def test_output_that_cannot_be_written_is_told_before_the_work(self, capsys, tmp_path, face, monkeypatch, out):
+        (tmp_path / "taken.png").mkdir()
+        (tmp_path / "file").touch()
+        monkeypatch.setattr("infusenet.order.load_encoder", lambda *_: pytest.fail("worked first"))
+        line = complaint(capsys, *order(face, tmp_path / out))
+        assert "cannot be written" in line
+        assert str(tmp_path) in line
+
     def test_real_weights_that_are_not_there(self, capsys, tmp_path, face, monkeypatch):
         monkeypatch.chdir(tmp_path)
         line = complaint(capsys, *order(face, tmp_path / "x.png", backbone="flux-dev"))

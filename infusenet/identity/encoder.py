@@ -217,7 +217,7 @@ class IdentityEncoder:
             if which == "largest" and len(faces) > 1:
                 notices.append(
                     f"{where} shows {len(faces)} faces; the largest was taken. "
-                    f"To choose, give its number from the left, 0 to {len(faces) - 1}."
+                    f"To choose, give its number from the left, 0 to {len(faces) - 1} (--which-face, or face_index)."
                 )
         return crops, notices
 
