@@ -23,7 +23,8 @@ class BackgroundRecorder(ProbeRecorder):
     """A live `ProbeRecorder` that only copies in the loop; a thread measures, and `finish` what it dropped.
 
     The trace does not depend on timing: from the first dropped step on, everything is measured again in order, so the
-    values are those of an evaluation after the run (to rounding: other steps share a batch). `on_record` is called from the thread. `when` must be "live".
+    values are those of an evaluation after the run (to rounding: other steps share a batch). `on_record` is called from
+    the thread. `when` must be "live".
     """
 
     def start(self, *args: Any, **settings: Any) -> None:
