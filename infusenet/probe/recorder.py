@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+import torch
 from torch import Tensor
 
 from ..errors import SettingsError
@@ -153,11 +154,15 @@ class ProbeRecorder:
         Raises:
             SettingsError: `start` was not called.
         """
-        session, began = self._running(), time.perf_counter()
+        session = self._running()
+        session.last_step = max(session.last_step, step)
+        if (step - 1) % self.every and step != len(session.sigmas) - 1:
+            return None
+        if session.live and denoised.is_cuda:
+            # measuring waits for the step's own work anyway: wait for it here, so that it is not counted as the probe's
+            torch.cuda.current_stream(denoised.device).synchronize()
+        began = time.perf_counter()
         try:
-            session.last_step = max(session.last_step, step)
-            if (step - 1) % self.every and step != len(session.sigmas) - 1:
-                return None
             return session.take(step, _number(sigma), denoised)
         except Exception as error:
             session.note(f"step {step}", error)
