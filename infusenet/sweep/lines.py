@@ -10,7 +10,7 @@ from .draw import Point
 from .drawn import INTERVAL, Drawn, both, counted, many, numbers, point
 from .figure_spec import FigureSpec
 from .rows import NAMES, Record, by, lifted, mean_of, number, series, summary
-from .stats import drift_over
+from .stats import Drift, drift_over
 
 _PAPER = " Hollow diamonds: the paper (FLUX, photos)."
 
@@ -68,13 +68,7 @@ def drift(figure: FigureSpec, rows: Sequence[Record]) -> Drawn:
         points = []
         theirs[title or "drift"] = [paper.get(f"{title} / {group}" if title else group) for group in groups]
         for group, mark in zip(groups, theirs[title or "drift"], strict=True):
-            places = by(lines.get(group, []), figure.x)
-            people = dict.fromkeys(row["person"] for row in lines.get(group, []))
-            curves = {
-                who: [mean_of([r for r in inside if r["person"] == who], figure.value) for inside in places.values()]
-                for who in people
-            }
-            found = drift_over(curves, [*places])
+            found = _drift(lines.get(group, []), figure.x, figure.value)
             points.append(Point(0, found.drift, found.low, found.high) if found else Point(0, None, None, None))
             line: dict[str, Any] = {"method": title or group, **({"group": group} if title else {})}
             early = found.early if found else None
@@ -91,6 +85,27 @@ def drift(figure: FigureSpec, rows: Sequence[Record]) -> Drawn:
     caption += _PAPER * bool(paper)
     label = f"drift of {NAMES[figure.value]}"
     return both(lambda theme: draw.bars(groups, columns, theirs, label, theme), told, caption)
+
+
+def _drift(rows: Sequence[Record], x: str, value: str) -> Drift | None:
+    """Peak and end of a value's mean curve along `x`, from a curve for each person."""
+    places = by(rows, x)
+    curves = {
+        who: [mean_of([row for row in inside if row["person"] == who], value) for inside in places.values()]
+        for who in dict.fromkeys(row["person"] for row in rows)
+    }
+    return drift_over(curves, [*places])
+
+
+def _told(method: str, found: Drift | None) -> str:
+    """A trajectory's figures in a sentence."""
+    if found is None:
+        return f"{method}: nobody has a value at every step. "
+    early = f"the early window is step {number(found.early[0])} to {number(found.early[1])}, " if found.early else ""
+    return (
+        f"{method}: {early}the peak {found.peak:.3f} at step {number(found.peak_at)}, the end {found.final:.3f}, the "
+        f"drift {found.drift:.3f}. "
+    )
 
 
 def trajectory(figure: FigureSpec, rows: Sequence[Record]) -> Drawn:
@@ -112,8 +127,12 @@ def trajectory(figure: FigureSpec, rows: Sequence[Record]) -> Drawn:
     caption = (
         f"{runs} runs of {people} {many(people, 'person', 'people')}. These are the steps within single runs, not "
         "runs of so many steps: each point belongs to one step of a run, and similarity, sharpness and contrast are "
-        f"those of its prediction of the finished picture at that step. {INTERVAL}"
+        "those of its prediction of the finished picture at that step. "
     )
+    if "similarity" in figure.values:
+        for name, own in series(_with_settings(rows)).items():
+            caption += _told(name, _drift(own, "step", "similarity"))
+    caption += INTERVAL
     return both(
         lambda theme: draw.curves(panels, NAMES["step"], theme, shared=len(figure.values) == 1),
         _without_constants(told, "value"),

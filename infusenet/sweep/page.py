@@ -31,6 +31,7 @@ MORE = """\
 .scroll { overflow-x: auto; } .scroll table { font-size: 0.86rem; }
 .scroll th { vertical-align: bottom; } .scroll td, .scroll th { padding: 6px 14px 6px 0; }
 .scroll td { white-space: nowrap; } td.text, th.text { text-align: left; }
+@media (max-width: 720px) { .plot img { max-width: none; } }
 summary { cursor: pointer; color: var(--soft); font-size: 0.9rem; margin: 0 0 10px; }
 .note { border-left: 3px solid var(--line); padding-left: 14px; }
 pre { overflow-x: auto; font-size: 0.82rem; line-height: 1.45; background: var(--card); border: 1px solid var(--line);
