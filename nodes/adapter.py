@@ -57,6 +57,7 @@ class InfuseNetControl(ControlNet):
         self._main: FluxSizes | None = None
         self._hints: dict[tuple[int, int], Tensor] = {}
         self._masks: dict[tuple[int, int], Tensor] = {}
+        self._placed: dict[tuple[Any, ...], Tensor] = {}  # what a run's evaluations share, where it computes
 
     @property
     def token_width(self) -> int:
@@ -118,7 +119,7 @@ class InfuseNetControl(ControlNet):
 
     def cleanup(self) -> None:
         """After sampling: what belonged to this run goes."""
-        self._hints, self._masks = {}, {}
+        self._hints, self._masks, self._placed = {}, {}, {}
         self._main = None
         super().cleanup()
 
@@ -141,7 +142,9 @@ class InfuseNetControl(ControlNet):
         return self.control_merge(residuals, before, output_dtype=None)
 
     def _acts(self, t: Tensor, transformer_options: Any) -> bool:
-        """Whether this evaluation lies in the window."""
+        """Whether this evaluation lies in the window. The whole run needs no look at the GPU's noise level."""
+        if self.window == (0.0, 1.0):
+            return True
         if self.gate == "step":
             on = is_on(transformer_options, float(t[0]), *self.window)
             if on is not None:
@@ -157,20 +160,23 @@ class InfuseNetControl(ControlNet):
         batch, device = x_noisy.shape[0], x_noisy.device
         images = batch // batched_number
 
-        def of_batch(tensor: Tensor) -> Tensor:
-            return to_batch(tensor, images, batched_number).to(device=device, dtype=dtype)
+        def of_batch(name: str, tensor: Tensor) -> Tensor:
+            key = (name, x_noisy.shape, batched_number, device, dtype)
+            if key not in self._placed:
+                self._placed[key] = to_batch(tensor, images, batched_number).to(device=device, dtype=dtype)
+            return self._placed[key]
 
         pooled = cond.get("y")
         sampling = self.model_sampling_current
         result = self.control_model(
             x=sampling.calculate_input(t, x_noisy).to(dtype),
-            hint=of_batch(self._hint(x_noisy)),
+            hint=of_batch("hint", self._hint(x_noisy)),
             timesteps=sampling.timestep(t).to(dtype),
-            context=of_batch(self.tokens),
+            context=of_batch("tokens", self.tokens),
             y=None if pooled is None else comfy.model_management.cast_to_device(pooled, device, dtype),
             guidance=torch.ones(batch, device=device, dtype=dtype),  # always 1: so InfuseNet was trained
         )
-        mask = None if self.mask is None else of_batch(self._token_mask(x_noisy))
+        mask = None if self.mask is None else of_batch("mask", self._token_mask(x_noisy))
         main = self._main
         return {
             "input": spread(result["input"], main.double_blocks, mask),

@@ -359,6 +359,18 @@ def test_identities_are_taken_again_from_the_first(pack):
     assert to_batch(letters[:1], 2, 2).flatten().tolist() == [1, 1, 1, 1]
 
 
+def test_what_a_run_shares_is_placed_once(pack, applied, parts, monkeypatch):
+    """Tokens, control picture and mask go to the computing device once a run, not once a step."""
+    module, placed = pack.module("nodes.adapter"), []
+    original = module.to_batch
+    monkeypatch.setattr(module, "to_batch", lambda *args: placed.append(args) or original(*args))
+    positive = applied(mask=torch.ones(1, 128, 128))[0]
+    first = sample(parts, positive, steps=4)
+    assert len(placed) == 3
+    assert not positive[0][1]["control"]._placed
+    assert torch.equal(sample(parts, positive, steps=4), first) and len(placed) == 6
+
+
 # ----------------------------------------------------------------------------------------------- pictures
 
 
