@@ -142,3 +142,38 @@ def test_apply_takes_every_model(run, mini, mini_infusenet, models):
     assert 0 < float((effect["quantised"] - whole).norm() / whole.norm()) < 0.2
     for kind in ("lora", "shifted"):
         assert bool(torch.isfinite(effect[kind]).all()) and float(effect[kind].norm()) > 0.1 * float(whole.norm())
+
+
+def test_how_far_the_hosts_schedulers_are_from_the_exact_schedule(host):
+    """What the help page of FLUX Sigmas and the KSampler template say, by the host's own schedulers."""
+    import comfy.model_sampling
+    import comfy.samplers
+
+    class Dev(comfy.model_sampling.ModelSamplingFlux, comfy.model_sampling.CONST):
+        pass
+
+    class Schnell(comfy.model_sampling.ModelSamplingDiscreteFlow, comfy.model_sampling.CONST):
+        pass
+
+    def off(sampling, scheduler, variant, steps, tokens=4096):
+        levels = comfy.samplers.calculate_sigmas(sampling, scheduler, steps)
+        return float((levels - published(variant, steps, tokens)).abs().max())
+
+    schnell = Schnell(None)
+    schnell.set_parameters(shift=1.0, multiplier=1.0)
+    for steps in range(1, 51):
+        assert off(schnell, "simple", "schnell", steps) < (1e-6 if 1000 % steps == 0 else 1e-3)
+    plain = Dev(None)
+    plain.set_parameters(shift=1.15)  # the host's own for a FLUX dev
+    without = {}
+    for width, height in ((512, 512), (864, 1152), (1024, 1024), (1536, 1536)):
+        tokens = width * height // 256
+        patched = Dev(None)
+        patched.set_parameters(shift=0.5 + (tokens - 256) * (1.15 - 0.5) / (4096 - 256))
+        for steps in (20, 25, 28, 30, 40, 50):
+            assert off(patched, "simple", "dev", steps, tokens) < (2e-6 if 10000 % steps == 0 else 5e-4)
+        without[width] = round(off(plain, "simple", "dev", 28, tokens), 3)
+        if width == 864:
+            assert 0.09 < off(patched, "normal", "dev", 28, tokens) < off(patched, "normal", "dev", 20, tokens)
+            assert off(patched, "beta", "dev", 28, tokens) > 0.14
+    assert without == {512: 0.129, 864: 0.009, 1024: 0.0, 1536: 0.213}

@@ -61,10 +61,9 @@ def two_people() -> Graph:
 def ksampler() -> Graph:
     """The plain KSampler with the closest stock scheduler."""
     graph = Graph(
-        "## Plain KSampler\n\nThe scheduler `simple` is schnell's exact schedule at 4 steps. For dev it is close: "
-        "set 28 steps, `cfg` 1, and put ModelSamplingFlux (max_shift 1.15, base_shift 0.5, your size) behind the "
-        "model; the noise levels then differ by up to 4.5e-3 from the exact ones, which *FLUX Sigmas* gives.\n\n"
-        + SWITCH
+        "## Plain KSampler\n\nThe scheduler `simple` is schnell's exact schedule at 4 steps. For dev set 28 steps, "
+        "`cfg` 1, and put ModelSamplingFlux (max_shift 1.15, base_shift 0.5, your size) behind the model: the noise "
+        "levels are then within 5e-4 of the exact ones, which *FLUX Sigmas* gives.\n\n" + SWITCH
     )
     backbone(graph, "mini-schnell")
     identity = person(graph, picture=REFERENCE_2)
