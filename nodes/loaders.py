@@ -25,10 +25,6 @@ _DTYPES = {"default": None, "fp8_e4m3fn": torch.float8_e4m3fn, "fp8_e5m2": torch
 _DTYPE_TOOLTIP = (
     "What the weights are stored in. default: as ComfyUI prefers. fp8 needs half the memory; it is cast up to compute."
 )
-_LICENCES = (
-    "InfiniteYou's weights: CC BY-NC 4.0, no commercial use. Resampler and InfuseNet must be of one stage "
-    "(sim_stage1 or aes_stage2)."
-)
 
 
 class LoadBackbone(io.ComfyNode):
@@ -42,9 +38,9 @@ class LoadBackbone(io.ComfyNode):
             "LoadBackbone",
             "Load FLUX Backbone",
             description="Loads FLUX.1 dev or schnell, or a miniature that comes with the pack, and gives the variant's "
-            "own step count and guidance. Licences: FLUX.1 [dev]: non-commercial licence. FLUX.1 [schnell]: "
-            "Apache-2.0. Miniatures: Apache-2.0. Switching to schnell does not lift InfiniteYou's or the face packs' "
-            "terms.",
+            "own step count and guidance. Licences: FLUX.1 [dev]: its non-commercial "
+            "licence, no commercial use of the model. FLUX.1 [schnell], its VAE, T5 and the miniatures: Apache-2.0. "
+            "CLIP-L: MIT. Switching to schnell does not lift InfiniteYou's or the face packs' terms.",
             search_aliases=["flux loader", "load flux", "unet loader", "dev", "schnell"],
             inputs=[
                 io.Combo.Input(
@@ -137,7 +133,9 @@ class LoadInfuseNet(io.ComfyNode):
         return schema(
             "LoadInfuseNet",
             "Load InfuseNet",
-            description=f"Loads the adapter that carries an identity into FLUX. {_LICENCES} The miniature: Apache-2.0.",
+            description="Loads the adapter that carries an identity into FLUX. Resampler and InfuseNet must be of one "
+            "stage (sim_stage1 or aes_stage2). Licences: InfiniteYou's weights: CC BY-NC 4.0, no commercial use. The "
+            "miniature: Apache-2.0.",
             search_aliases=["infiniteyou", "infinite you", "load controlnet"],
             inputs=[
                 io.Combo.Input(

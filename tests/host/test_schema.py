@@ -153,6 +153,31 @@ def test_only_apply_has_optional_inputs(pack):
     assert not any(optional[name] for name in CONTRACT if name != "Apply")
 
 
+TERMS = {  # what a user of each loader's files must have read, in the node's description and on its help page
+    "LoadBackbone": [
+        "FLUX.1 [dev]",
+        "non-commercial",
+        "commercial use of the model",
+        "Apache-2.0",
+        "MIT",
+        "InfiniteYou",
+    ],
+    "LoadInfuseNet": ["CC BY-NC 4.0", "commercial use", "Apache-2.0"],
+    "LoadIdentityEncoder": ["image_proj_model", "CC BY-NC 4.0", "unstated", "antelopev2", "research", "Apache-2.0"],
+    "LoadFaceRecognizer": ["InsightFace", "non-commercial research only", "Apache-2.0"],
+}
+
+
+@pytest.mark.parametrize("name", TERMS)
+def test_loaders_state_the_licence_of_each_file(pack, name):
+    node = pack.nodes[name]
+    page = Path(__file__).parents[2] / "nodes" / "web" / "docs" / f"{node.GET_SCHEMA().node_id}.md"
+    for text in (node.GET_SCHEMA().description, page.read_text(encoding="utf-8")):
+        told = " ".join(text.split()).lower()
+        assert "licence" in told
+        assert [term for term in TERMS[name] if term.lower() not in told] == []
+
+
 def test_importing_the_pack_is_quick_and_light(host):
     """Less than 0.3 s on top of the host, and none of the large packages."""
     script = f"""
