@@ -38,15 +38,6 @@ class Panel:
     theirs: Mapping[str, Sequence[Point]] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class Map:
-    """Numbers in rows and columns, None where undefined."""
-
-    title: str
-    values: Sequence[Sequence[float | None]]
-    columns: Sequence[str]
-
-
 def png(figure: Any) -> bytes:
     """A figure as the bytes of a PNG."""
     content = io.BytesIO()
@@ -54,7 +45,8 @@ def png(figure: Any) -> bytes:
     return content.getvalue()
 
 
-def _panel(axes: Any, theme: Theme, x: str = "", y: str = "", title: str = "", grid: str = "both") -> Any:
+def dress(axes: Any, theme: Theme, x: str = "", y: str = "", title: str = "", grid: str = "both") -> Any:
+    """Axes in the theme's colours, with these labels."""
     axes.set_facecolor(theme.paper)
     for name, spine in axes.spines.items():
         spine.set_visible(name in ("left", "bottom"))
@@ -108,7 +100,7 @@ def forest(names: Sequence[str], points: Sequence[Point], paper: Sequence[float 
     """A mean and its interval in each row; the paper's figure as a hollow diamond."""
     look = theme_named(theme)
     figure = new_figure(8.2, 1.25 + 0.36 * len(names), look)
-    axes = _panel(figure.add_subplot(), look, x=label, grid="x")
+    axes = dress(figure.add_subplot(), look, x=label, grid="x")
     for place, (point, theirs) in enumerate(zip(points, paper, strict=True)):
         colour = look.curves[0]
         if point.low is not None:
@@ -133,7 +125,7 @@ def paired_dots(
     """For each group the methods side by side: a dot a picture, a line between a person's own, a bar for the mean."""
     look = theme_named(theme)
     figure = new_figure(min(WIDE, max(6.0, 2.2 * len(groups) + 1.6)), 4.3, look)
-    axes = _panel(figure.add_subplot(), look, y=label, grid="y")
+    axes = dress(figure.add_subplot(), look, y=label, grid="y")
     places = {(g, m): i * (len(methods) + 0.9) + j for i, g in enumerate(groups) for j, m in enumerate(methods)}
     for group in groups:
         for left, right in pairwise(methods):
@@ -170,7 +162,7 @@ def people_lines(
     figure = new_figure(min(WIDE, max(6.4, 0.3 * len(people) + 1.6)), 1.1 + 2.5 * max(len(panels), 1), look)
     drawn = figure.subplots(max(len(panels), 1), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
     for axes, (title, columns) in zip(drawn, panels.items(), strict=False):
-        _panel(axes, look, y=label, title=title, grid="y")
+        dress(axes, look, y=label, title=title, grid="y")
         for place in range(len(people)):
             heights = [value for column in columns.values() if (value := column[place]) is not None]
             if len(heights) > 1:
@@ -204,7 +196,7 @@ def curves(panels: Sequence[Panel], x: str, theme: str, *, shared: bool = True) 
             axes.set_axis_off()
             continue
         panel, left = panels[place], place % across == 0 or not shared
-        _panel(axes, look, x=x if place + across >= len(panels) else "", y=panel.y if left else "", title=panel.title)
+        dress(axes, look, x=x if place + across >= len(panels) else "", y=panel.y if left else "", title=panel.title)
         for name, points in panel.lines.items():
             _curve(axes, look, names.index(name), points, panel.theirs.get(name, ()))
         _ticks(axes, panel.lines.values(), across)
@@ -247,7 +239,7 @@ def bars(
     """Bars with intervals, a colour for each name, groups along the axis; the paper's as hollow diamonds."""
     look = theme_named(theme)
     figure = new_figure(min(WIDE, max(6.0, 0.62 * len(groups) * (len(values) + 1) + 1.6)), 3.7, look)
-    axes = _panel(figure.add_subplot(), look, y=label, grid="y")
+    axes = dress(figure.add_subplot(), look, y=label, grid="y")
     width = 0.8 / max(len(values), 1)
     for order, (name, points) in enumerate(values.items()):
         colour = look.curves[order % len(look.curves)]
@@ -277,41 +269,17 @@ def bars(
     return figure
 
 
-def maps(panels: Sequence[Map], rows: Sequence[str], x: str, label: str, theme: str) -> Any:
-    """Numbers as colours on one scale, and as numbers where they fit."""
-    look = theme_named(theme)
-    if not panels:
-        return new_figure(5.5, 0.6, look)
-    widths = [max(len(panel.columns), 3) for panel in panels]
-    told = sum(widths) <= 20 and len(rows) <= 16
-    cell = min(0.72, (WIDE - 2.6) / sum(widths))
-    figure = new_figure(max(cell * sum(widths) + 2.6, 5.5), 1.3 + min(0.42 * len(rows), 9.0), look)
-    drawn = figure.subplots(1, len(panels), squeeze=False, sharey=True, gridspec_kw={"width_ratios": widths})[0]
-    known = [v for panel in panels for row in panel.values for v in row if v is not None] or [0.0]
-    low, high = min(known), max(max(known), min(known) + 1e-6)
-    picture: Any = None
-    for axes, panel in zip(drawn, panels, strict=True):
-        _panel(axes, look, x=x, title=panel.title, grid="")
-        data = [[float("nan") if v is None else v for v in row] for row in panel.values]
-        picture = axes.imshow(data, cmap="cividis", vmin=low, vmax=high, aspect="auto", interpolation="nearest")
-        for i, j, value in ((i, j, v) for i, row in enumerate(panel.values) for j, v in enumerate(row) if told):
-            colour = look.ink if value is None else "white" if value < (low + high) / 2 else "black"
-            text = "–" if value is None else f"{value:.2f}"
-            axes.text(j, i, text, ha="center", va="center", color=colour, fontsize=SIZE - 1.5)
-        _thinned(axes.set_xticks, panel.columns, 14)
-        _thinned(axes.set_yticks, rows, 24, color=look.ink, parse_math=False)
-    bar = figure.colorbar(picture, ax=list(drawn), shrink=0.9, pad=0.02)
-    bar.set_label(label, color=look.quiet, fontsize=SIZE)
-    bar.ax.tick_params(colors=look.quiet, labelsize=SIZE - 1)
-    bar.outline.set_visible(False)
-    return figure
-
-
-def _thinned(put: Any, labels: Sequence[str], most: int, **look: Any) -> None:
-    """At most so many labels, evenly: every first, second or fifth ..."""
-    every = next((n for n in (1, 2, 4, 5, 10, 20) if len(labels) / n <= most), 50)
-    places = [place for place in range(len(labels)) if place == 0 or (place + 1) % every == 0 or every == 1]
-    put(places, [labels[place] for place in places], **look)
-
-
-__all__ = ["DOTS", "Map", "Panel", "Point", "bars", "curves", "forest", "maps", "paired_dots", "people_lines", "png"]
+__all__ = [
+    "DOTS",
+    "SIZE",
+    "WIDE",
+    "Panel",
+    "Point",
+    "bars",
+    "curves",
+    "dress",
+    "forest",
+    "paired_dots",
+    "people_lines",
+    "png",
+]

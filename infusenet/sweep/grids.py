@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import draw
+from .draw_maps import Map, maps
 from .drawn import Drawn, both, counted, numbers
 from .figure_spec import FigureSpec
 from .rows import NAMES, Record, by, mean_of, number, series, summary
@@ -41,14 +41,14 @@ def _map(figure: FigureSpec, rows: Sequence[Record], caption: str) -> Drawn:
         xs = [*by(own, figure.x)]
         cells = [[[r for r in own if r[figure.x] == x and r[figure.y] == y] for x in xs] for y in ys]
         means = [[mean_of(cell, figure.value) for cell in line] for line in cells]
-        panels.append(draw.Map(method, means, [number(x) for x in xs]))
+        panels.append(Map(method, means, [number(x) for x in xs]))
         for y, line in zip(ys, cells, strict=True):
             told += [
                 {"method": method, NAMES[figure.y]: y, NAMES[figure.x]: x, **numbers(summary(cell, figure.value))}
                 for x, cell in zip(xs, line, strict=True)
             ]
     labels, label = [number(y) for y in ys], f"mean {NAMES[figure.value]}"
-    return both(lambda theme: draw.maps(panels, labels, NAMES[figure.x], label, theme), told, caption)
+    return both(lambda theme: maps(panels, labels, NAMES[figure.x], label, theme), told, caption)
 
 
 def pictures(figure: FigureSpec, rows: Sequence[Record], out: Path) -> Drawn:
