@@ -235,6 +235,9 @@ def test_a_recognizer_that_fails_harms_no_picture(run, sample, mini, recognizer,
     assert torch.equal(sample(probed), sample(model))
     assert only(watch).trace.status == "failed"
     assert len(run("DriftReport", trace=watch, samples={"samples": torch.zeros(1, 16, 16, 16)})) == 8
+    broken.embed = recognizer.embed
+    assert torch.equal(sample(probed), sample(model))
+    assert only(watch).trace.status == "complete" and None not in only(watch).trace.means
 
 
 def test_a_reference_without_a_face_is_refused(run, mini, recognizer):
@@ -249,12 +252,13 @@ def test_a_reference_without_a_face_is_refused(run, mini, recognizer):
         )
 
 
-def test_no_face_in_any_frame_gives_a_report_without_a_curve(run, sample, mini, recognizer, person):
+@pytest.mark.parametrize("when", ["live", "after the run"])
+def test_no_face_in_any_frame_gives_a_report_without_a_curve(run, sample, mini, recognizer, person, when):
     model = mini("mini-schnell")[0]
     blind = SimpleNamespace(
         name="blind", provider="CPU", detect=recognizer.detect, crop=recognizer.crop, embed=recognizer.embed
     )
-    probed, watch = run("IdentityProbe", model=model, recognizer=blind, reference=person, when="after the run", every=1)
+    probed, watch = run("IdentityProbe", model=model, recognizer=blind, reference=person, when=when, every=1)
     blind.detect = lambda rgb: []
     watch.runs.clear()
     latent = {"samples": sample(probed)}
