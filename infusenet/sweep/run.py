@@ -196,7 +196,13 @@ class _Together:
 
     def wait(self) -> None:
         """Until all are here."""
-        if self._state is not None:
+        if self._state is None:
+            return
+        if self._state.device.type == "cpu":  # accelerate names a GPU in its barrier wherever there is one
+            from torch import distributed
+
+            distributed.barrier()
+        else:
             self._state.wait_for_everyone()
 
 
