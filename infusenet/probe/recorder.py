@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-import torch
 from torch import Tensor
 
 from ..errors import SettingsError
@@ -17,6 +16,7 @@ from .faces import FaceReader, Recognizer, Reference
 from .gallery import Gallery
 from .records import Baseline, Evaluation, RunInfo, Status, StepRecord, same_network
 from .session import Decode, Session
+from .stopwatch import stopwatch
 from .store import LatentStore
 from .trace import Trace
 from .versions import library_versions
@@ -158,17 +158,14 @@ class ProbeRecorder:
         session.last_step = max(session.last_step, step)
         if (step - 1) % self.every and step != len(session.sigmas) - 1:
             return None
-        if session.live and denoised.is_cuda:
-            # measuring waits for the step's own work anyway: wait for it here, so that it is not counted as the probe's
-            torch.cuda.current_stream(denoised.device).synchronize()
-        began = time.perf_counter()
+        seconds = stopwatch(denoised if session.live else None)
         try:
             return session.take(step, _number(sigma), denoised)
         except Exception as error:
             session.note(f"step {step}", error)
             return None
         finally:
-            session.seconds_in_loop += time.perf_counter() - began
+            session.seconds_in_loop += seconds()
 
     def pipeline_callback(self, pipe: Any, i: int, t: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
         """diffusers' `callback_on_step_end`; ask for `callback_on_step_end_tensor_inputs=recorder.tensor_inputs`.

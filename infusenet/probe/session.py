@@ -14,6 +14,7 @@ from .decode import checked
 from .faces import FaceReader, Pixels, Reading
 from .gallery import Gallery
 from .records import RunInfo, StepRecord
+from .stopwatch import stopwatch
 from .store import LatentStore
 
 log = logging.getLogger(__name__)
@@ -83,11 +84,11 @@ class Session:
     @torch.no_grad()
     def measure(self, steps: Sequence[int], latents: Tensor) -> None:
         """Decode and measure whole steps; `latents` holds them one after the other."""
-        began, batch = time.perf_counter(), latents.shape[0] // len(steps)
+        seconds, batch = stopwatch(latents), latents.shape[0] // len(steps)
         pictures = self.pictures(latents)
         readings = self.reader.read(pictures, [*range(batch)] * len(steps))
         crispness = self._crispness(pictures)
-        share = (time.perf_counter() - began) / len(steps)
+        share = seconds() / len(steps)
         for i, step in enumerate(steps):
             part = slice(i * batch, (i + 1) * batch)
             record = replace(filled(self.records[step], readings[part], [c[part] for c in crispness]), seconds=share)

@@ -1,6 +1,7 @@
 """The background recorder: never late for the sampler, and in the end as if it had not been in a hurry."""
 
 import threading
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,13 +14,20 @@ STEPS = 12
 FACES = [0, 0, 1, 1, 0, 1, 0, 0, 1, 1, 0, 1]  # whether a step shows a face
 
 
-def run(recorder: ProbeRecorder, lab: SimpleNamespace, hold: threading.Event | None = None) -> Any:
+def run(
+    recorder: ProbeRecorder,
+    lab: SimpleNamespace,
+    *,
+    after_the_first: Callable[[], object] = bool,
+    at_the_end: Callable[[], object] = bool,
+) -> Any:
     recorder.start([1 - i / STEPS for i in range(STEPS + 1)])
     for step, face in enumerate(FACES, start=1):
         latents = lab.latents((float(face), step / STEPS, step / STEPS / 2))
         assert recorder.on_step(step, 1 - (step - 1) / STEPS, latents) is None
-    if hold is not None:
-        hold.set()
+        if step == 1:
+            after_the_first()
+    at_the_end()
     return recorder.finish(lab.decode(lab.latents((1.0, 0.5, 0.5))))
 
 
@@ -32,17 +40,21 @@ def test_it_gives_what_an_evaluation_after_the_run_gives(
     recognizer: Any, reference: Reference, lab: SimpleNamespace, slow: bool
 ) -> None:
     want = run(ProbeRecorder(recognizer, reference, lab.decode, when="after"), lab)
-    hold, calls = threading.Event(), []
+    busy, hold = threading.Event(), threading.Event()
 
     def decode(latents: Any) -> Any:
-        calls.append(threading.current_thread().name)
-        if slow and calls[-1] == "infusenet-probe":
-            hold.wait(10)  # everything else is taken, and dropped, in the meantime
+        if slow and threading.current_thread().name == "infusenet-probe":
+            busy.set()
+            assert hold.wait(10)  # everything else is taken, and dropped, in the meantime
         return lab.decode(latents)
 
-    got = run(BackgroundRecorder(recognizer, reference, decode, when="live"), lab, hold)
+    def until_busy() -> None:
+        assert not slow or busy.wait(10)
+
+    background = BackgroundRecorder(recognizer, reference, decode, when="live")
+    got = run(background, lab, after_the_first=until_busy, at_the_end=hold.set)
     assert seen(got) == seen(want) and got.evaluation == "live" and got.status == "complete"
-    assert "infusenet-probe" in calls if slow else calls
+    assert busy.is_set() == slow
     assert not [thread for thread in threading.enumerate() if thread.name == "infusenet-probe"]
 
 
