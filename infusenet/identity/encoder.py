@@ -208,7 +208,7 @@ class IdentityEncoder:
             faces = self.detect(rgb)
             try:
                 chosen = choose_face(faces, which, where, smallest=self.smallest_face)
-                crops.append(norm_crop(np.ascontiguousarray(rgb[..., ::-1]), chosen.kps))
+                crops.append(np.ascontiguousarray(norm_crop(rgb, chosen.kps)[..., ::-1]))
             except FaceError as error:
                 if not skip:
                     raise

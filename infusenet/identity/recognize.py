@@ -95,7 +95,7 @@ class FaceRecognizer:
         Raises:
             FaceError: degenerate landmarks.
         """
-        return norm_crop(np.ascontiguousarray(as_rgb(rgb)[..., ::-1]), kps, self.crop_size)
+        return np.ascontiguousarray(norm_crop(as_rgb(rgb), kps, self.crop_size)[..., ::-1])
 
     def embed(self, crops: Picture | Sequence[Picture]) -> NDArray[np.float32]:
         """Embeddings of aligned faces, many in one call of the network.

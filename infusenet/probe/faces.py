@@ -279,10 +279,10 @@ def embed(recognizer: Recognizer, crops: Sequence[Pixels]) -> Tensor:
 def pixels(pictures: Tensor) -> list[Pixels | None]:
     """Pictures [n, 3, H, W] in 0..1 as 8-bit RGB [H, W, 3]; None where one is not finite."""
     pictures = pictures.detach().float()
-    finite = torch.isfinite(pictures).flatten(1).all(dim=1).tolist()
+    finite = torch.isfinite(pictures).flatten(1).all(dim=1)
     whole = (pictures.nan_to_num().clamp(0, 1) * 255).round().to(torch.uint8)
     arrays = whole.permute(0, 2, 3, 1).contiguous().cpu().numpy()
-    return [array if is_finite else None for array, is_finite in zip(arrays, finite, strict=True)]
+    return [array if is_finite else None for array, is_finite in zip(arrays, finite.tolist(), strict=True)]
 
 
 def _size(picture: Pixels) -> Floats:

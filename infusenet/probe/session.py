@@ -163,10 +163,8 @@ class Session:
         """Sharpness and contrast of each picture."""
         if not self.quality:
             return [[None] * pictures.shape[0]] * 2
-        return [
-            [value if value == value else None for value in metric(pictures).tolist()]  # NaN differs from itself
-            for metric in (sharpness, rms_contrast)
-        ]
+        both = torch.stack([sharpness(pictures), rms_contrast(pictures)]).tolist()
+        return [[value if value == value else None for value in values] for values in both]  # NaN differs from itself
 
     def _release(self, steps: Sequence[int]) -> None:
         """Give up latents that nothing needs any more."""
