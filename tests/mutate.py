@@ -49,7 +49,7 @@ MISTAKES = (
     Mistake(
         "BGR order: the conditioning recognizer is given RGB",
         "infusenet/identity/encoder.py",
-        "norm_crop(np.ascontiguousarray(rgb[..., ::-1]), chosen.kps)",
+        "np.ascontiguousarray(norm_crop(rgb, chosen.kps)[..., ::-1])",
         "norm_crop(rgb, chosen.kps)",
         ("tests/identity/test_encoder.py",),
     ),
