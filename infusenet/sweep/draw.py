@@ -200,6 +200,10 @@ def curves(panels: Sequence[Panel], x: str, theme: str, *, shared: bool = True) 
         for name, points in panel.lines.items():
             _curve(axes, look, names.index(name), points, panel.theirs.get(name, ()))
         _ticks(axes, panel.lines.values(), across)
+        if not any(p.mean is not None for points in (*panel.lines.values(), *panel.theirs.values()) for p in points):
+            axes.set_yticks([])  # matplotlib's own would look like values
+            middle = {"ha": "center", "va": "center", "color": look.quiet, "fontsize": SIZE}
+            axes.text(0.5, 0.5, "not measured", transform=axes.transAxes, **middle)
     handles = [_handle(name, **_line_look(look, i)) for i, name in enumerate(names)]
     if any(theirs for panel in panels for theirs in panel.theirs.values()):
         handles.append(_paper_handle(look))

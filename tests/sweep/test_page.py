@@ -290,3 +290,12 @@ def test_light_and_dark_are_the_same_figure(folder: Path) -> None:
         drawn = draw_figure(figure, records(done, folder), step_records(done, folder), folder)
         assert drawn.light != drawn.dark
         assert bool(drawn.rows) == (figure.kind != "blocks")  # the fixture's maker measures no blocks
+
+
+def test_a_panel_without_values_says_so_and_shows_no_scale() -> None:
+    from infusenet.sweep.draw import Panel, Point, curves
+
+    known, unknown = [Point(1, 0.5, None, None), Point(2, 0.6, None, None)], [Point(1, None, None, None)]
+    drawn = curves([Panel("similarity", {"dev": known}), Panel("seconds", {"dev": unknown})], "steps", "light").axes
+    assert [[text.get_text() for text in axes.texts] for axes in drawn[:2]] == [[], ["not measured"]]
+    assert len(drawn[1].get_yticks()) == 0
