@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from .identity import FaceRecognizer, Identity
-    from .probe import ProbeRecorder, Reference, Trace
+    from .identity import Identity
+    from .probe import ProbeRecorder, Trace
 
     Picture = NDArray[np.uint8]
 
@@ -77,20 +77,6 @@ def user_person(face: Path, seed: int) -> People:
 
     drawn = draw_people(seed)
     return People(open_picture(face), "the picture given with --face", (), drawn.strangers)
-
-
-def similarities(recognizer: FaceRecognizer, reference: Reference, pictures: Sequence[Picture]) -> list[float | None]:
-    """Cosine of each picture's largest face with the reference; None where no face is found."""
-    from .metrics.similarity import cosine_similarity
-    from .probe.faces import embed, largest
-
-    faces = [(place, largest(recognizer.detect(picture))) for place, picture in enumerate(pictures)]
-    crops = {place: recognizer.crop(pictures[place], face.kps) for place, face in faces if face is not None}
-    if not crops:
-        return [None] * len(pictures)
-    values = cosine_similarity(embed(recognizer, list(crops.values())), reference.embedding).tolist()
-    measured = dict(zip(crops, values, strict=True))
-    return [measured.get(place) for place in range(len(pictures))]
 
 
 def make(
@@ -159,7 +145,7 @@ def run_demo(out: Path, *, face: Path | None = None, seed: int = 0, quiet: bool 
     files = generate.files_for("mini-dev", ())
     recognizer = FaceRecognizer.from_pack(files.face_pack)
     reference = Reference.from_pictures(recognizer, [people.reference], source=people.note)
-    strangers = defined(similarities(recognizer, reference, people.strangers))
+    strangers = defined(reference.similarities(recognizer, people.strangers))
     baseline = Baseline(statistics.fmean(strangers), statistics.stdev(strangers), len(strangers))
     identity = generate.load_encoder(files, "cpu").encode([people.reference])
 
@@ -174,12 +160,12 @@ def run_demo(out: Path, *, face: Path | None = None, seed: int = 0, quiet: bool 
     series = []
     for name, colour in NAMES.items():
         pictures = [result.picture for result in made[name].results]
-        found = similarities(recognizer, reference, pictures)
+        found = reference.similarities(recognizer, pictures)
         series.append(write_series(out, name, colour, made[name], found, files, inputs))
     save_chart([made[name].trace for name in reversed(NAMES)], out / "drift.png")
     made["mini-dev"].trace.save(out / "trace.json")
     made["mini-schnell"].trace.save(out / "trace-mini-schnell.json")
-    redrawn = defined(similarities(recognizer, reference, people.redrawn))
+    redrawn = defined(reference.similarities(recognizer, people.redrawn))
     summary = summarise(series, strangers, redrawn, made["mini-dev"].trace, people.note, seed)
     write_text(out / "summary.json", json.dumps(summary, indent=1, ensure_ascii=False) + "\n")
     write_text(out / "report.html", render(page_of(out, prompts, PROBED, series, strangers, redrawn, summary)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import comfy.samplers
@@ -127,7 +128,7 @@ class Sweep(io.ComfyNode):
             samples,
             latent_image,
             full_decoder(vae),
-            lambda pictures: measured(recognizer, person, pictures),
+            partial(person.similarities, recognizer),
             cfg=cfg,
             sampler_name=sampler_name,
             reduce=lambda picture: sheet_tile(picture.shape[1], picture.shape[0], count),
@@ -152,14 +153,6 @@ class Sweep(io.ComfyNode):
             table,
             ui={"text": [words], "csv": [table]},
         )
-
-
-def measured(recognizer: Any, person: Reference, pictures: list[Picture]) -> list[float | None]:
-    """Similarity of each picture's largest face, as the command measures; None without one."""
-    from ..infusenet.demo import similarities
-
-    found = similarities(recognizer, person, pictures)
-    return [None if value is None or value != value else value for value in found]
 
 
 def like(latent: dict[str, Any], samples: Any) -> dict[str, Any]:

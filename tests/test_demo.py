@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from infusenet.demo import PROBED, REDRAWN, STRANGERS, defined, draw_people, png, similarities, user_person
+from infusenet.demo import PROBED, REDRAWN, STRANGERS, defined, draw_people, png, user_person
 from infusenet.miniature.captions import NINE
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -72,19 +72,19 @@ class Recognizer:
 
 
 def test_similarities_are_cosines_and_undefined_without_a_face():
-    from types import SimpleNamespace
-
     import torch
+
+    from infusenet.probe import Reference, ReferenceInfo
 
     pictures = [np.zeros([8, 8, 3], np.uint8) for _ in range(4)]
     pictures[1][:] = (9, 0, 0)
     pictures[2][:] = (0, 7, 0)
     pictures[3][:] = (5, 5, 0)
-    reference = SimpleNamespace(embedding=torch.tensor([1.0, 0.0, 0.0]))
-    found = similarities(Recognizer(), reference, pictures)
+    reference = Reference(torch.tensor([1.0, 0.0, 0.0]), (), ReferenceInfo(1, None))
+    found = reference.similarities(Recognizer(), pictures)
     assert found[0] is None
     assert found[1:] == pytest.approx([1.0, 0.0, 0.5**0.5])
-    assert similarities(Recognizer(), reference, pictures[:1]) == [None]
+    assert reference.similarities(Recognizer(), pictures[:1]) == [None]
     assert defined(found) == found[1:]
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from ..drift import Drift, analyse
 from ..probe.trace import Trace
 from .labels import Labeller
-from .theme import Theme, new_figure, theme_named
+from .theme import SIZE, Theme, new_figure, similarity_axes, theme_named
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -18,7 +18,6 @@ MARKERS = ("o", "s", "^", "v", "D")
 BOUNDED = 1.5  # noise levels above this are of a schedule without an upper bound, as Stable Diffusion's
 LEVELS = (0, 0.1, 0.2, 0.5, 1, 2, 5, 10, 100)
 MANY = 60  # points on a curve beyond which they are not marked one by one
-SIZE = 9.0  # font size in points
 AXES = {
     "sigma": "noise level σ, from pure noise to the finished picture",
     "steps": "steps completed",
@@ -148,15 +147,7 @@ def _draw_panel(panel: Any, axis: str, series: Sequence[Series], theme: Theme) -
     """Frame, curves, levels."""
     from matplotlib.ticker import MaxNLocator
 
-    panel.set_facecolor(theme.paper)
-    panel.tick_params(colors=theme.quiet, labelsize=SIZE - 0.5, length=3)
-    panel.grid(axis="y", color=theme.grid, linewidth=0.8)
-    panel.set_axisbelow(True)
-    for side, spine in panel.spines.items():
-        spine.set_visible(side == "bottom")
-        spine.set_color(theme.quiet)
-    panel.set_ylabel("similarity (cosine)", fontsize=SIZE, color=theme.ink)
-    panel.set_xlabel(AXES[axis], fontsize=SIZE, color=theme.ink)
+    similarity_axes(panel, AXES[axis], theme)
     for order, one in enumerate(series):
         colour, marker = theme.curves[order % len(theme.curves)], MARKERS[order % len(MARKERS)]
         _draw_curve(panel, axis, one, colour, marker, theme, len(series) == 1)

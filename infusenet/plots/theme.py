@@ -10,6 +10,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+SIZE = 9.0  # of a chart's font, in points
+
+
 @dataclass(frozen=True)
 class Theme:
     """Background, text, quiet text and grid, and the colours of the curves (after Okabe and Ito)."""
@@ -45,6 +48,19 @@ def new_figure(width: float, height: float, theme: Theme) -> "Figure":
     figure = Figure(figsize=(width, height), dpi=100, facecolor=theme.paper, layout="constrained")
     FigureCanvasAgg(figure)
     return figure
+
+
+def similarity_axes(panel: Any, along: str, theme: Theme) -> None:
+    """Dress a panel that shows similarity along something: a grid to read values by, one line below."""
+    panel.set_facecolor(theme.paper)
+    panel.tick_params(colors=theme.quiet, labelsize=SIZE - 0.5, length=3)
+    panel.grid(axis="y", color=theme.grid, linewidth=0.8)
+    panel.set_axisbelow(True)
+    for side, spine in panel.spines.items():
+        spine.set_visible(side == "bottom")
+        spine.set_color(theme.quiet)
+    panel.set_ylabel("similarity (cosine)", fontsize=SIZE, color=theme.ink)
+    panel.set_xlabel(along, fontsize=SIZE, color=theme.ink)
 
 
 def figure_pixels(figure: "Figure") -> npt.NDArray[np.uint8]:

@@ -12,12 +12,11 @@ from ..probe.records import Baseline
 from ..values import Axis, Tried, as_text, best_of
 from .labels import Labeller
 from .sheet import face_grid
-from .theme import Theme, new_figure, theme_named
+from .theme import SIZE, Theme, new_figure, similarity_axes, theme_named
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-SIZE = 9.0  # font size in points
 TICKS = 16  # values beyond which not every one is written at the axis
 SIDES = 192, 320  # longer side of a picture in the contact sheet, pixels
 AREA = 24_000_000  # pixels of all pictures in it, at most
@@ -122,15 +121,7 @@ def _frame(panel: Any, axis: Axis, shown: Sequence[Tried], places: Sequence[floa
     """Axes, grid and the values below."""
     from matplotlib.ticker import MaxNLocator
 
-    panel.set_facecolor(theme.paper)
-    panel.tick_params(colors=theme.quiet, labelsize=SIZE - 0.5, length=3)
-    panel.grid(axis="y", color=theme.grid, linewidth=0.8)
-    panel.set_axisbelow(True)
-    for side, spine in panel.spines.items():
-        spine.set_visible(side == "bottom")
-        spine.set_color(theme.quiet)
-    panel.set_ylabel("similarity (cosine)", fontsize=SIZE, color=theme.ink)
-    panel.set_xlabel(axis.label, fontsize=SIZE, color=theme.ink)
+    similarity_axes(panel, axis.label, theme)
     margin = 0.06 * (max(places) - min(places)) or 0.5
     panel.set_xlim(min(places) - margin, max(places) + margin)
     written = [as_text(one.value) for one in shown]

@@ -116,13 +116,29 @@ class Reference:
         Returns:
             Mean, deviation (n - 1; None for one picture) and count, or None without any face.
         """
-        faces = [(picture, largest(recognizer.detect(picture))) for picture in strangers]
-        crops = [recognizer.crop(picture, face.kps) for picture, face in faces if face is not None]
-        scores = cosine_similarity(embed(recognizer, crops), self.embedding).double() if crops else torch.empty(0)
-        scores = scores[torch.isfinite(scores)]
-        if len(scores) == 0:
+        known = [score for score in self.similarities(recognizer, strangers) if score is not None]
+        if not known:
             return None
+        scores = torch.tensor(known, dtype=torch.float64)
         return Baseline(float(scores.mean()), float(scores.std()) if len(scores) > 1 else None, len(scores))
+
+    def similarities(self, recognizer: Recognizer, pictures: Sequence[Pixels]) -> list[float | None]:
+        """Cosine of each finished picture's largest face with this reference.
+
+        Args:
+            recognizer: the one that read the reference.
+            pictures: RGB uint8 [H, W, 3].
+
+        Returns:
+            One value a picture; None where no face is found, or the network gives no direction.
+        """
+        faces = [(place, largest(recognizer.detect(picture))) for place, picture in enumerate(pictures)]
+        crops = {place: recognizer.crop(pictures[place], face.kps) for place, face in faces if face is not None}
+        if not crops:
+            return [None] * len(pictures)
+        values = cosine_similarity(embed(recognizer, list(crops.values())), self.embedding).tolist()
+        measured = {place: value for place, value in zip(crops, values, strict=True) if np.isfinite(value)}
+        return [measured.get(place) for place in range(len(pictures))]
 
 
 @dataclass(frozen=True)

@@ -121,12 +121,8 @@ class Worker:
     def _measure(self, job: Job, picture: Any, reference: Reference) -> dict[str, Any]:
         import torch
 
-        from ..demo import similarities
-
         pixels = torch.from_numpy(picture.copy()).permute(2, 0, 1)[None].float() / 255
-        similarity = similarities(self._judge(), reference, [picture])[0]
-        if similarity is not None and similarity != similarity:
-            similarity = None
+        similarity = reference.similarities(self._judge(), [picture])[0]
         return {
             "similarity": similarity,
             "reason": None if similarity is not None else "no face was found in the picture",

@@ -18,7 +18,6 @@ from PIL import Image
 TEMPLATES = Path(__file__).parents[2] / "example_workflows"
 PROBE, REPORT = "InfuseNet_IdentityProbe", "InfuseNet_DriftReport"
 FIRST = (1, 30)  # of the frontends whose Nodes 2.0 shows DOM widgets, anybody's
-VERSION = tuple(map(int, importlib.metadata.version("comfyui_frontend_package").split(".")[:2]))
 EVIL = "<img src=x onerror=window.hacked=1>"
 WATCH = """
 window.hacked = window.ended = 0;
@@ -100,12 +99,13 @@ def site(sibling, host, tmp_path_factory):
 @pytest.fixture(scope="module", params=[False, True], ids=["classic", "nodes2"])
 def browser(request, sibling, site):
     """ComfyUI's page, with one of its two renderers."""
-    if request.param and VERSION < FIRST:
+    version = tuple(map(int, importlib.metadata.version("comfyui_frontend_package").split(".")[:2]))
+    if request.param and version < FIRST:
         pytest.skip("this frontend's first Nodes 2.0 shows no DOM widget of anybody's")
     post(site, "/settings", {"Comfy.VueNodes.Enabled": request.param, "Comfy.ColorPalette": "dark"})
     browsers = sibling("browser")
     running = browsers.Browser(browsers.find())
-    running.name = f"{'.'.join(map(str, VERSION))}-{'nodes2' if request.param else 'classic'}"
+    running.name = f"{'.'.join(map(str, version))}-{'nodes2' if request.param else 'classic'}"
     try:
         running.open(site.address)
         yield running

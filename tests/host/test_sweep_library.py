@@ -44,7 +44,6 @@ def hint(pack, mini, mini_infusenet):
 def in_the_library(pack, identity, recognizer, person, hint):
     """`in_the_library(backbone, ...)`: latents and similarity of one picture, as the command measures it."""
     pipelines = {}
-    similarities = pack.module("infusenet.demo").similarities
     reference = pack.module("infusenet.probe").Reference.from_pictures(recognizer, [person])
 
     def make(backbone, *, seed=SEED, steps=4, guidance=3.5, strength=1.0):
@@ -69,7 +68,7 @@ def in_the_library(pack, identity, recognizer, person, hint):
         ]
         latents, config = pack.module("infusenet.sampling").unpack_latents(made[0], 128, 128), pipeline.vae.config
         latents = latents / config.scaling_factor + config.shift_factor
-        return latents, similarities(recognizer, reference, [np.asarray(made[1][0])])[0]
+        return latents, reference.similarities(recognizer, [np.asarray(made[1][0])])[0]
 
     return make
 
