@@ -209,18 +209,10 @@ class LoadIdentityEncoder(io.ComfyNode):
                     tooltip="recognition_arcface_ir_se50.pth, from models/infinite_you. "
                     "none with the miniature's image_proj: the miniature's.",
                 ),
-                io.Combo.Input(
-                    "face_pack",
-                    options=[NONE, MINIATURE, *paths.subfolders(paths.INSIGHTFACE, "*.onnx")],
-                    default=NONE,
-                    tooltip="The folder of antelopev2, from models/insightface; only its detector is used here. "
+                *face_inputs(
+                    "The folder of antelopev2, from models/insightface; only its detector is used here. "
                     "none with the miniature's image_proj: the miniature's.",
-                ),
-                io.Combo.Input(
-                    "device",
-                    options=["auto", "cpu", "cuda"],
-                    default="auto",
-                    tooltip="Where faces are read. auto: the GPU if there is one. What the detector really runs on "
+                    "Where faces are read. auto: the GPU if there is one. What the detector really runs on "
                     "is shown on the node.",
                 ),
             ],
@@ -255,6 +247,15 @@ class LoadIdentityEncoder(io.ComfyNode):
         log.info("%s", message)
         show(cls, message)
         return io.NodeOutput(encoder)
+
+
+def face_inputs(pack: str, device: str) -> list[io.Input]:
+    """The inputs of a node that opens a face pack: which, and where it runs; with these tooltips."""
+    packs = [NONE, MINIATURE, *paths.subfolders(paths.INSIGHTFACE, "*.onnx")]
+    return [
+        io.Combo.Input("face_pack", options=packs, default=NONE, tooltip=pack),
+        io.Combo.Input("device", options=["auto", "cpu", "cuda"], default="auto", tooltip=device),
+    ]
 
 
 def load_encoder(sources: tuple[Path, Path, Path], device: str) -> Any:

@@ -14,10 +14,10 @@ from ..infusenet.errors import SettingsError
 from ..infusenet.probe import Baseline, Reference
 from . import paths
 from .convert import Picture, image_to_pictures
-from .loaders import chosen, show
+from .loaders import chosen, face_inputs, show
 from .run import AFTER, LIVE, StopRule
 from .shared import load_once
-from .sockets import MINIATURE, NONE, RecognizerSocket, TraceSocket, schema
+from .sockets import RecognizerSocket, TraceSocket, schema
 from .watch import Watch, last_live_probe, set_rule
 
 log = logging.getLogger(__name__)
@@ -38,22 +38,11 @@ class LoadFaceRecognizer(io.ComfyNode):
             "that conditions. Nothing is downloaded. Licences: every InsightFace pack (antelopev2): non-commercial "
             "research only. The miniature: Apache-2.0.",
             search_aliases=["arcface", "insightface", "antelopev2", "glintr100", "face similarity"],
-            inputs=[
-                io.Combo.Input(
-                    "face_pack",
-                    options=[NONE, MINIATURE, *paths.subfolders(paths.INSIGHTFACE, "*.onnx")],
-                    default=NONE,
-                    tooltip="The folder of antelopev2, from models/insightface. miniature measures the miniature "
-                    "backbones' drawn faces only.",
-                ),
-                io.Combo.Input(
-                    "device",
-                    options=["auto", "cpu", "cuda"],
-                    default="auto",
-                    tooltip="Where faces are measured. auto: the GPU if there is one. What it really runs on is shown "
-                    "on the node.",
-                ),
-            ],
+            inputs=face_inputs(
+                "The folder of antelopev2, from models/insightface. miniature measures the miniature backbones' drawn "
+                "faces only.",
+                "Where faces are measured. auto: the GPU if there is one. What it really runs on is shown on the node.",
+            ),
             outputs=[RecognizerSocket.Output("recognizer", display_name="recognizer", tooltip="For Identity Probe.")],
             hidden=[io.Hidden.unique_id],
         )

@@ -53,6 +53,32 @@ CONTRACT = {
         "sampler_name COMBO",
         "chart IMAGE, sheet IMAGE, best LATENT, best_value FLOAT, csv STRING",
     ),
+    "LoadFaceRecognizer": (
+        "Load Face Recognizer",
+        "face_pack COMBO, device COMBO",
+        "recognizer INFUSENET_RECOGNIZER",
+    ),
+    "IdentityProbe": (
+        "Identity Probe",
+        "model MODEL, recognizer INFUSENET_RECOGNIZER, reference IMAGE, when COMBO, every INT, vae VAE, "
+        "strangers IMAGE",
+        "model MODEL, trace INFUSENET_TRACE",
+    ),
+    "StopAtPeak": (
+        "Stop at Identity Peak",
+        "model MODEL, patience INT, min_steps INT, tolerance FLOAT",
+        "model MODEL",
+    ),
+    "DriftReport": (
+        "Identity Drift Report",
+        "trace INFUSENET_TRACE, samples LATENT, image IMAGE, vae VAE",
+        "chart IMAGE, faces IMAGE, best LATENT, best_step INT, peak FLOAT, drift FLOAT, json STRING, csv STRING",
+    ),
+}
+OPTIONAL = {
+    "Apply": ["negative", "pose_image", "mask"],
+    "IdentityProbe": ["vae", "strangers"],
+    "DriftReport": ["samples", "image", "vae"],
 }
 DEFAULTS = {
     ("Sigmas", "steps"): (0, 0, 200),
@@ -61,6 +87,10 @@ DEFAULTS = {
     ("Apply", "strength"): (1.0, 0.0, 3.0),
     ("Apply", "start_percent"): (0.0, 0.0, 1.0),
     ("Apply", "end_percent"): (1.0, 0.0, 1.0),
+    ("IdentityProbe", "every"): (1, 1, 1000),
+    ("StopAtPeak", "patience"): (2, 1, 100),
+    ("StopAtPeak", "min_steps"): (2, 1, 1000),
+    ("StopAtPeak", "tolerance"): (0.01, 0.0, 1.0),
     ("Sweep", "steps"): (0, 0, 200),
     ("Sweep", "cfg"): (1.0, 0.0, 100.0),
     ("Sweep", "seed"): (0, 0, 2**64 - 1),
@@ -74,6 +104,8 @@ CHOICES = {
     ("EncodeIdentity", "face"): ["largest", "index"],
     ("EncodeIdentity", "on_no_face"): ["error", "skip"],
     ("Apply", "gate"): ["step", "percent"],
+    ("LoadFaceRecognizer", "device"): ["auto", "cpu", "cuda"],
+    ("IdentityProbe", "when"): ["live", "after the run"],
     ("Sweep", "axis"): ["steps", "strength", "guidance", "seed"],
 }
 FILE_COMBOS = [
@@ -85,11 +117,12 @@ FILE_COMBOS = [
     ("LoadIdentityEncoder", "image_proj"),
     ("LoadIdentityEncoder", "arcface"),
     ("LoadIdentityEncoder", "face_pack"),
+    ("LoadFaceRecognizer", "face_pack"),
 ]
 
 
 def inputs_of(cls):
-    """(id, settings, required) of a node's inputs as /object_info tells them."""
+    """(id, type, settings, required) of a node's inputs as /object_info tells them."""
     kinds = cls.INPUT_TYPES()
     return [
         (name, spec[0], spec[1] if len(spec) > 1 else {}, kind == "required")
@@ -137,6 +170,8 @@ def options_of(pack, node, key):
 @pytest.mark.parametrize(("node", "key"), CHOICES)
 def test_choices(pack, node, key):
     assert options_of(pack, node, key) == CHOICES[node, key]
+    settings = next(settings for name, _, settings, _ in inputs_of(pack.nodes[node]) if name == key)
+    assert settings.get("default", CHOICES[node, key][0]) == CHOICES[node, key][0]
 
 
 @pytest.mark.parametrize(("node", "key"), FILE_COMBOS)
@@ -147,10 +182,19 @@ def test_file_combos_begin_with_none(pack, node, key):
         assert options[1] == "miniature"
 
 
-def test_only_apply_has_optional_inputs(pack):
-    optional = {name: [key for key, _, _, need in inputs_of(cls) if not need] for name, cls in pack.nodes.items()}
-    assert optional.pop("Apply") == ["negative", "pose_image", "mask"]
-    assert not any(optional[name] for name in CONTRACT if name != "Apply")
+@pytest.mark.parametrize("name", CONTRACT)
+def test_which_inputs_are_optional(pack, name):
+    assert [key for key, _, _, need in inputs_of(pack.nodes[name]) if not need] == OPTIONAL.get(name, [])
+
+
+def test_the_contract_holds_every_node(pack):
+    assert set(pack.nodes) == set(CONTRACT)
+
+
+def test_what_makes_a_node_run(pack):
+    outputs = {name for name, node in pack.nodes.items() if node.OUTPUT_NODE}
+    assert outputs == {"DriftReport", "Sweep"}
+    assert pack.nodes["IdentityProbe"].NOT_IDEMPOTENT  # two identical probes must not share one record
 
 
 TERMS = {  # what a user of each loader's files must have read, in the node's description and on its help page
