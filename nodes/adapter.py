@@ -29,7 +29,7 @@ from ..infusenet.weights import check, read_header, read_weights
 from .flux import FluxSizes, flux_sizes
 from .gate import clock_hooks, is_on
 from .hint import fit_pose
-from .layout import host_config, to_host_names
+from .layout import fill, host_config
 
 log = logging.getLogger(__name__)
 
@@ -123,6 +123,15 @@ class InfuseNetControl(ControlNet):
         self._main = None
         super().cleanup()
 
+    def get_extra_hooks(self) -> list[Any]:
+        """The hooks to be asked of the MODEL: those of the ControlNets before this one.
+
+        Its own clock changes no weight and is found by `extra_hooks`; named here it would cost a second copy of FLUX
+        on hosts that stream weights.
+        """
+        before = self.previous_controlnet
+        return [] if before is None else before.get_extra_hooks()
+
     def get_control(self, x_noisy: Tensor, t: Tensor, cond: Any, batched_number: int, transformer_options: Any) -> Any:
         """The residuals for one evaluation, with those of the ControlNets before this one.
 
@@ -191,7 +200,7 @@ class InfuseNetControl(ControlNet):
             pixels = fit_pose(self.cond_hint_original, width * _PIXELS, height * _PIXELS)
             in_use = comfy.model_management.loaded_models(only_currently_used=True)
             latents = self.vae.encode(pixels)
-            comfy.model_management.load_models_gpu(in_use)
+            comfy.model_management.load_models_gpu([model for model in in_use if model is not None])
             kept[height, width] = self.latent_format.process_in(latents)
         return kept[height, width]
 
@@ -272,7 +281,7 @@ def load_infusenet(path: Path, dtype: torch.dtype | None = None) -> InfuseNetCon
         dtype=dtype,
         **host_config(config, path),
     )
-    network.load_state_dict(to_host_names(state), strict=True)
+    fill(network, state, dtype)
     # one residual for each of its own blocks: which of the backbone's blocks get it, is told when that is known
     network.main_model_double, network.main_model_single = config["num_layers"], config["num_single_layers"]
     log.info("InfuseNet %s: %s, computed in %s", path.name, dtype, manual_cast or dtype)

@@ -66,7 +66,9 @@ def small_decoder(vae: Any | None, base_model: Any, device: Any) -> Decoder:
     if vae is None and _is_miniature(base_model):
         vae = load_once(miniature.load_vae, "vae", "miniature")
     if vae is not None and is_tiny(vae):
-        return Decoder("tiny VAE", _private(vae, device))
+        network = _private(vae)
+        if network is not None:
+            return Decoder("tiny VAE", _beside(network, vae, device))
     path = _taesd_file(base_model.latent_format)
     if path is None:
         return _linear(base_model, _remedy(base_model.latent_format))
@@ -87,9 +89,21 @@ def is_tiny(vae: Any) -> bool:
     )
 
 
-def _private(vae: Any, device: Any) -> Callable[[Tensor], Tensor]:
-    """A copy of a tiny VAE that the host's memory management knows nothing of, so that it moves nothing for it."""
-    network = copy.deepcopy(vae.first_stage_model).to(device)
+def _private(vae: Any) -> Any | None:
+    """A tiny VAE's network once more, unknown to the host's memory management, so that it moves nothing for it.
+
+    Returns:
+        None where the host streams the weights (they cannot be copied) and was not told how to load them again.
+    """
+    patcher = getattr(vae, "patcher", None)
+    if not getattr(patcher, "is_dynamic", bool)():
+        return copy.deepcopy(vae.first_stage_model)
+    return None if patcher.cached_patcher_init is None else patcher.clone(disable_dynamic=True).model
+
+
+def _beside(network: Any, vae: Any, device: Any) -> Callable[[Tensor], Tensor]:
+    """What decodes by a VAE's own network, kept beside the model that samples."""
+    network.to(device, vae.vae_dtype)
 
     def decode(latents: Tensor) -> Tensor:
         pixels = network.decode(latents.to(device, vae.vae_dtype)).float()

@@ -17,6 +17,7 @@ from ..infusenet.layouts import Shapes, TensorInfo, count_blocks
 from ..infusenet.weights import check, describe, read_header, read_weights
 from . import paths
 from .layout import to_host_names
+from .shared import reloadable
 from .sockets import NONE
 
 CHECKPOINT, DIFFUSERS = "checkpoints/", "diffusers/"
@@ -125,17 +126,18 @@ def _plain(key: str) -> str:
     return key.removesuffix(".scale").removesuffix(".weight") if "_norm." in key else key
 
 
-def load_model(path: Path, dtype: torch.dtype | None) -> Any:
-    """A checked FLUX transformer as the host's MODEL."""
-    options = {} if dtype is None else {"dtype": dtype}
+def load_model(path: Path, dtype: torch.dtype | None, **settings: Any) -> Any:
+    """A checked FLUX transformer as the host's MODEL; `settings` are the host's when it loads it afresh."""
+    settings["model_options"] = {} if dtype is None else {"dtype": dtype}
     if path.is_dir():
-        model = comfy.sd.load_diffusion_model_state_dict(read_weights(path / "transformer"), model_options=options)
+        model = comfy.sd.load_diffusion_model_state_dict(read_weights(path / "transformer"), **settings)
     else:
-        model = comfy.sd.load_diffusion_model(str(path), model_options=options)
+        model = comfy.sd.load_diffusion_model(str(path), **settings)
     if model is None:
         raise WeightsError(
             f"ComfyUI cannot tell what {path} is. Expected a FLUX.1 transformer; it is {describe(path)}."
         )
+    reloadable(model, load_model, path, dtype)
     return model
 
 
@@ -206,6 +208,7 @@ def load_clip(files: list[Path], length: int) -> Any:
     else:
         clip = comfy.sd.load_clip([str(file) for file in files], embedding_directory=embeddings, clip_type=kind)
     clip.set_tokenizer_option("t5xxl_min_length", length)
+    reloadable(clip.patcher, lambda disable_dynamic=False: load_clip(files, length).patcher)
     return clip
 
 
@@ -246,4 +249,5 @@ def load_vae(path: Path, inside: bool) -> Any:
     state = read_weights(path) if path.is_dir() else comfy.utils.load_torch_file(str(path))
     vae = comfy.sd.VAE(sd=state)
     vae.throw_exception_if_invalid()
+    reloadable(vae.patcher, lambda disable_dynamic=False: load_vae(path, inside).patcher)
     return vae

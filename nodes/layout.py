@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import comfy.model_detection
+import torch
 from comfy.ldm.flux.model import FluxParams
 from torch import Tensor
 
@@ -54,3 +55,15 @@ def to_host_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """A state dict in diffusers' layout in the host's, by the host's own map. `state` is used up."""
     converted = comfy.model_detection.convert_diffusers_mmdit(state, "")
     return {**converted, **state}
+
+
+def fill(network: torch.nn.Module, state: dict[str, Tensor], dtype: torch.dtype) -> None:
+    """Load all of a state dict in diffusers' layout into the host's network. `state` is used up.
+
+    Args:
+        network: built for weights of `dtype`.
+        state: tensors of any dtype.
+        dtype: what they are stored in from now on; said here since hosts that stream weights keep the file's.
+    """
+    named = to_host_names(state)
+    network.load_state_dict({name: tensor.to(dtype) for name, tensor in named.items()}, strict=True)

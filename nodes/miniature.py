@@ -24,7 +24,8 @@ from ..infusenet.errors import WeightsError
 from ..infusenet.flux import expected_tensors, flux_config
 from ..infusenet.miniature import BACKBONES, WEIGHTS
 from ..infusenet.weights import check, read_weights
-from .layout import host_config, to_host_names
+from .layout import fill, host_config
+from .shared import reloadable
 
 _SHARED = BACKBONES["mini-dev"]  # text encoders and VAE of both variants
 _CLIP_POSITIONS = 77
@@ -50,13 +51,14 @@ def load_model(spec: BackboneSpec, dtype: torch.dtype | None) -> Any:
     return build_model(BACKBONES[spec.name] / "transformer", spec.title, dtype)
 
 
-def build_model(path: Path, title: str, dtype: torch.dtype | None) -> Any:
+def build_model(path: Path, title: str, dtype: torch.dtype | None, disable_dynamic: bool = False) -> Any:
     """A FLUX transformer of any size as the host's MODEL.
 
     Args:
         path: its diffusers folder or file.
         title: what it is, for errors.
         dtype: what the weights are stored in; None = as the host prefers on this machine.
+        disable_dynamic: keep the weights at rest on hosts that stream them.
 
     Raises:
         WeightsError: it is another model's, or tensors are missing, unexpected or of other shapes.
@@ -65,8 +67,8 @@ def build_model(path: Path, title: str, dtype: torch.dtype | None) -> Any:
     config = flux_config(state, path, title)
     check(state, expected_tensors(config, controlnet=False), path, title)
     device = comfy.model_management.get_torch_device()
-    kind = comfy.supported_models.Flux if config["guidance_embeds"] else comfy.supported_models.FluxSchnell
-    model_config = kind(host_config(config, path))
+    family = comfy.supported_models.Flux if config["guidance_embeds"] else comfy.supported_models.FluxSchnell
+    model_config = family(host_config(config, path))
     supported = list(model_config.supported_inference_dtypes)
     if dtype is None:
         dtype = comfy.model_management.unet_dtype(
@@ -74,10 +76,14 @@ def build_model(path: Path, title: str, dtype: torch.dtype | None) -> Any:
         )
     model_config.set_inference_dtype(dtype, comfy.model_management.unet_manual_cast(dtype, device, supported))
     model = model_config.get_model({}, "")
-    model.diffusion_model.load_state_dict(to_host_names(state), strict=True)
+    fill(model.diffusion_model, state, dtype)
     model.diffusion_model.eval()
-    patcher = getattr(comfy.model_patcher, "CoreModelPatcher", comfy.model_patcher.ModelPatcher)
-    return patcher(model, load_device=device, offload_device=comfy.model_management.unet_offload_device())
+    kind = comfy.model_patcher.ModelPatcher
+    if not disable_dynamic:
+        kind = getattr(comfy.model_patcher, "CoreModelPatcher", kind)
+    patcher = kind(model, load_device=device, offload_device=comfy.model_management.unet_offload_device())
+    reloadable(patcher, build_model, path, title, dtype)
+    return patcher
 
 
 def load_vae() -> Any:
@@ -100,6 +106,7 @@ def load_vae() -> Any:
     }
     vae = comfy.sd.VAE(sd=read_weights(folder), config={"params": {"ddconfig": settings, "embed_dim": latents}})
     vae.latent_channels = latents  # the host's guess for its own configs is 4; tiled encoding allocates by it
+    reloadable(vae.patcher, lambda disable_dynamic=False: load_vae().patcher)
     return vae
 
 
@@ -116,6 +123,7 @@ def load_clip(length: int) -> Any:
     clip.cond_stage_model.load_strictly()
     clip.set_tokenizer_option("t5xxl_min_length", length)
     clip.tokenizer.t5xxl.longest = length
+    reloadable(clip.patcher, lambda disable_dynamic=False: load_clip(length).patcher)
     return clip
 
 
@@ -204,6 +212,7 @@ class _TextEncoders(FluxClipModel):
                 state = {f"text_model.{key}": value for key, value in state.items()}
             state.pop("encoder.embed_tokens.weight", None)
             state.pop("text_model.embeddings.position_ids", None)
+            state = {key: tensor.float() for key, tensor in state.items()}
             missing, unexpected = encoder.transformer.load_state_dict(state, strict=False)
             lost = [key for key in missing if not key.startswith("text_projection")]
             if lost or unexpected:

@@ -131,6 +131,12 @@ class Run:
 
     def end(self, output: Tensor | None, error: BaseException | None = None) -> None:
         """Sampling is over: measure the rest, keep the trace, tell the browser."""
+        try:
+            self._end(output, error)
+        finally:
+            self._model = self._decoder = self.best_inside = None  # nothing large is kept with the record
+
+    def _end(self, output: Tensor | None, error: BaseException | None) -> None:
         if not hasattr(self, "_sigmas"):  # it failed before its first step
             return
         if error is not None and not isinstance(error, (Exception, _INTERRUPT)):
@@ -154,7 +160,6 @@ class Run:
             run=replace(trace.run, decoder=used, final_decoder=name or used),
             warnings=(*trace.warnings, *notices),
         )
-        self._decoder = self.best_inside = None  # nothing large is kept with the record
         self._send(end=True, **chart.curve(self.trace))
 
     def latents(self, tensor: Tensor) -> Tensor:

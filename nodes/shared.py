@@ -24,6 +24,17 @@ def load_once(load: Callable[[], Any], *key: Hashable) -> Any:
     return found
 
 
+def reloadable(patcher: Any, load: Callable[..., Any], *arguments: Any) -> None:
+    """Tell the host how a model is loaded afresh: for a second device, or where it needs weights that it may edit.
+
+    Args:
+        patcher: the host's ModelPatcher.
+        load: gives such a patcher again; takes `disable_dynamic` besides, for weights that are not streamed.
+        arguments: what it is called with.
+    """
+    patcher.cached_patcher_init = (load, arguments)
+
+
 def stamp(path: Path) -> tuple[int, int]:
     """Size and time of a file or folder; changes when it is replaced."""
     try:

@@ -1,5 +1,7 @@
 """The probe in the host's own samplers: it changes nothing, sees every step, and stops where it should."""
 
+import gc
+import weakref
 from types import SimpleNamespace
 
 import pytest
@@ -101,6 +103,17 @@ def test_live_and_after_the_run_see_the_same(probe, sample):
         )
         for a, b in zip(one.similarity, other.similarity, strict=True):
             assert (a is None and b is None) or a == pytest.approx(b, abs=1e-4)
+
+
+@pytest.mark.parametrize("when", ["live", "after the run"])
+def test_a_record_that_is_kept_keeps_no_model(probe, sample, pack, when):
+    spec = pack.module("infusenet.backbones").get_backbone("mini-schnell")
+    model, watch = probe(pack.module("nodes.miniature").load_model(spec, None), when=when)
+    network = weakref.ref(model.model.diffusion_model)
+    sample(model, steps=2)
+    del model
+    gc.collect()
+    assert only(watch).trace.status == "complete" and network() is None
 
 
 def test_several_probes_may_be_stacked(probe, sample, mini):
