@@ -15,6 +15,7 @@ from .run import LIVE, Place, Run, StopRule
 KEY = "infusenet_probe"
 _STOPPED = "infusenet_stopped"
 _NUMBERS = itertools.count(1)
+_NOISE_LEFT = 2e-3  # uni_pc overwrites the last 0 of the noise levels it is given with 0.001
 
 
 class _Stop(Exception):
@@ -67,7 +68,7 @@ class Watch:
         """Wraps a guider's sampling, loading and unloading included."""
         guider, sigmas = executor.class_obj, args[3]
         rule = _rule(guider.model_options, self.key)
-        if rule is not None and float(sigmas[-1]) != 0:
+        if rule is not None and float(sigmas[-1]) > _NOISE_LEFT:
             raise SettingsError(
                 "Stop at Identity Peak returns a finished prediction, but this sampler ends with noise left (sigma "
                 f"{float(sigmas[-1]):.3f}). Let it run to the last step (end_at_step, return_with_leftover_noise), or "

@@ -110,6 +110,22 @@ def test_a_slice_that_leaves_noise_is_refused_before_sampling(probed, run, text)
     assert seen == [] and not watch.runs
 
 
+def test_noise_levels_that_uni_pc_has_written_to_are_not_refused(probed, run, text, mini):
+    import comfy.sample
+    import comfy.samplers
+
+    watched, watch = probed([0.9 - 0.01 * look for look in range(30)])
+    (stopping,) = run("StopAtPeak", model=watched, patience=2, min_steps=2, tolerance=0.005)
+    latents = torch.zeros(1, 16, 16, 16)
+    levels = run("Sigmas", model=mini("mini-dev")[0], latent={"samples": latents}, steps=STEPS, denoise=1.0)[0]
+    noise, sampler = comfy.sample.prepare_noise(latents, 3), comfy.samplers.sampler_object("uni_pc")
+    for _ in range(2):  # the host keeps SIGMAS between runs; on the CPU uni_pc works on the very tensor
+        comfy.sample.sample_custom(stopping, noise, 1.0, sampler, levels, text, text, latents, disable_pbar=True)
+        (one,) = watch.runs.values()
+        assert one.trace.status == "stopped at peak"
+    assert 0 < float(levels[-1]) < 0.002
+
+
 def test_of_two_probes_the_last_decides_and_both_are_marked(probed, run, text, recognizer, person, mini):
     first, one = probed([0.9, 0.1, 0.1, 0.1])
     vae = mini("mini-dev")[2]
