@@ -12,8 +12,7 @@ from torch import Tensor, nn
 
 from .errors import SettingsError, WeightsError
 from .flux import flux_config, read_config
-from .layouts import Shapes
-from .weights import load_module
+from .weights import Shapes, load_module
 
 GUIDANCE = 1.0  # whatever the main guidance is: so InfuseNet was trained
 

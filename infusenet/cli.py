@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from . import catalogue
 from .errors import InfuseNetError
 from .sweep import options
+from .weights import catalogue
 
 BAD_INPUT = 2
 

@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import WeightsError
-from .layouts import Shapes, count_blocks
-from .weights import misfit
+from .weights import Shapes, count_blocks, misfit
 
 _TIME_CHANNELS = 256
 _MLP = 4  # a block's inner width over its outer

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import catalogue, miniature
+from . import miniature
 from .backbones import BACKBONES, BackboneSpec, get_backbone
 from .errors import SettingsError
+from .weights import catalogue
 
 if TYPE_CHECKING:
     import numpy as np

@@ -14,10 +14,9 @@ from .adapter import InfuseNetModel, load_network
 from .backbones import BACKBONES, BackboneSpec, get_backbone, published, variant_of
 from .errors import SettingsError, WeightsError
 from .flux import flux_config
-from .layouts import Shapes
-from .original import is_original, to_diffusers
 from .pipeline import InfuseNetPipeline
-from .weights import check, describe, load_checked, read_header, read_weights
+from .weights import Shapes, check, describe, load_checked, read_header, read_weights
+from .weights.original import is_original, to_diffusers
 
 _FLUX = "a FLUX transformer"
 _SCHEDULE = ("use_dynamic_shifting", "shift", "base_shift", "max_shift", "base_image_seq_len", "max_image_seq_len")

@@ -13,8 +13,7 @@ import torch
 from ..infusenet.backbones import BackboneSpec, variant_of
 from ..infusenet.errors import SettingsError, WeightsError
 from ..infusenet.flux import expected_tensors, flux_config
-from ..infusenet.layouts import Shapes, TensorInfo, count_blocks
-from ..infusenet.weights import check, describe, read_header, read_weights
+from ..infusenet.weights import Shapes, TensorInfo, check, count_blocks, describe, read_header, read_weights
 from . import paths
 from .layout import to_host_names
 from .shared import reloadable

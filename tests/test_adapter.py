@@ -192,6 +192,6 @@ def test_damaged_and_foreign_files_are_refused(tmp_path, state, goldens):
 
 def test_shapes_are_checked_before_tensors_are_read(tmp_path, state, monkeypatch):
     save_file({**state, "lora.up": torch.zeros(2)}, tmp_path / "more.safetensors")
-    monkeypatch.setattr("infusenet.weights.read_weights", lambda *_: pytest.fail("tensors were read"))
+    monkeypatch.setattr("infusenet.weights.files.read_weights", lambda *_: pytest.fail("tensors were read"))
     with pytest.raises(WeightsError, match="unexpected"):
         InfuseNetModel.load(tmp_path / "more.safetensors")

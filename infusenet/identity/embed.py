@@ -17,8 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import WeightsError
-from ..layouts import Shapes
-from ..weights import load_checked, load_module, misfit
+from ..weights import Shapes, load_checked, load_module, misfit
 
 if TYPE_CHECKING:
     from .align import Picture

@@ -15,8 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import WeightsError
-from ..layouts import Shapes
-from ..weights import load_checked, load_module, misfit
+from ..weights import Shapes, load_checked, load_module, misfit
 
 WHAT = "an identity Resampler"
 

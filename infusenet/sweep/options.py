@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .. import catalogue
+from ..weights import catalogue
 
 if TYPE_CHECKING:
     from .command import Order

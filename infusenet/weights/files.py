@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from .errors import WeightsError
+from ..errors import WeightsError
 from .formats import AGAIN, file_kind, first_few, other_kind, read_pickle, read_safetensors, safetensors_header
 from .layouts import Shapes, TensorInfo, describe_keys
 

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .errors import WeightsError
+from ..errors import WeightsError
 from .layouts import TensorInfo
 
 if TYPE_CHECKING:

@@ -16,6 +16,7 @@ from infusenet import weights
 from infusenet.errors import WeightsError
 from infusenet.identity.embed import IRSE
 from infusenet.identity.project import Resampler
+from infusenet.weights import layouts
 
 FLUX_NAMES = {
     "x_embedder.weight": (64, 8),
@@ -357,15 +358,15 @@ def test_swapped_files_are_named_for_what_they_are(tmp_path: Path) -> None:
 )
 def test_layouts_are_recognised(names: dict[str, tuple[int, ...]], says: str) -> None:
     held = {key: torch.empty(shape, dtype=torch.bfloat16, device="meta") for key, shape in names.items()}
-    assert says in weights.describe_keys(held)
+    assert says in layouts.describe_keys(held)
 
 
 def test_published_sizes(tmp_path: Path) -> None:
     with torch.device("meta"):
         arcface, projector = IRSE(), Resampler()
     assert len(arcface.state_dict()) == 397
-    assert weights.describe_keys(arcface.state_dict()) == "ArcFace IR-SE50, fp32, 43.8 M parameters"
-    assert "image_proj Resampler (512 -> 8 x 4096), fp32, 84.6 M" in weights.describe_keys(projector.state_dict())
+    assert layouts.describe_keys(arcface.state_dict()) == "ArcFace IR-SE50, fp32, 43.8 M parameters"
+    assert "image_proj Resampler (512 -> 8 x 4096), fp32, 84.6 M" in layouts.describe_keys(projector.state_dict())
 
 
 @pytest.mark.slow

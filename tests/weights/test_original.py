@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from infusenet.original import is_original, to_diffusers
+from infusenet.weights.original import is_original, to_diffusers
 
 
 def test_the_original_layout_is_renamed_as_diffusers_renames_it():

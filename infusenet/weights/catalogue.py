@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 
-from .errors import WeightsError
+from ..errors import WeightsError
 
 ENVIRONMENT = "INFUSENET_MODELS"
 

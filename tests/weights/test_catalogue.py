@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from infusenet import catalogue, miniature
+from infusenet import miniature
 from infusenet.errors import WeightsError
 from infusenet.generate import files_for
+from infusenet.weights import catalogue
 
 
 @pytest.fixture
