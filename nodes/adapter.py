@@ -26,10 +26,10 @@ from ..infusenet.errors import SettingsError
 from ..infusenet.flux import expected_tensors, flux_config
 from ..infusenet.sampling import residual_index
 from ..infusenet.weights import check, read_header, read_weights
-from .flux import FluxSizes, flux_sizes
+from .flux.layout import fill, host_config
+from .flux.sizes import FluxSizes, flux_sizes
 from .gate import clock_hooks, is_on
 from .hint import fit_pose
-from .layout import fill, host_config
 
 log = logging.getLogger(__name__)
 

@@ -12,13 +12,13 @@ from comfy_api.latest import io
 from ..infusenet.drift import analyse, in_words
 from ..infusenet.errors import SettingsError
 from ..infusenet.probe import Trace
-from . import chart
 from .convert import pictures_to_image
-from .decoders import full_decoder
-from .others import ancestors
-from .run import Place, Run, flat
 from .sockets import TraceSocket, schema
-from .watch import Watch
+from .watching import chart
+from .watching.decoders import full_decoder
+from .watching.others import ancestors
+from .watching.run import Place, Run, flat
+from .watching.watch import Watch
 
 UI = "infusenet_drift"
 

@@ -13,8 +13,9 @@ from comfy_api.latest import io
 from ..infusenet import miniature as shipped
 from ..infusenet.backbones import BackboneSpec, get_backbone
 from ..infusenet.errors import SettingsError
-from . import flux_files, miniature, paths
+from . import paths
 from .adapter import load_infusenet
+from .flux import files, miniature
 from .shared import load_once
 from .sockets import MINIATURE, NONE, EncoderSocket, InfuseNetSocket, schema
 
@@ -51,7 +52,7 @@ class LoadBackbone(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "diffusion_model",
-                    options=flux_files.model_choices(),
+                    options=files.model_choices(),
                     default=NONE,
                     tooltip="The FLUX file (models/diffusion_models, an all-in-one checkpoint, or a diffusers folder). "
                     "It must be the chosen variant. Not used by the miniatures.",
@@ -112,15 +113,15 @@ def load_files(
     spec: BackboneSpec, diffusion_model: str, text_encoders: list[str], vae: str, dtype: torch.dtype | None
 ) -> tuple[Any, Any, Any]:
     """MODEL, CLIP and VAE from the user's files. All of them are checked before the first is loaded."""
-    path = flux_files.find_model(diffusion_model, spec)
-    flux_files.check_transformer(path, spec)
-    encoders = flux_files.text_encoder_files(text_encoders, path)
-    autoencoder = flux_files.vae_file(vae, path)
+    path = files.find_model(diffusion_model, spec)
+    files.check_transformer(path, spec)
+    encoders = files.text_encoder_files(text_encoders, path)
+    autoencoder = files.vae_file(vae, path)
     length = spec.max_sequence_length
     return (
-        load_once(lambda: flux_files.load_model(path, dtype), "model", path, dtype),
-        load_once(lambda: flux_files.load_clip(encoders, length), "clip", *encoders, length),
-        load_once(lambda: flux_files.load_vae(autoencoder, inside=vae == NONE), "vae", autoencoder),
+        load_once(lambda: files.load_model(path, dtype), "model", path, dtype),
+        load_once(lambda: files.load_clip(encoders, length), "clip", *encoders, length),
+        load_once(lambda: files.load_vae(autoencoder, inside=vae == NONE), "vae", autoencoder),
     )
 
 

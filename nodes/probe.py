@@ -15,10 +15,10 @@ from ..infusenet.probe import Baseline, Reference
 from . import paths
 from .convert import Picture, image_to_pictures
 from .loaders import chosen, face_inputs, show
-from .run import AFTER, LIVE, StopRule
 from .shared import load_once
 from .sockets import RecognizerSocket, TraceSocket, schema
-from .watch import Watch, last_live_probe, set_rule
+from .watching.run import AFTER, LIVE, StopRule
+from .watching.watch import Watch, last_live_probe, set_rule
 
 log = logging.getLogger(__name__)
 

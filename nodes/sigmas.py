@@ -7,7 +7,7 @@ from torch import Tensor, zeros
 
 from ..infusenet.backbones import BackboneSpec, published
 from ..infusenet.sampling import flux_sigmas
-from .flux import latent_tokens, variant_of_model
+from .flux.sizes import latent_tokens, variant_of_model
 from .sockets import schema
 
 

@@ -12,10 +12,10 @@ from ..infusenet.probe import Reference
 from ..infusenet.values import AXES, MOST, NOTHING, Tried, best_of, in_words, parse_values, to_csv
 from . import trials
 from .convert import Picture, image_to_pictures, pictures_to_image
-from .decoders import full_decoder
 from .loaders import show
 from .probe import baseline
 from .sockets import RecognizerSocket, schema
+from .watching.decoders import full_decoder
 
 
 class Sweep(io.ComfyNode):

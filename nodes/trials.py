@@ -21,9 +21,9 @@ from ..infusenet.values import Axis, Tried, Value
 from .adapter import InfuseNetControl
 from .control import Conditioning
 from .convert import Picture, image_to_pictures
-from .decoders import Decoder
-from .flux import latent_tokens, variant_of_model
+from .flux.sizes import latent_tokens, variant_of_model
 from .sigmas import sigmas_for
+from .watching.decoders import Decoder
 
 KEPT = 256 * 2**20  # bytes of latents that wait for the VAE
 

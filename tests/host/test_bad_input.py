@@ -430,7 +430,7 @@ def test_the_hosts_loaders_get_the_users_files(pack, run, folders, tmp_path, mon
 
     class Vae:
         def __init__(self, sd):
-            asked["vae"] = sorted(sd)
+            asked["vae"], self.patcher = sorted(sd), SimpleNamespace()
 
         def throw_exception_if_invalid(self):
             asked["valid"] = True

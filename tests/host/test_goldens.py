@@ -34,7 +34,7 @@ def models(pack, run, folders, goldens, case):
     """The recording's backbone and InfuseNet; the InfuseNet through its node."""
     folders("infinite_you", goldens.model(""))
     pack.module("nodes.paths").register_folders()
-    model = pack.module("nodes.miniature").build_model(goldens.model(case["base"]), case["base"], None)
+    model = pack.module("nodes.flux.miniature").build_model(goldens.model(case["base"]), case["base"], None)
     return model, run("LoadInfuseNet", infusenet=case["net"], weight_dtype="default")[0]
 
 

@@ -108,7 +108,7 @@ def test_live_and_after_the_run_see_the_same(probe, sample):
 @pytest.mark.parametrize("when", ["live", "after the run"])
 def test_a_record_that_is_kept_keeps_no_model(probe, sample, pack, when):
     spec = pack.module("infusenet.backbones").get_backbone("mini-schnell")
-    model, watch = probe(pack.module("nodes.miniature").load_model(spec, None), when=when)
+    model, watch = probe(pack.module("nodes.flux.miniature").load_model(spec, None), when=when)
     network = weakref.ref(model.model.diffusion_model)
     sample(model, steps=2)
     del model
@@ -192,7 +192,7 @@ def test_cancel_is_never_swallowed_by_the_probes_own_networks(
     import comfy.model_management as host
 
     noticed = threading.Event()
-    decoders = pack.module("nodes.decoders")
+    decoders = pack.module("nodes.watching.decoders")
 
     def decode(latents):
         if host.processing_interrupted():
@@ -208,7 +208,7 @@ def test_cancel_is_never_swallowed_by_the_probes_own_networks(
         if step >= 4:
             host.throw_exception_if_processing_interrupted()  # as the host's progress bar does
 
-    monkeypatch.setattr(pack.module("nodes.run"), "small_decoder", lambda *_: decoders.Decoder("stub", decode))
+    monkeypatch.setattr(pack.module("nodes.watching.run"), "small_decoder", lambda *_: decoders.Decoder("stub", decode))
     seen = SimpleNamespace(
         name="seen", provider="CUDA" if live == "in the loop" else "CPU",
         detect=recognizer.detect, crop=recognizer.crop, embed=recognizer.embed,

@@ -48,9 +48,9 @@ def model(host):
 def watched(run, pack, model, monkeypatch):
     """`watched(when, provider)`: (MODEL, trace) of a probe that sees a face everywhere, at once."""
     face = SimpleNamespace(bbox=(8, 8, 56, 56), kps=np.full((5, 2), 30.0), score=0.9)
-    decoders = pack.module("nodes.decoders")
+    decoders = pack.module("nodes.watching.decoders")
     stub = decoders.Decoder("stub", lambda latents: torch.full((latents.shape[0], 3, 64, 64), 0.5))
-    monkeypatch.setattr(pack.module("nodes.run"), "small_decoder", lambda *_: stub)
+    monkeypatch.setattr(pack.module("nodes.watching.run"), "small_decoder", lambda *_: stub)
 
     def make(when, provider):
         recognizer = SimpleNamespace(
@@ -100,6 +100,6 @@ def test_memory_stays_bounded(watched, run, pack, when, provider):
     assert max(late) - late[0] < 100 * MB, "beyond the cap it grows no more; latents kept would be 200 MB"
     kept = [crop for step in one.recorder.gallery.steps for crop in one.recorder.gallery.get(step)]
     assert len(kept) <= 512
-    chart = pack.module("nodes.chart")
+    chart = pack.module("nodes.watching.chart")
     assert len(chart.curve(trace)["points"]) <= chart.POINTS + 2
     assert len(run("DriftReport", trace=watch, samples={"samples": out})) == 8

@@ -86,7 +86,7 @@ def test_networks_are_built_with_the_same_weights(pack, streaming, monkeypatch, 
 
     spec = pack.module("infusenet.backbones").get_backbone("mini-schnell")
     path = pack.module("infusenet.miniature").INFUSENET
-    mini, adapter = pack.module("nodes.miniature"), pack.module("nodes.adapter")
+    mini, adapter = pack.module("nodes.flux.miniature"), pack.module("nodes.adapter")
 
     def parts():
         return [
@@ -112,7 +112,7 @@ def test_the_host_can_load_a_part_afresh(mini, streamed, part):
 
 def test_a_live_probe_looks_through_a_vae_whose_weights_are_streamed(pack, mini, streamed, monkeypatch):
     model, _, vae, *_ = mini("mini-schnell")
-    decoders, latents = pack.module("nodes.decoders"), torch.randn(1, 16, 16, 16)
+    decoders, latents = pack.module("nodes.watching.decoders"), torch.randn(1, 16, 16, 16)
     with torch.inference_mode():
         expected = decoders.small_decoder(vae, model.model, torch.device("cpu")).decode(latents)
         streamed(vae.patcher)

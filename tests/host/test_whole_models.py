@@ -65,7 +65,7 @@ def test_an_all_in_one_checkpoint(pack, run, folders, tmp_path, true, on_meta):
     shapes |= {f"text_encoders.t5xxl.transformer.{key}": shape for key, shape in true.t5_shapes().items()}
     shapes |= {f"vae.{key}": shape for key, shape in true.vae_shapes().items()}
     true.header_only(tmp_path / "all.safetensors", shapes, "F8_E4M3")
-    assert "checkpoints/all.safetensors" in pack.module("nodes.flux_files").model_choices()
+    assert "checkpoints/all.safetensors" in pack.module("nodes.flux.files").model_choices()
     choice = {"diffusion_model": "checkpoints/all.safetensors", **NONE}
     args = run("LoadBackbone", backbone="flux-dev", **choice, weight_dtype="default")
     check_parts("flux-dev", args, on_meta)
@@ -131,7 +131,7 @@ def sharded(true, folder, stem, shapes, count):
 def test_a_diffusers_folder(pack, run, diffusers_folder, on_meta, name, clip_prefix):
     """Transformers 5 leaves out CLIP's outer name when it saves."""
     diffusers_folder(name, clip_prefix)
-    assert "diffusers/FLUX.1" in pack.module("nodes.flux_files").model_choices()
+    assert "diffusers/FLUX.1" in pack.module("nodes.flux.files").model_choices()
     args = run("LoadBackbone", backbone=name, diffusion_model="diffusers/FLUX.1", **NONE, weight_dtype="default")
     check_parts(name, args, on_meta)
 

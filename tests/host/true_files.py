@@ -53,7 +53,7 @@ def flux_shapes(pack: Any, guidance: bool) -> tuple[Shapes, Shapes]:
     """Names and shapes of the published transformer in diffusers' and in the original layout."""
     config = PUBLISHED | {"num_layers": 19, "num_single_layers": 38, "guidance_embeds": guidance}
     shapes = pack.module("infusenet.flux").expected_tensors(config, controlnet=False)
-    original = pack.module("nodes.layout").to_host_names(
+    original = pack.module("nodes.flux.layout").to_host_names(
         {key: torch.empty(shape, device="meta") for key, shape in shapes.items()}
     )
     return shapes, {key: tuple(tensor.shape) for key, tensor in original.items()}

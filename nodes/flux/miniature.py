@@ -19,13 +19,13 @@ import torch
 from comfy import sd1_clip
 from comfy.text_encoders.flux import FluxClipModel, FluxTokenizer
 
-from ..infusenet.backbones import BackboneSpec
-from ..infusenet.errors import WeightsError
-from ..infusenet.flux import expected_tensors, flux_config
-from ..infusenet.miniature import BACKBONES, WEIGHTS
-from ..infusenet.weights import check, read_weights
+from ...infusenet.backbones import BackboneSpec
+from ...infusenet.errors import WeightsError
+from ...infusenet.flux import expected_tensors, flux_config
+from ...infusenet.miniature import BACKBONES, WEIGHTS
+from ...infusenet.weights import check, read_weights
+from ..shared import reloadable
 from .layout import fill, host_config
-from .shared import reloadable
 
 _SHARED = BACKBONES["mini-dev"]  # text encoders and VAE of both variants
 _CLIP_POSITIONS = 77

@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from ..infusenet.drift import analyse, in_words
-from ..infusenet.probe import StepRecord, Trace
+from ...infusenet.drift import analyse, in_words
+from ...infusenet.probe import StepRecord, Trace
 
 EVENT = "infusenet.probe"
 POINTS = 400  # of one curve

@@ -17,9 +17,9 @@ import torch.nn.functional as F
 from comfy.taesd.taesd import TAESD
 from torch import Tensor
 
-from ..infusenet import miniature as shipped
-from . import miniature
-from .shared import load_once
+from ...infusenet import miniature as shipped
+from ..flux import miniature
+from ..shared import load_once
 
 log = logging.getLogger(__name__)
 

@@ -10,14 +10,14 @@ import comfy.utils
 import folder_paths
 import torch
 
-from ..infusenet.backbones import BackboneSpec, variant_of
-from ..infusenet.errors import SettingsError, WeightsError
-from ..infusenet.flux import expected_tensors, flux_config
-from ..infusenet.weights import Shapes, TensorInfo, check, count_blocks, describe, read_header, read_weights
-from . import paths
+from ...infusenet.backbones import BackboneSpec, variant_of
+from ...infusenet.errors import SettingsError, WeightsError
+from ...infusenet.flux import expected_tensors, flux_config
+from ...infusenet.weights import Shapes, TensorInfo, check, count_blocks, describe, read_header, read_weights
+from .. import paths
+from ..shared import reloadable
+from ..sockets import NONE
 from .layout import to_host_names
-from .shared import reloadable
-from .sockets import NONE
 
 CHECKPOINT, DIFFUSERS = "checkpoints/", "diffusers/"
 _HEAD = 128  # dimensions of one of FLUX's attention heads
@@ -204,10 +204,10 @@ def load_clip(files: list[Path], length: int) -> Any:
     elif files[0].is_dir():
         states = [_with_outer_name(read_weights(folder)) for folder in files]
         clip = comfy.sd.load_text_encoder_state_dicts(states, embedding_directory=embeddings, clip_type=kind)
+        reloadable(clip.patcher, lambda disable_dynamic=False: load_clip(files, length).patcher)
     else:
         clip = comfy.sd.load_clip([str(file) for file in files], embedding_directory=embeddings, clip_type=kind)
     clip.set_tokenizer_option("t5xxl_min_length", length)
-    reloadable(clip.patcher, lambda disable_dynamic=False: load_clip(files, length).patcher)
     return clip
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from torch import Tensor
 
-from ..infusenet.backbones import Variant
-from ..infusenet.errors import SettingsError
+from ...infusenet.backbones import Variant
+from ...infusenet.errors import SettingsError
 
 _LATENT_CHANNELS = 16
 

@@ -8,8 +8,8 @@ from typing import Any
 from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
-from ..infusenet.errors import SettingsError
-from ..infusenet.probe import Baseline, Reference
+from ...infusenet.errors import SettingsError
+from ...infusenet.probe import Baseline, Reference
 from .run import LIVE, Place, Run, StopRule
 
 KEY = "infusenet_probe"

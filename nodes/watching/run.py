@@ -13,11 +13,11 @@ import comfy.model_management
 import folder_paths
 from torch import Tensor
 
-from ..infusenet.drift import should_stop
-from ..infusenet.errors import SettingsError
-from ..infusenet.probe import ProbeRecorder, RunInfo, StepRecord, Trace
-from ..infusenet.probe.background import BackgroundRecorder
-from ..infusenet.probe.records import mean_of, same_network
+from ...infusenet.drift import should_stop
+from ...infusenet.errors import SettingsError
+from ...infusenet.probe import ProbeRecorder, RunInfo, StepRecord, Trace
+from ...infusenet.probe.background import BackgroundRecorder
+from ...infusenet.probe.records import mean_of, same_network
 from . import chart
 from .decoders import Decoder, full_decoder, is_tiny, small_decoder
 from .others import recognizers_before
