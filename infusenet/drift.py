@@ -11,7 +11,8 @@ from .probe.records import Alignment
 from .probe.trace import Trace
 
 WITHIN = 0.05  # share of the peak that still counts as its level
-WHOLE = 1e-6  # a schedule that ends below this noise level has no noise left
+NOISE_LEFT = 2e-3  # a schedule that ends above it leaves noise; uni_pc writes 0.001 in the place of the last 0
+OWN_PACE = ("dpm_fast", "dpm_adaptive")  # samplers whose callbacks are not the steps of the schedule they were given
 
 
 @dataclass(frozen=True)
@@ -165,7 +166,7 @@ def above_strangers(trace: Trace, figures: Drift) -> bool | None:
 
 def whole(trace: Trace) -> bool:
     """Whether the sampler ran to the end of a schedule that leaves no noise: no slice, no interrupt."""
-    ended = not trace.sigmas or trace.sigmas[-1] < WHOLE
+    ended = not trace.sigmas or trace.sigmas[-1] <= NOISE_LEFT
     return trace.status == "complete" and ended and trace.final is not None
 
 
@@ -175,6 +176,8 @@ def _recommended(trace: Trace, peak: Peak | None, window: tuple[int, int] | None
     Steps are those of this run, so the suggestion carries over to a full run only.
     """
     if not whole(trace) or peak is None or window is None or drift is None or trace.run.step_offset:
+        return None
+    if trace.run.sampler in OWN_PACE:
         return None
     if drift > WITHIN * peak.value:
         return peak.step if peak.step < trace.steps else None
@@ -211,6 +214,8 @@ def _nothing(trace: Trace) -> str:
     """Why there is no curve."""
     if trace.status == "failed":
         return f"The probe failed, so nothing was measured: {trace.reason}"
+    if not trace.records:
+        return f"Nothing was measured: the run was {trace.status} before its first probed step."
     return (
         f"No face was found in any of the {len(trace.records)} probed predictions, so nothing could be compared. "
         "Look at the picture: is there a face in it, large enough and not turned away?"
@@ -227,9 +232,11 @@ def _course(trace: Trace, figures: Drift, peak: Peak) -> list[str]:
         )
     lines.append(f"It peaked at step {peak.step} of {total} with a similarity of {peak.value:.3f}{batch}.")
     if trace.status == "stopped at peak":
-        lines.append(f"Sampling stopped there: the picture is the prediction of step {peak.step}.")
+        step = peak.step if trace.final is None else trace.final.step
+        lines.append(f"Sampling was stopped: the picture is the prediction of step {step}.")
     elif figures.final is None or figures.drift is None:
-        lines.append("There is no finished picture to compare with, so no drift can be stated.")
+        missing = "There is no finished picture" if trace.final is None else "The finished picture shows no face"
+        lines.append(f"{missing} to compare with, so no drift can be stated.")
     elif matters(figures):
         percent = 100 * figures.drift / peak.value if figures.final > 0 else None  # of a peak near 0 it means nothing
         share = "" if percent is None else f", {percent:.0f} % of the peak"
@@ -269,9 +276,10 @@ def _advice(trace: Trace, figures: Drift, peak: Peak) -> list[str]:
             f"in ComfyUI, Stop at Peak: it returns this run's own prediction of step {peak.step}, softer but before "
             "the drift."
         )
-        off = int(end * steps + 1e-9) if end is not None and end < 1 else None
-        if off is not None and off <= peak.step + 1:
-            advice.append(f"an end_percent above {end:g}: the identity adapter was off after step {off}.")
+        if end is not None and end < 1 and trace.run.sampler not in OWN_PACE:
+            off = int(end * steps + 1e-9)
+            if off <= peak.step + 1:
+                advice.append(f"an end_percent above {end:g}: the identity adapter was off after step {off}.")
     elif separate is not None:
         percent = -(-100 * separate // steps) / 100  # rounded up, so that this step still counts
         advice.append(

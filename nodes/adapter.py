@@ -7,6 +7,7 @@ host's `control` dict.
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -217,6 +218,13 @@ class InfuseNetControl(ControlNet):
         if (height, width) not in self._masks:
             self._masks[height, width] = mask_to_tokens(self.mask, -(-height // 2), -(-width // 2))
         return self._masks[height, width]
+
+
+def chain(control: Any) -> Iterator[Any]:
+    """A conditioning's ControlNet (or None) and all before it, the last first."""
+    while control is not None:
+        yield control
+        control = control.previous_controlnet
 
 
 def to_batch(tensor: Tensor, images: int, repeats: int) -> Tensor:

@@ -12,7 +12,7 @@ from comfy_api.latest import io
 from ..infusenet.drift import analyse, in_words
 from ..infusenet.errors import SettingsError
 from ..infusenet.probe import Trace
-from .convert import pictures_to_image
+from .convert import pictures_to_image, with_samples
 from .sockets import TraceSocket, schema
 from .watching import chart
 from .watching.decoders import full_decoder
@@ -21,6 +21,11 @@ from .watching.run import Place, Run, flat
 from .watching.watch import Watch
 
 UI = "infusenet_drift"
+_OTHER = (
+    "The latent connected here is not the one that the probe saw sampler node {} end with, so this may be the record "
+    "of an earlier run: connect the probe's model to the sampler, and run it again."
+)
+_LOST = "No face was found in the finished picture as this report's VAE decodes it: it is measured as the probe saw it."
 
 
 class DriftReport(io.ComfyNode):
@@ -80,17 +85,18 @@ class DriftReport(io.ComfyNode):
                 "picture made from it to image."
             )
         hidden = getattr(cls, "hidden", None)
-        run, note = find_run(trace, getattr(hidden, "prompt", None), getattr(hidden, "unique_id", None))
+        run, note = find_run(trace, getattr(hidden, "prompt", None), getattr(hidden, "unique_id", None), samples)
         record = finished(run, vae)
         if note is not None:
             record = replace(record, warnings=(*record.warnings, note))
         figures = analyse(record)
         words = in_words(record)
+        best, best_step = best_of(run, record, samples)
         return io.NodeOutput(
             draw(record),
             faces_of(run, record),
-            best_of(run, samples),
-            run.recorder.best.step if run.recorder.best is not None else 0,
+            best,
+            best_step,
             math.nan if figures.peak is None else figures.peak.value,
             math.nan if figures.drift is None else figures.drift,
             record.to_json(),
@@ -102,8 +108,13 @@ class DriftReport(io.ComfyNode):
         )
 
 
-def find_run(watch: Watch, prompt: dict[str, Any] | None, report: str | None) -> tuple[Run, str | None]:
-    """The run of the sampler upstream of a report, else the latest one and a note that says so.
+def find_run(
+    watch: Watch, prompt: dict[str, Any] | None, report: str | None, samples: dict[str, Any] | None = None
+) -> tuple[Run, str | None]:
+    """The run that gave `samples`; else that of the sampler upstream of a report, else the latest one.
+
+    Returns:
+        The run, and a note for the reader where it may be another than the one meant.
 
     Raises:
         SettingsError: nothing has been sampled with this probe's MODEL.
@@ -114,15 +125,34 @@ def find_run(watch: Watch, prompt: dict[str, Any] | None, report: str | None) ->
             "The probe has seen no sampling. Connect Identity Probe's model output to the sampler whose result goes "
             "into this report."
         )
-    index = Place.now().index
-    for node in upstream(prompt or {}, report):
+    index, near = Place.now().index, upstream(prompt or {}, report)
+    for node in near:
         found = [run for place, run in measured.items() if place[0] == node]
         if found:
-            return next((run for run in found if run.place.index == index), found[-1]), None
+            run = next((run for run in found if run.place.index == index), found[-1])
+            if samples is None or gave(run, samples):
+                return run, None
+            earlier = [run for run in reversed(watch.earlier) if run.trace is not None and run.place.node == node]
+            for other in (*found, *earlier):  # the host may have kept the result of an earlier run
+                if gave(other, samples):
+                    return other, None
+            direct = (prompt or {}).get(str(report), {}).get("inputs", {}).get("samples") == [node, 0]
+            return run, _OTHER.format(node) if direct else None
     latest = list(measured.values())[-1]
     if len(measured) == 1 and not prompt:
         return latest, None
     return latest, f"This is the latest run (sampler node {latest.place.node}); it is not upstream of this report."
+
+
+def gave(run: Run, samples: dict[str, Any]) -> bool:
+    """Whether a run ended with these latents."""
+    latents = samples["samples"]
+    return (
+        run.final is not None
+        and isinstance(latents, torch.Tensor)
+        and run.final.shape == latents.shape
+        and torch.equal(run.final.to(latents.dtype), latents.detach().cpu())
+    )
 
 
 def upstream(prompt: dict[str, Any], report: str | None) -> list[str]:
@@ -141,6 +171,8 @@ def finished(run: Run, vae: Any) -> Trace:
         return trace
     decoder = full_decoder(vae)
     final = run.remeasure(decoder.decode(flat(run.final)), trace.final)
+    if final is None:
+        return replace(trace, warnings=(*trace.warnings, _LOST))
     return replace(trace, final=final, run=replace(trace.run, final_decoder=decoder.name))
 
 
@@ -158,11 +190,14 @@ def faces_of(run: Run, trace: Trace) -> Any:
     return pictures_to_image([faces_sheet(trace, run.recorder.gallery)])
 
 
-def best_of(run: Run, samples: dict[str, Any] | None) -> dict[str, Any]:
-    """The best step's prediction as a LATENT, else the sampler's own result."""
-    best = run.recorder.best
+def best_of(run: Run, trace: Trace, samples: dict[str, Any] | None) -> tuple[dict[str, Any], int]:
+    """The best step as a LATENT, else the sampler's own result; and its number, 0 where none was measured."""
+    best, final = run.recorder.best, None if trace.final is None else trace.mean(trace.final)
+    steps = [value for value in trace.means if value is not None]
+    if trace.final is not None and final is not None and final > max(steps, default=-math.inf):
+        return with_samples(samples or {}, run.final), trace.final.step
     if best is not None:
-        return {"samples": run.latents(best.latents)}
+        return with_samples(samples or {}, run.latents(best.latents)), best.step
     if samples is not None:
-        return samples
-    return {"samples": torch.zeros(1, 4, 8, 8) if run.final is None else run.final}
+        return samples, 0
+    return {"samples": torch.zeros(1, 4, 8, 8) if run.final is None else run.final}, 0

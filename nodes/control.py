@@ -14,6 +14,8 @@ from .sockets import IdentitySocket, InfuseNetSocket, schema
 
 Conditioning = list[list[Any]]
 
+_LATENT_CHANNELS = 16
+
 
 def attach(conditionings: list[Conditioning], control: InfuseNetControl) -> list[Conditioning]:
     """Conditionings that carry a control as well. What they carry already stays, before it in the chain.
@@ -32,6 +34,18 @@ def attach(conditionings: list[Conditioning], control: InfuseNetControl) -> list
             entries.append([embedding, {**options, "control": bound[before], "control_apply_to_uncond": False}])
         attached.append(entries)
     return attached
+
+
+def with_shared(positive: Conditioning, negative: Conditioning) -> Conditioning:
+    """The negative with the ControlNet that the positive shares with it, as the host's older Apply ControlNet marks it.
+
+    `attach` takes that mark off, or the host would share InfuseNet too.
+    """
+    shared = next((options["control"] for _, options in positive if options.get("control_apply_to_uncond")), None)
+    if shared is None:
+        return negative
+    mine = {"control": shared, "control_apply_to_uncond": False}
+    return [[embedding, options if "control" in options else {**options, **mine}] for embedding, options in negative]
 
 
 def zeroed(conditioning: Conditioning) -> Conditioning:
@@ -167,6 +181,7 @@ class ApplyInfuseNet(io.ComfyNode):
             mask=check_mask(mask),
             recognizer=identity.recognizer,
         )
+        empty = with_shared(positive, empty)
         if on_negative:
             return io.NodeOutput(*attach([positive, empty], control))
         return io.NodeOutput(attach([positive], control)[0], empty)
@@ -176,6 +191,12 @@ def check_fit(infusenet: InfuseNetControl, tokens: Tensor, vae: Any) -> None:
     """Raise SettingsError unless the identity's tokens are this InfuseNet's and there is a VAE."""
     if vae is None:
         raise SettingsError("Apply InfuseNet needs FLUX's VAE (ae.safetensors) for its control picture. Connect one.")
+    channels = getattr(vae, "latent_channels", _LATENT_CHANNELS)
+    if channels != _LATENT_CHANNELS:
+        raise SettingsError(
+            f"Apply InfuseNet needs FLUX's VAE (ae.safetensors), of {_LATENT_CHANNELS} latent channels; the one "
+            f"connected has {channels}. Connect FLUX's."
+        )
     if tokens.shape[-1] != infusenet.token_width:
         raise SettingsError(
             f"The identity's tokens are {tokens.shape[-1]} wide, but this InfuseNet reads {infusenet.token_width}. "

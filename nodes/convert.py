@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -39,3 +41,9 @@ def pictures_to_image(pictures: NDArray[np.uint8] | list[Picture]) -> Tensor:
 def crops_to_image(crops_bgr: NDArray[np.uint8]) -> Tensor:
     """Aligned BGR faces uint8 [n, 112, 112, 3] as an IMAGE."""
     return pictures_to_image(np.ascontiguousarray(crops_bgr[..., ::-1]))
+
+
+def with_samples(latent: dict[str, Any], samples: Tensor) -> dict[str, Any]:
+    """A LATENT with other samples, as the host's samplers hand it on."""
+    kept = {key: value for key, value in latent.items() if not key.startswith("downscale_ratio")}
+    return {**kept, "samples": samples}

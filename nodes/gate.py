@@ -1,8 +1,9 @@
 """At which of a sampler's steps InfuseNet acts, counted in the noise levels that this sampler was given.
 
-The noise level alone tells the step for nearly every sampler of the host. heun and its kin look at the NEXT noise level
-once more within a step, which cannot be told from that step's own first look: for them a clock, set by the sampler's
-own callback, keeps count. It is hung on the sampler through the host's hooks, for runs that need it only.
+The noise level alone tells the step for nearly every sampler of the host. heun and its kin, and two ancestral ones,
+look at the NEXT noise level within a step, which cannot be told from that step's own first look: for them a clock, set
+by the sampler's own callback, keeps count. It is hung on the sampler through the host's hooks, for runs that need it
+only.
 """
 
 from __future__ import annotations
@@ -17,7 +18,12 @@ from torch import Tensor
 from ..infusenet.sampling import conditioning_window
 
 _CLOCK = "infusenet_step_clock"
-_LOOKING_AHEAD = ("sample_heun", "sample_exp_heun")
+_LOOKING_AHEAD = (
+    "sample_heun",
+    "sample_exp_heun",
+    "sample_dpm_2_ancestral",
+    "sample_dpmpp_2s_ancestral_cfg_pp",
+)
 _NEAR = 1e-4  # relative; noise levels that a sampler computed anew
 
 

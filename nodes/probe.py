@@ -128,6 +128,11 @@ class IdentityProbe(io.ComfyNode):
     def execute(cls, model, recognizer, reference, when, every, vae=None, strangers=None) -> io.NodeOutput:
         """Read the reference, then listen."""
         person = Reference.from_pictures(recognizer, image_to_pictures(reference), source="reference image")
+        others = baseline(recognizer, person, strangers)
+        if strangers is not None and others is None:
+            message = "No face was found in the strangers' pictures, so the chart has no line of theirs."
+            log.warning("%s", message)
+            show(cls, message)
         watch = Watch(
             recognizer,
             person,
@@ -135,7 +140,7 @@ class IdentityProbe(io.ComfyNode):
             when=when,
             every=every,
             vae=vae,
-            strangers=baseline(recognizer, person, strangers),
+            strangers=others,
         )
         return io.NodeOutput(watch.attach(model), watch)
 

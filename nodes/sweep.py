@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
 
 import comfy.samplers
 from comfy_api.latest import io
@@ -11,7 +10,7 @@ from comfy_api.latest import io
 from ..infusenet.probe import Reference
 from ..infusenet.values import AXES, MOST, NOTHING, Tried, best_of, in_words, parse_values, to_csv
 from . import trials
-from .convert import Picture, image_to_pictures, pictures_to_image
+from .convert import Picture, image_to_pictures, pictures_to_image, with_samples
 from .loaders import show
 from .probe import baseline
 from .sockets import RecognizerSocket, schema
@@ -148,14 +147,8 @@ class Sweep(io.ComfyNode):
         return io.NodeOutput(
             pictures_to_image([figure_pixels(figure)]),
             pictures_to_image([contact_sheet(pictures, tried, kind)]),
-            like(latent_image, best),
+            with_samples(latent_image, best),
             NOTHING if found is None else float(found.value),
             table,
             ui={"text": [words], "csv": [table]},
         )
-
-
-def like(latent: dict[str, Any], samples: Any) -> dict[str, Any]:
-    """A LATENT with other samples, as the host's samplers hand it on."""
-    kept = {key: value for key, value in latent.items() if not key.startswith("downscale_ratio")}
-    return {**kept, "samples": samples}

@@ -18,7 +18,7 @@ from torch import Tensor
 from ..infusenet.backbones import published
 from ..infusenet.errors import SettingsError
 from ..infusenet.values import Axis, Tried, Value
-from .adapter import InfuseNetControl
+from .adapter import InfuseNetControl, chain
 from .control import Conditioning
 from .convert import Picture, image_to_pictures
 from .flux.sizes import latent_tokens, variant_of_model
@@ -127,10 +127,7 @@ def note_on(axis: Axis, model: Any, positive: Conditioning) -> str | None:
 def controls(conditioning: Conditioning) -> Iterator[Any]:
     """All ControlNets of a conditioning, those before another in a chain too."""
     for _, options in conditioning:
-        control = options.get("control")
-        while control is not None:
-            yield control
-            control = control.previous_controlnet
+        yield from chain(options.get("control"))
 
 
 def with_strength(conditionings: Sequence[Conditioning], strength: float) -> list[Conditioning]:

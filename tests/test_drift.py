@@ -220,3 +220,39 @@ def test_words_carry_every_warning() -> None:
     assert said(trace)("mind this", "smaller decoder")
     carried = replace(trace, records=tuple(replace(r, alignment=("carried",)) for r in trace.records))
     assert said(carried)("an earlier step")
+
+
+def test_a_finished_picture_without_a_face_does_not_hide_the_steps() -> None:
+    trace = trace_of(STEADY)
+    hidden = replace(trace, final=replace(record(8, (None,)), found=(False,)))
+    figures = analyse(hidden)
+    assert figures.peak == Peak(3, 0.5) and figures.final is None and figures.drift is None
+    assert "The finished picture shows no face" in in_words(hidden)
+    steps = tuple(record(i, (0.5, 0.4)) for i in range(1, 9))
+    two = replace(trace, records=steps, batch=2, final=record(8, (None, 0.3)))
+    assert two.counted == (1,), "one face there: it alone is counted"
+
+
+def test_a_stopped_run_names_the_step_that_was_handed_on() -> None:
+    stopped = trace_of([0.9, 0.5, 0.4], status="stopped at peak")
+    words = in_words(replace(stopped, final=record(2, (0.5,))))
+    assert "It peaked at step 1" in words and "the picture is the prediction of step 2" in words
+
+
+def test_a_run_that_ended_before_its_first_step_says_so() -> None:
+    words = in_words(replace(trace_of([0.5]), records=(), final=None, status="interrupted"))
+    assert words.startswith("Nothing was measured: the run was interrupted before its first probed step.")
+
+
+def test_noise_that_uni_pc_leaves_is_none() -> None:
+    ended = trace_of(STEADY)
+    assert "Try next" in in_words(replace(ended, sigmas=(*ended.sigmas[:-1], 0.001)))
+    assert analyse(replace(ended, sigmas=(*ended.sigmas[:-1], 0.001))).recommended_steps == 2
+    assert analyse(replace(ended, sigmas=(*ended.sigmas[:-1], 0.1))).recommended_steps is None
+
+
+@pytest.mark.parametrize("sampler", ["dpm_fast", "dpm_adaptive"])
+@pytest.mark.parametrize("curve", [STEADY, DRIFTING])
+def test_callbacks_that_are_no_steps_give_no_advice_in_steps(sampler: str, curve: Curve) -> None:
+    words = in_words(trace_of(curve, run=RunInfo(sampler=sampler, end=0.5)))
+    assert "end_percent" not in words and "separate run" not in words

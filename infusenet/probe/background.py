@@ -113,4 +113,7 @@ class _Worker(threading.Thread):
         dropped = min((waiting for waiting in tuple(session.pending) if waiting < step), default=None)
         if dropped is not None and self._gap is None:
             self._gap, self._before = dropped, session.reader.remembered()
+        reported = session.taken[step]
         session.measure([step], session.store.get(step))
+        if session.taken[step] != reported:  # the sampler has told of this step anew meanwhile
+            session.pending.add(step)

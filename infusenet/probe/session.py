@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
@@ -50,6 +51,7 @@ class Session:
     last_step: int = 0
     every_step_reported: bool = False
     seconds_in_loop: float = 0.0
+    taken: Counter[int] = field(default_factory=Counter)  # how often each step was reported
 
     @torch.no_grad()
     def take(self, step: int, sigma: float | None, denoised: Tensor) -> StepRecord | None:
@@ -57,6 +59,7 @@ class Session:
         if denoised.ndim != 4 or (self.batch is not None and denoised.shape[0] != self.batch):
             raise ValueError(f"expected denoised latents [{self.batch or 'B'}, C, h, w], got {list(denoised.shape)}")
         self.batch = denoised.shape[0]
+        self.taken[step] += 1
         self.records[step] = StepRecord.empty(step, sigma, self.batch)
         self.pending.add(step)
         if not self.live:

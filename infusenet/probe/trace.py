@@ -81,13 +81,14 @@ class Trace:
 
     @property
     def counted(self) -> tuple[int, ...]:
-        """Batch items (from 0) that means are taken over: measured in a step, and in the final picture if there is one.
+        """Batch items (from 0) that means are taken over: measured in a step, and in the final picture if any was.
 
         One fixed set for all steps, so that an item that drops out does not move the mean.
         """
         seen = {item for record in self.records for item in range(self.batch) if record.similarity[item] is not None}
         final = self.final.similarity if self.final else None
-        return tuple(item for item in sorted(seen) if final is None or final[item] is not None)
+        kept = tuple(item for item in sorted(seen) if final is None or final[item] is not None)
+        return kept or tuple(sorted(seen))
 
     def mean(self, record: StepRecord) -> float | None:
         """Mean similarity of the counted items in a record; None where one of them is undefined."""

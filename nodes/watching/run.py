@@ -13,11 +13,12 @@ import comfy.model_management
 import folder_paths
 from torch import Tensor
 
-from ...infusenet.drift import should_stop
+from ...infusenet.drift import NOISE_LEFT, OWN_PACE, should_stop
 from ...infusenet.errors import SettingsError
 from ...infusenet.probe import ProbeRecorder, RunInfo, StepRecord, Trace
 from ...infusenet.probe.background import BackgroundRecorder
 from ...infusenet.probe.records import mean_of, same_network
+from ..adapter import InfuseNetControl, chain
 from . import chart
 from .decoders import Decoder, full_decoder, is_tiny, small_decoder
 from .others import recognizers_before
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 LIVE, AFTER = "live", "after the run"
-_OWN_PACE = ("dpm_fast", "dpm_adaptive")  # their callbacks do not follow the noise levels they were given
 _INTERRUPT = comfy.model_management.InterruptProcessingException
 
 
@@ -88,6 +88,7 @@ class Run:
         self._device = guider.model_patcher.load_device
         self._decoder: Decoder | None = None
         self._trouble: str | None = None
+        self._leaves_noise = False
         self._cancelled = False
         self._count, self._follows = 0, True
         self._values: list[float | None] = []
@@ -100,22 +101,33 @@ class Run:
 
     def begin(self, base_model: Any, sigmas: Tensor, sampler: str) -> None:
         """The sampler's loop starts."""
-        self._model, self._follows = base_model, sampler not in _OWN_PACE
+        try:
+            self._begin(base_model, sigmas, sampler)
+        except Exception as error:
+            log.warning("The identity probe cannot start: %s", error, exc_info=True)
+            self._trouble = f"the start: {type(error).__name__}: {error}"
+
+    def _begin(self, base_model: Any, sigmas: Tensor, sampler: str) -> None:
+        self._model, self._follows = base_model, sampler not in OWN_PACE
         os.makedirs(folder_paths.get_temp_directory(), exist_ok=True)
         levels = sigmas.detach().float().cpu()
+        self._leaves_noise = float(levels[-1]) > NOISE_LEFT
+        steps = len(levels) - 1 if self._follows else None
+        info = replace(self._info, steps=steps, sampler=sampler or None)
+        self.recorder.start(levels if self._follows else None, run=replace(info, decoder=None))
         self._sigmas = levels.tolist()
-        info = replace(self._info, steps=len(levels) - 1, sampler=sampler or None)
-        self.recorder.start(levels, run=replace(info, decoder=None))
         baseline = self._watch.strangers
         self._send(
             start=True,
-            steps=len(levels) - 1,
+            steps=steps,
             offset=info.step_offset,
             baseline=None if baseline is None else baseline.mean,
         )
 
     def step(self, index: int, x0: Tensor) -> None:
         """The sampler's callback: `x0` is the prediction in the model's space."""
+        if not hasattr(self, "_sigmas"):  # it could not start
+            return
         try:
             self._count += 1
             step = index + 1 if self._follows else self._count
@@ -166,13 +178,17 @@ class Run:
         """Recorded latents in the shape of the sampler's own."""
         return tensor.unsqueeze(2) if self.volume else tensor
 
-    def remeasure(self, pictures: Tensor, final: StepRecord) -> StepRecord:
-        """The finished pictures measured anew, from another decoder. What cannot be measured stays as it was."""
+    def remeasure(self, pictures: Tensor, final: StepRecord) -> StepRecord | None:
+        """The finished pictures measured anew, from another decoder; None where a face that was measured is lost."""
         watch = self._watch
         again = ProbeRecorder(watch.recognizer, watch.reference, lambda latents: latents)
         again.start(batch=final.batch)
         measured = again.finish(pictures).final
-        return final if measured is None else replace(measured, step=final.step, sigma=final.sigma)
+        if measured is None:
+            return None
+        pairs = zip(measured.similarity, final.similarity, strict=True)
+        lost = any(now is None and before is not None for now, before in pairs)
+        return None if lost else replace(measured, step=final.step, sigma=final.sigma)
 
     def _judge(self, rule: StopRule, step: int, record: StepRecord, x0: Tensor) -> None:
         """Keep the best prediction so far, and decide whether to stop. Depends on the values alone."""
@@ -203,9 +219,9 @@ class Run:
         return None, None
 
     def _final_latents(self) -> Tensor | None:
-        """The sampler's result as it can be decoded, where it is of pictures."""
+        """The sampler's result as it can be decoded, where it is a finished picture: no noise left, not of video."""
         try:
-            return None if self.final is None else flat(self.final)
+            return None if self.final is None or self._leaves_noise else flat(self.final)
         except SettingsError:
             return None  # told by the steps
 
@@ -276,7 +292,8 @@ def _about(guider: Any) -> dict[str, Any]:
     """What the guider tells about the run: model, and how InfuseNet acts."""
     about: dict[str, Any] = {"backbone": type(guider.model_patcher.model).__name__}
     conds = [cond for group in getattr(guider, "conds", {}).values() for cond in group]
-    control = next((cond["control"] for cond in conds if hasattr(cond.get("control"), "tokens")), None)
+    controls = (control for cond in conds for control in chain(cond.get("control")))
+    control = next((control for control in controls if isinstance(control, InfuseNetControl)), None)
     if control is not None:
         about |= {"strength": float(control.strength), "start": control.window[0], "end": control.window[1]}
         about["recognizer"] = control.recognizer

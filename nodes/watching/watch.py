@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import logging
+from collections import deque
 from typing import Any
 
 from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
+from ...infusenet.drift import NOISE_LEFT
 from ...infusenet.errors import SettingsError
 from ...infusenet.probe import Baseline, Reference
 from .run import LIVE, Place, Run, StopRule
@@ -15,7 +18,10 @@ from .run import LIVE, Place, Run, StopRule
 KEY = "infusenet_probe"
 _STOPPED = "infusenet_stopped"
 _NUMBERS = itertools.count(1)
-_NOISE_LEFT = 2e-3  # uni_pc overwrites the last 0 of the noise levels it is given with 0.001
+_KEPT = 4  # runs of earlier executions, for results that the host has kept longer than the latest
+
+
+log = logging.getLogger(__name__)
 
 
 class _Stop(Exception):
@@ -50,6 +56,7 @@ class Watch:
         self.node, self.when, self.every, self.vae = node, when, every, vae
         self.key = f"{KEY}:{node}:{next(_NUMBERS)}"
         self.runs: dict[tuple[str, int], Run] = {}
+        self.earlier: deque[Run] = deque(maxlen=_KEPT)
         self._current: Run | None = None
 
     def attach(self, model: Any) -> Any:
@@ -68,7 +75,7 @@ class Watch:
         """Wraps a guider's sampling, loading and unloading included."""
         guider, sigmas = executor.class_obj, args[3]
         rule = _rule(guider.model_options, self.key)
-        if rule is not None and float(sigmas[-1]) > _NOISE_LEFT:
+        if rule is not None and float(sigmas[-1]) > NOISE_LEFT:
             raise SettingsError(
                 "Stop at Identity Peak returns a finished prediction, but this sampler ends with noise left (sigma "
                 f"{float(sigmas[-1]):.3f}). Let it run to the last step (end_at_step, return_with_leftover_noise), or "
@@ -76,9 +83,13 @@ class Watch:
             )
         place = Place.now()
         for key in [key for key in self.runs if key[0] == place.node and (place.index == 0 or key[1] == place.index)]:
-            del self.runs[key]
+            self.earlier.append(self.runs.pop(key))
         seed = args[7] if len(args) > 7 else named.get("seed")
-        run = Run(self, guider, sigmas, seed, place, rule)
+        try:
+            run = Run(self, guider, sigmas, seed, place, rule)
+        except Exception:
+            log.warning("The identity probe cannot watch this run; it is sampled without.", exc_info=True)
+            return executor(*args, **named)
         outer, self._current = self._current, run
         try:
             output = executor(*args, **named)
@@ -103,11 +114,14 @@ class Watch:
         shared = extra_args["model_options"].setdefault("transformer_options", {})
 
         def listen(step: int, x0: Tensor, *more: Any) -> None:
-            run.step(step, x0)
+            if _STOPPED not in shared:
+                run.step(step, x0)
             if callback is not None:
                 callback(step, x0, *more)
             if run.best_step is not None:
                 shared[_STOPPED] = run.best_step
+                if callback is not None:  # previews and denoised_output show what is handed on
+                    callback(step, run.best_inside, *more)
                 raise _Stop(self.key)
 
         try:

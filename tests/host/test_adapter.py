@@ -122,6 +122,28 @@ def test_the_negative_side_has_no_identity_unless_asked(applied, parts):
     assert positive[0][1]["control"] is negative[0][1]["control"]
 
 
+def test_a_controlnet_that_both_sides_share_stays_on_the_negative(applied, parts):
+    """The host's older Apply ControlNet hangs it on the positive and asks for the negative too."""
+    from comfy.controlnet import ControlNet
+
+    stock = ControlNet(None)
+    shared = [[parts.text[0][0], {**parts.text[0][1], "control": stock, "control_apply_to_uncond": True}]]
+    positive, negative = applied(shared, negative=parts.empty)
+    assert positive[0][1]["control"].previous_controlnet is stock
+    assert positive[0][1]["control_apply_to_uncond"] is False
+    assert negative[0][1]["control"] is stock and "control" not in parts.empty[0][1]
+    both = applied(shared, negative=parts.empty, on_negative=True)
+    assert both[0][0][1]["control"] is both[1][0][1]["control"]
+    own = ControlNet(None)
+    mine = [[parts.empty[0][0], {**parts.empty[0][1], "control": own}]]
+    assert applied(shared, negative=mine)[1][0][1]["control"] is own
+
+
+def test_a_vae_of_another_kind_is_refused(applied):
+    with pytest.raises(Exception, match="16 latent channels; the one connected has 4"):
+        applied(vae=SimpleNamespace(latent_channels=4))
+
+
 def test_without_a_negative_an_empty_one_comes_out(applied, parts):
     _, negative = applied()
     embedding, options = negative[0]
@@ -153,6 +175,10 @@ ON, OFF = True, False
         ("heunpp2", (0.0, 0.5), [ON, ON, ON, ON, ON, ON, OFF, OFF, OFF]),
         ("exp_heun_2_x0", (0.0, 0.5), [ON, ON, ON, ON, OFF, OFF, OFF]),
         ("dpm_2", (0.0, 0.5), [ON, ON, ON, ON, OFF, OFF, OFF]),
+        # the middle of a step is the next noise level
+        ("dpm_2_ancestral", (0.0, 0.5), [ON, ON, ON, ON, OFF, OFF, OFF]),
+        ("dpm_2_ancestral", (0.25, 1.0), [OFF, OFF, ON, ON, ON, ON, ON]),
+        ("dpmpp_2s_ancestral_cfg_pp", (0.0, 0.5), [ON, ON, ON, ON, OFF, OFF, OFF]),
         ("dpmpp_2m", (0.0, 0.5), [ON, ON, OFF, OFF]),
     ],
 )

@@ -164,6 +164,68 @@ def test_each_sampler_node_has_a_record_of_its_own(probe, sample, pack, run):
     assert len(run("DriftReport", trace=watch, samples=latent)) == 8
 
 
+def test_a_report_is_of_the_run_that_gave_its_latent(probe, sample, run, pack):
+    """The host may keep a sampler's result longer than the next run; and a sampler may not be watched any more."""
+    from comfy_execution.utils import CurrentNodeContext
+
+    model, watch = probe(when="after the run")
+    with CurrentNodeContext("p", "10", 0):
+        first, second = ({"samples": sample(model, steps=2, seed=seed)} for seed in (1, 2))
+    prompt = {"5": {"inputs": {"trace": ["1", 1], "samples": ["10", 0]}}}
+    find = pack.module("nodes.analysis").find_run
+    (newest,) = watch.runs.values()
+    assert find(watch, prompt, "5", second) == (newest, None)
+    found, note = find(watch, prompt, "5", first)
+    assert found is not newest and torch.equal(found.final, first["samples"]) and note is None
+    found, note = find(watch, prompt, "5", {"samples": first["samples"] + 1})
+    assert found is newest and "record of an earlier run" in note
+    between = {"5": {"inputs": {"samples": ["8", 0]}}, "8": {"inputs": {"samples": ["10", 0]}}}
+    assert find(watch, between, "5", {"samples": first["samples"] * 2}) == (newest, None), "changed on its way"
+
+
+def test_a_slice_that_leaves_noise_has_no_finished_picture(probe, sample, run):
+    model, watch = probe()
+    latent = {"samples": sample(model, steps=8, last_step=4, force_full_denoise=False)}
+    trace = only(watch).trace
+    assert trace.status == "complete" and len(trace.records) == 4 and trace.final is None
+    _, _, _, best_step, peak, drift, _, _ = run("DriftReport", trace=watch, samples=latent)
+    assert best_step == trace.best.step and peak == max(trace.means) and drift != drift
+
+
+@pytest.mark.parametrize("sampler", ["dpm_fast", "dpm_adaptive"])
+def test_samplers_of_their_own_pace_are_counted_by_what_they_did(probe, sample, pack, sampler):
+    model, watch = probe()
+    sample(model, sampler, steps=6)
+    trace = only(watch).trace
+    assert trace.status == "complete" and trace.steps == len(trace.records) and trace.sigmas == ()
+    words = pack.module("infusenet.drift").in_words(trace)
+    assert "end_percent" not in words and "separate run" not in words
+
+
+def test_the_best_step_is_the_peaks(probe, sample, run, pack, monkeypatch):
+    """Also where the finished picture is the peak: then it is the best."""
+    from dataclasses import replace
+
+    model, watch = probe(when="after the run")
+    latent = {"samples": sample(model, steps=3), "noise_mask": torch.ones(1, 1, 16, 16)}
+    one = only(watch)
+    assert set(run("DriftReport", trace=watch, samples=latent)[2]) == {"samples", "noise_mask"}
+    one.trace = replace(one.trace, final=replace(one.trace.final, similarity=(0.99,)))
+    _, _, best, step, peak, drift, _, _ = run("DriftReport", trace=watch, samples=latent)
+    assert (step, peak, drift) == (3, 0.99, 0.0) and torch.equal(best["samples"], latent["samples"])
+
+
+def test_a_probe_that_cannot_start_harms_no_picture(probe, sample, mini, pack, monkeypatch, caplog):
+    watching = pack.module("nodes.watching.run")
+    want = sample(mini("mini-schnell")[0])
+    for broken in ("_begin", "_make_recorder"):
+        with monkeypatch.context() as patch:
+            patch.setattr(watching.Run, broken, None)
+            assert torch.equal(sample(probe()[0]), want)
+        assert "identity probe cannot" in caplog.text
+        caplog.clear()
+
+
 @pytest.mark.parametrize("when", ["live", "after the run"])
 def test_an_interrupt_leaves_a_marked_partial_record(probe, sample, when, mini):
     import comfy.model_management

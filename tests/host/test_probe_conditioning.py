@@ -91,6 +91,8 @@ def test_another_packs_method_that_reads_with_the_measuring_network_is_told(
 def test_our_own_apply_tells_what_read_the_identity(
     run, mini, mini_infusenet, recognizer, person, conditioned, pack, same
 ):
+    from comfy.controlnet import ControlNet
+
     encoder = run("LoadIdentityEncoder", image_proj="miniature", arcface="none", face_pack="none", device="cpu")[0]
     identity = run(
         "EncodeIdentity", encoder=encoder, image=person, batch="fuse", face="largest", face_index=0, on_no_face="error"
@@ -104,3 +106,9 @@ def test_our_own_apply_tells_what_read_the_identity(
     trace = traced(run, mini, measures, person, text)
     assert trace.run.conditioning_recognizer == reads and trace.run.strength == 1.0
     assert any("is the one that conditions" in warning for warning in trace.warnings) is same
+    another = ControlNet(None)  # after ours in the chain
+    another.get_control = lambda *given: another.previous_controlnet.get_control(*given)
+    another.get_models = lambda: another.previous_controlnet.get_models()
+    another.set_previous_controlnet(text[0][1]["control"])
+    chained = traced(run, mini, measures, person, [[text[0][0], {**text[0][1], "control": another}]])
+    assert chained.run == trace.run and chained.warnings == trace.warnings

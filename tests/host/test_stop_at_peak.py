@@ -65,8 +65,10 @@ def test_it_is_the_full_runs_prediction_bit_for_bit(probed, run, mini, text, sam
     watched, watch = probed([0.2, 0.5, 0.8, 0.7, 0.6, 0.5])
     (stopping,) = run("StopAtPeak", model=watched, patience=2, min_steps=2, tolerance=0.01)
     seen = []
-    got = sample(stopping, text, sampler, lambda step, *_: seen.append(step))
-    assert torch.equal(got, whole[2]) and seen == [0, 1, 2, 3, 4]
+    got = sample(stopping, text, sampler, lambda step, x0, *_: seen.append((step, x0)))
+    assert torch.equal(got, whole[2])
+    assert [step for step, _ in seen] == [0, 1, 2, 3, 4, 4]  # the last once more, with what is handed on:
+    assert torch.equal(model.model.process_latent_out(seen[-1][1].float()), got)  # previews, denoised_output
     (one,) = watch.runs.values()
     assert one.trace.status == "stopped at peak" and one.trace.final.step == 3
     assert one.recorder.best.step == 3 and torch.equal(one.recorder.best.latents, got)

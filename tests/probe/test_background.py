@@ -84,3 +84,29 @@ def test_close_ends_the_thread(recognizer: Any, reference: Reference, lab: Simpl
     recorder.on_step(1, 1.0, lab.latents((1.0, 0.2, 0.5)))
     recorder.close()
     assert not [thread for thread in threading.enumerate() if thread.name == "infusenet-probe"]
+
+
+def test_a_step_that_is_told_twice_counts_as_told_last(
+    recognizer: Any, reference: Reference, lab: SimpleNamespace
+) -> None:
+    """As by samplers that go back; whether the thread was at the first telling or not."""
+    busy, hold = threading.Event(), threading.Event()
+
+    def decode(latents: Any) -> Any:
+        if threading.current_thread().name == "infusenet-probe" and not busy.is_set():
+            busy.set()
+            assert hold.wait(10)
+        return lab.decode(latents)
+
+    def told(recorder: ProbeRecorder) -> Any:
+        recorder.start([1 - i / 6 for i in range(7)])
+        for number, step in enumerate((1, 1, 2, 3, 4, 5, 6)):
+            recorder.on_step(step, 0.5, lab.latents((1.0, number / 10, 0.5 - number / 20)))
+            if number == 0 and isinstance(recorder, BackgroundRecorder):
+                assert busy.wait(10)
+        hold.set()
+        return recorder.finish(lab.decode(lab.latents((1.0, 0.5, 0.5))))
+
+    want = told(ProbeRecorder(recognizer, reference, lab.decode, when="after"))
+    hold.clear()
+    assert seen(told(BackgroundRecorder(recognizer, reference, decode, when="live"))) == seen(want)
