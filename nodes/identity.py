@@ -6,6 +6,7 @@ from comfy_api.latest import io
 
 from ..infusenet.identity.align import face_pose
 from .convert import crops_to_image, image_to_pictures, pictures_to_image
+from .loaders import show
 from .sockets import EncoderSocket, IdentitySocket, schema
 
 
@@ -56,18 +57,28 @@ class EncodeIdentity(io.ComfyNode):
                 io.Image.Output("faces", display_name="faces", tooltip="The aligned faces that were read, 112x112."),
                 io.Int.Output("count", display_name="count", tooltip="How many photos were used."),
             ],
+            hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
     def execute(cls, encoder, image, batch, face, face_index, on_no_face) -> io.NodeOutput:
         """One call into the library."""
+        pictures = image_to_pictures(image)
         identity = encoder.encode(
-            image_to_pictures(image),
+            pictures,
             fuse=batch == "fuse",
             face="largest" if face == "largest" else face_index,
             on_no_face=on_no_face,
         )
-        return io.NodeOutput(identity, crops_to_image(identity.faces), len(identity.faces))
+        notices, used = list(identity.notices), len(identity.faces)
+        if batch != "fuse" and used < len(pictures):
+            notices.append(
+                f"What was left out takes no place: {used} identities for {len(pictures)} pictures, so those after it "
+                f"move up. Make a batch of {used} (the output count)."
+            )
+        if notices:
+            show(cls, "\n".join(notices))
+        return io.NodeOutput(identity, crops_to_image(identity.faces), used)
 
 
 class FacePose(io.ComfyNode):

@@ -129,6 +129,23 @@ def test_photos_without_a_face_are_skipped_on_request(encode, errors):
         encode(photo(batch=2), on_no_face="skip")
 
 
+def test_what_was_chosen_or_left_out_is_said_on_the_node(encode, pack, monkeypatch):
+    said = []
+    monkeypatch.setattr(pack.module("nodes.identity"), "show", lambda node, text: said.append(text))
+    encode(photo(), FACE)
+    assert said == []
+    encode(photo(), FACE, OTHER)
+    assert "shows 2 faces; the largest was taken" in said.pop()
+    find = Detector.detect
+    monkeypatch.setattr(Detector, "detect", lambda self, rgb, **more: find(self, rgb, **more) if rgb.mean() else [])
+    three = photo(batch=3)
+    three[1] = 0
+    assert encode(three, FACE, on_no_face="skip")[2] == 2
+    assert "Picture 2" in said[-1] and "move up" not in said.pop()
+    encode(three, FACE, on_no_face="skip", batch="one per image")
+    assert "2 identities for 3 pictures, so those after it move up" in said.pop()
+
+
 def test_fused_or_one_a_picture(encode):
     fused, faces, count = encode(photo(batch=3), FACE)
     each, *_ = encode(photo(batch=3), FACE, batch="one per image")
