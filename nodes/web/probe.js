@@ -44,10 +44,13 @@ function idsOf(node, graph = root(), path = "", found = []) { // every execution
     return found;
 }
 
-function put(id, run) { // a new run goes to the front, a known one is replaced
+function put(id, run, newest = false) { // a new run goes to the front, a known one is replaced, or becomes the newest
     const runs = (memory[keyOf(id)] ??= []), at = runs.findIndex((one) => one.run === run.run);
-    if (at >= 0) runs[at] = { ...run, time: runs[at].time };
-    else runs.unshift({ ...run, time: Date.now() });
+    if (at >= 0 && !newest) runs[at] = { ...run, time: runs[at].time };
+    else {
+        if (at >= 0) runs.splice(at, 1);
+        runs.unshift({ ...run, time: Date.now() });
+    }
     const same = runs.filter((one) => one.sampler === run.sampler);
     if (same.length > KEPT) runs.splice(runs.indexOf(same.at(-1)), 1);
     save();
@@ -105,8 +108,8 @@ function probed({ detail }) {
 function executed({ detail }) { // the report's result; sent again when everything is cached
     const { probe, ...curve } = detail?.output?.infusenet_drift?.[0] ?? {};
     if (!curve.run) return;
-    put(detail.display_node ?? detail.node, curve);
-    if (probe) put(probe, curve);
+    put(detail.display_node ?? detail.node, curve, true);
+    if (probe) put(probe, curve, true);
 }
 
 app.registerExtension({

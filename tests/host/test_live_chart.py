@@ -282,6 +282,29 @@ def test_two_samplers_have_a_curve_each_and_a_report_its_own(page):
 
 
 @pytest.mark.slow
+def test_a_run_that_is_reported_again_is_the_one_shown(page):
+    """As when the host still has the result of a run before the last."""
+    load(page, graph())
+    code = """
+        const {api} = await import('/scripts/api.js');
+        const id = (type) => String(app.graph.nodes.find((node) => node.type === type).id);
+        for (const run of ['A', 'B', 'A']) {
+            const points = [[1, 1, [0.3], true], [2, 0.5, [0.6], true]], end = {final: 0.6, end_at: [2, 0]};
+            const told = {run, probe: id('PROBE'), sampler: '1', steps: 2, points, counted: [0], ...end};
+            const output = {infusenet_drift: [{...told, status: 'complete', words: `words of ${run}`}]};
+            const detail = {node: id('REPORT'), display_node: id('REPORT'), output};
+            api.dispatchEvent(new CustomEvent('executed', {detail}));
+            await new Promise((done) => setTimeout(done, 50));
+        }
+        await new Promise((done) => setTimeout(done, 300));
+    """
+    page.evaluate(code.replace("PROBE", PROBE).replace("REPORT", REPORT))
+    (report,), (chart,) = charts(page, REPORT), charts(page, PROBE)
+    assert "words of A" in report["text"] and "words of B" not in report["text"]
+    assert report["now"] == chart["now"] == 1 and chart["earlier"] == 1
+
+
+@pytest.mark.slow
 def test_it_works_inside_a_subgraph(page, site):
     load(page, graph())
     page.evaluate(
