@@ -102,7 +102,7 @@ class InfuseNetControl(ControlNet):
         other = self.copy()
         other.tokens, other.mask, other.recognizer = tokens, mask, recognizer
         other.gate, other.window = gate, window
-        other.set_cond_hint(pose, strength, (0.0, 1.0) if gate == "step" else window, vae=vae)
+        other.set_cond_hint(pose, strength, window, vae=vae)
         if gate == "step" and window != (0.0, 1.0):
             other.extra_hooks = clock_hooks()
         return other

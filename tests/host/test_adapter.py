@@ -204,6 +204,17 @@ def test_step_gate_counts_in_the_part_that_the_sampler_was_given(applied, parts,
     assert [control is not None for _, control, _, _ in heard] == [ON, ON, OFF, OFF]
 
 
+def test_without_the_samplers_noise_levels_the_window_counts_by_percent(applied, parts):
+    """A sampler of another pack may not tell them."""
+    control = applied(end_percent=0.5)[0][0][1]["control"]
+    control.pre_run(parts.model.model, parts.model.model.model_sampling.percent_to_sigma)
+    middle = float(parts.model.model.model_sampling.percent_to_sigma(0.5))
+    assert [control._acts(torch.tensor([sigma]), {}) for sigma in (0.99, middle + 0.01, middle - 0.01, 0.1)] == [
+        True, True, False, False,
+    ]  # fmt: skip
+    control.cleanup()
+
+
 def test_percent_gate_is_the_hosts_and_one_step_longer(applied, parts, heard, mini):
     """schnell's noise level is the share of the run left, so that the host's rule is easy to state."""
     parts = SimpleNamespace(**{**vars(parts), "model": mini("mini-schnell")[0]})
