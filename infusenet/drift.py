@@ -175,9 +175,9 @@ def _recommended(trace: Trace, peak: Peak | None, window: tuple[int, int] | None
 
     Steps are those of this run, so the suggestion carries over to a full run only.
     """
-    if not whole(trace) or peak is None or window is None or drift is None or trace.run.step_offset:
+    if not whole(trace) or peak is None or window is None or drift is None:
         return None
-    if trace.run.sampler in OWN_PACE:
+    if trace.run.step_offset or trace.run.sampler in OWN_PACE:
         return None
     if drift > WITHIN * peak.value:
         return peak.step if peak.step < trace.steps else None

@@ -130,12 +130,11 @@ def find_run(
         found = [run for place, run in measured.items() if place[0] == node]
         if found:
             run = next((run for run in found if run.place.index == index), found[-1])
-            if samples is None or gave(run, samples):
-                return run, None
             earlier = [run for run in reversed(watch.earlier) if run.trace is not None and run.place.node == node]
-            for other in (*found, *earlier):  # the host may have kept the result of an earlier run
-                if gave(other, samples):
-                    return other, None
+            known = (run, *found, *earlier)  # the host may have kept the result of an earlier run
+            given = next((one for one in known if samples is None or gave(one, samples)), None)
+            if given is not None:
+                return given, None
             direct = (prompt or {}).get(str(report), {}).get("inputs", {}).get("samples") == [node, 0]
             return run, _OTHER.format(node) if direct else None
     latest = list(measured.values())[-1]

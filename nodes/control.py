@@ -10,11 +10,10 @@ from torch import Tensor
 
 from ..infusenet.errors import SettingsError
 from .adapter import InfuseNetControl
+from .flux.sizes import LATENT_CHANNELS
 from .sockets import IdentitySocket, InfuseNetSocket, schema
 
 Conditioning = list[list[Any]]
-
-_LATENT_CHANNELS = 16
 
 
 def attach(conditionings: list[Conditioning], control: InfuseNetControl) -> list[Conditioning]:
@@ -191,10 +190,10 @@ def check_fit(infusenet: InfuseNetControl, tokens: Tensor, vae: Any) -> None:
     """Raise SettingsError unless the identity's tokens are this InfuseNet's and there is a VAE."""
     if vae is None:
         raise SettingsError("Apply InfuseNet needs FLUX's VAE (ae.safetensors) for its control picture. Connect one.")
-    channels = getattr(vae, "latent_channels", _LATENT_CHANNELS)
-    if channels != _LATENT_CHANNELS:
+    channels = getattr(vae, "latent_channels", LATENT_CHANNELS)
+    if channels != LATENT_CHANNELS:
         raise SettingsError(
-            f"Apply InfuseNet needs FLUX's VAE (ae.safetensors), of {_LATENT_CHANNELS} latent channels; the one "
+            f"Apply InfuseNet needs FLUX's VAE (ae.safetensors), of {LATENT_CHANNELS} latent channels; the one "
             f"connected has {channels}. Connect FLUX's."
         )
     if tokens.shape[-1] != infusenet.token_width:

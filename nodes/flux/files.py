@@ -18,6 +18,7 @@ from .. import paths
 from ..shared import reloadable
 from ..sockets import NONE
 from .layout import to_host_names
+from .sizes import LATENT_CHANNELS
 
 CHECKPOINT, DIFFUSERS = "checkpoints/", "diffusers/"
 _HEAD = 128  # dimensions of one of FLUX's attention heads
@@ -227,7 +228,7 @@ def vae_file(name: str, model: Path) -> Path:
     """
     path = _inner_vae(model) if name == NONE else paths.find(name, "vae")
     first = next((info for key, info in read_header(path).items() if key.endswith(_VAE_KEY)), None)
-    if not isinstance(first, TensorInfo) or len(first.shape) != 4 or first.shape[1] != 16:
+    if not isinstance(first, TensorInfo) or len(first.shape) != 4 or first.shape[1] != LATENT_CHANNELS:
         raise WeightsError(f"{path} is not FLUX's VAE: it seems to be {describe(path)}. Choose ae.safetensors.")
     return path
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from ...infusenet.backbones import Variant
 from ...infusenet.errors import SettingsError
 
-_LATENT_CHANNELS = 16
+LATENT_CHANNELS = 16
 
 
 @dataclass(frozen=True)
@@ -71,9 +71,9 @@ def latent_tokens(samples: Tensor) -> int:
     Raises:
         SettingsError: not FLUX's latents; an empty 4-channel latent is fine, the host converts it itself.
     """
-    if samples.ndim != 4 or (samples.shape[1] != _LATENT_CHANNELS and bool(samples.any())):
+    if samples.ndim != 4 or (samples.shape[1] != LATENT_CHANNELS and bool(samples.any())):
         raise SettingsError(
-            f"Expected FLUX latents [batch, {_LATENT_CHANNELS}, height/8, width/8], got {list(samples.shape)}. "
+            f"Expected FLUX latents [batch, {LATENT_CHANNELS}, height/8, width/8], got {list(samples.shape)}. "
             "Use EmptySD3LatentImage, or encode the picture with FLUX's VAE."
         )
     return -(-samples.shape[-2] // 2) * -(-samples.shape[-1] // 2)

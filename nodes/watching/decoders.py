@@ -96,7 +96,7 @@ def _private(vae: Any) -> Any | None:
         None where the host streams the weights (they cannot be copied) and was not told how to load them again.
     """
     patcher = getattr(vae, "patcher", None)
-    if not getattr(patcher, "is_dynamic", bool)():
+    if not getattr(patcher, "is_dynamic", lambda: False)():
         return copy.deepcopy(vae.first_stage_model)
     return None if patcher.cached_patcher_init is None else patcher.clone(disable_dynamic=True).model
 

@@ -15,13 +15,12 @@ from ...infusenet.errors import SettingsError
 from ...infusenet.probe import Baseline, Reference
 from .run import LIVE, Place, Run, StopRule
 
+log = logging.getLogger(__name__)
+
 KEY = "infusenet_probe"
 _STOPPED = "infusenet_stopped"
 _NUMBERS = itertools.count(1)
 _KEPT = 4  # runs of earlier executions, for results that the host has kept longer than the latest
-
-
-log = logging.getLogger(__name__)
 
 
 class _Stop(Exception):
