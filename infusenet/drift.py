@@ -7,7 +7,7 @@ give is another question (the step budget), which a trace can suggest but never 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .probe.records import Alignment
+from .measures.base import Alignment
 from .probe.trace import Trace
 
 WITHIN = 0.05  # share of the peak that still counts as its level

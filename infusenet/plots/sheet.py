@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..probe.faces import Pixels
+from ..measures.base import Pixels
 from ..probe.gallery import Gallery
 from ..probe.records import StepRecord
 from ..probe.trace import Trace

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..probe.faces import Pixels
-from ..probe.records import Baseline
+from ..measures.base import Baseline, Pixels
 from ..values import Axis, Tried, as_text, best_of
 from .labels import Labeller
 from .sheet import face_grid

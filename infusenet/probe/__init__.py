@@ -1,10 +1,10 @@
 """The probe: how much the denoised prediction looks like the person, step by step of one run."""
 
+from ..measures import Alignment, Baseline, DetectedFace, Recognizer, Reference, ReferenceInfo, Rule
 from .decode import as_pictures, vae_decoder
-from .faces import DetectedFace, Recognizer, Reference
 from .gallery import Gallery
 from .recorder import KeptLatents, ProbeRecorder
-from .records import Alignment, Baseline, ReferenceInfo, RunInfo, Status, StepRecord
+from .records import RunInfo, Status, StepRecord
 from .trace import Trace, TraceError
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "Recognizer",
     "Reference",
     "ReferenceInfo",
+    "Rule",
     "RunInfo",
     "Status",
     "StepRecord",

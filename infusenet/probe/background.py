@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .faces import Landmarks
 from .recorder import ProbeRecorder
 from .records import StepRecord
 from .session import Session
@@ -65,7 +64,7 @@ class _Worker(threading.Thread):
         self._turn = threading.Condition()
         self._ended = False
         self._gap: int | None = None
-        self._before = Landmarks()
+        self._before: Any = None
 
     def offer(self, step: int) -> None:
         """A step has been copied."""

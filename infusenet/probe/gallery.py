@@ -1,6 +1,6 @@
 """The aligned faces of a run, thinned out so that a long run stays small."""
 
-from .faces import Pixels
+from ..measures.base import Pixels
 
 FACES = 512  # aligned faces kept in all, 38 kB each at 112x112
 

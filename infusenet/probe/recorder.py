@@ -10,11 +10,11 @@ from typing import Any, Literal
 from torch import Tensor
 
 from ..errors import SettingsError
+from ..measures import Baseline, Measure, Recognizer, Reference, ReferenceInfo, as_measure
 from ..sampling import unpack_latents
 from .decode import as_pictures
-from .faces import FaceReader, Recognizer, Reference
 from .gallery import Gallery
-from .records import Baseline, Evaluation, RunInfo, Status, StepRecord, same_network
+from .records import Evaluation, RunInfo, Status, StepRecord, same_network
 from .session import Decode, Session
 from .stopwatch import stopwatch
 from .store import LatentStore
@@ -39,8 +39,8 @@ class ProbeRecorder:
     on it raises nothing but what is no `Exception`: what fails is kept, and told by the trace.
 
     Args:
-        recognizer: measures identity; not the network that conditions, or the measurement is circular.
-        reference: the person to compare with (`Reference.from_pictures`).
+        recognizer: measures identity; not the network that conditions, or the measurement is circular. Or a Measure.
+        reference: the person to compare with (`Reference.from_pictures`), or one for each picture of the batch.
         decode: latents [n, C, h, w] -> pictures [n, 3, H, W] in 0..1, on any device. Must not draw random numbers.
         when: "after" only copies latents during sampling and measures in `finish`; "live" measures at once.
         every: probe steps 1, 1 + every, 1 + 2 every, … and the last.
@@ -64,8 +64,8 @@ class ProbeRecorder:
 
     def __init__(
         self,
-        recognizer: Recognizer,
-        reference: Reference,
+        recognizer: Recognizer | Measure,
+        reference: Reference | Sequence[Reference],
         decode: Decode,
         *,
         when: Evaluation = "after",
@@ -88,7 +88,11 @@ class ProbeRecorder:
             raise SettingsError(
                 f"Expected every >= 1, batch_size >= 1 and capacity >= 0, got {every}, {batch_size} and {capacity}."
             )
-        self.recognizer, self.reference, self.strangers, self.ceiling = recognizer, reference, strangers, ceiling
+        self.measure = as_measure(recognizer)
+        self.references = (reference,) if isinstance(reference, Reference) else tuple(reference)
+        if not self.references:
+            raise SettingsError("The probe needs a reference to compare with, got none.")
+        self.strangers, self.ceiling = strangers, ceiling
         self.when, self.every = when, every
         self.best: KeptLatents | None = None
         self.gallery = Gallery()
@@ -122,7 +126,7 @@ class ProbeRecorder:
         info = run or RunInfo()
         self._session = Session(
             decode=self._decode,
-            reader=FaceReader(self.recognizer, self.reference, self._fallback),
+            reader=self.measure.reader(self.references, self._fallback),
             store=LatentStore(self._capacity, self._folder),
             gallery=self.gallery,
             info=replace(
@@ -261,17 +265,21 @@ class ProbeRecorder:
             batch=session.batch or (final.batch if final else 0),
             every=self.every,
             sigmas=session.sigmas,
-            reference=self.reference.info,
+            reference=_of_all(self.references),
             strangers=self.strangers,
             ceiling=self.ceiling,
-            recognizer=self.recognizer.name,
+            recognizer=self.measure.name,
             evaluation=self.when,
             status="failed" if session.failure and status in (None, "complete") else status or noticed,
             reason="; ".join(text for text in reasons if text) or None,
-            warnings=(*_circular(self.recognizer.name, session.info), *session.warnings),
+            warnings=(*_circular(self.measure.name, session.info), *session.warnings),
             seconds_in_loop=session.seconds_in_loop,
             seconds_after=0.0,
             run=session.info,
+            rule=self.measure.rule,
+            detector=getattr(self.measure, "detector", None),
+            blank=_blank(self.references),
+            published_line=getattr(self.measure, "published_line", None),
         )
 
 
@@ -282,6 +290,28 @@ def _final(session: Session, pictures: Any, latents: Tensor | None, step: int | 
         return session.measure_final(ready, step, session.records[step].sigma)
     sigma = session.sigmas[-1] if session.sigmas else None
     return session.measure_final(ready, max(session.last_step, 1), sigma)
+
+
+def _of_all(references: Sequence[Reference]) -> ReferenceInfo:
+    """One note on the references of all pictures."""
+    if len(references) == 1:
+        return references[0].info
+    infos = [reference.info for reference in references]
+    return ReferenceInfo(
+        sum(info.pictures for info in infos),
+        f"one person a picture: {infos[0].source or 'references'}",
+        sum(info.turned for info in infos),
+    )
+
+
+def _blank(references: Sequence[Reference]) -> Baseline | None:
+    """The blank line; with several references the mean of theirs."""
+    known = [reference.blank for reference in references if reference.blank is not None]
+    if len(known) < 2:
+        return known[0] if known else None
+    spread = [blank.std for blank in known if blank.std is not None]
+    mean = math.fsum(blank.mean for blank in known) / len(known)
+    return Baseline(mean, max(spread, default=None), sum(blank.count for blank in known))
 
 
 def _best(session: Session, trace: Trace) -> KeptLatents | None:

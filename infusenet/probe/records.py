@@ -1,12 +1,13 @@
-"""What a probe writes down: one StepRecord a step, and the facts of the run around them. Plain data, no torch."""
+"""What a probe writes down: one StepRecord a step, and the facts of the run around them. Plain data."""
 
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
-Alignment = Literal["detected", "carried", "back-filled"]
+from ..measures.base import Alignment
+
 Status = Literal["complete", "interrupted", "failed", "stopped at peak"]
 Evaluation = Literal["live", "after"]
 
@@ -19,10 +20,11 @@ class StepRecord:
         step: steps completed, from 1, counted in this run or slice of a run.
         sigma: noise level that the prediction was made at; None where the sampler does not say.
         similarity: cosine to the reference, -1..1; None where undefined.
-        found: the detector found a face; None where the prediction was not looked at.
+        found: a face was seen: detected with confidence. None where the prediction was not looked at. Values of
+            pictures in which none was seen are for the eye: they make no peak, drift or advice.
         alignment: where the landmarks came from: "detected" here, "carried" from an earlier step or the pose
             picture, "back-filled" from a later one; None without any.
-        score: the detector's confidence, 0..1; None where no face was found.
+        score: the detector's confidence in the surest face, 0..1; None where it found no trace of one.
         sharpness: variance of the Laplacian; None where not measured.
         contrast: RMS contrast; None where not measured.
         seconds: time spent looking at this prediction; None where not looked at.
@@ -54,6 +56,10 @@ class StepRecord:
         names = ("similarity", "found", "alignment", "score", "sharpness", "contrast")
         return {name: getattr(self, name) for name in names}
 
+    def of_item(self, item: int) -> "StepRecord":
+        """The record of one batch item alone."""
+        return replace(self, **{name: (values[item],) for name, values in self.columns().items()})  # type: ignore[arg-type]
+
     @property
     def batch(self) -> int:
         """Number of batch items."""
@@ -63,23 +69,6 @@ class StepRecord:
     def mean(self) -> float | None:
         """Mean similarity of the items where it is defined; None where none is."""
         return mean_of(self.similarity)
-
-
-@dataclass(frozen=True)
-class ReferenceInfo:
-    """The reference face: how many pictures were fused, and a short word on their source. Never an embedding."""
-
-    pictures: int
-    source: str | None = None
-
-
-@dataclass(frozen=True)
-class Baseline:
-    """Cosine between the reference and pictures of other people: mean, deviation (None for one), and how many."""
-
-    mean: float
-    std: float | None
-    count: int
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,11 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
+from ..measures import Reader, Reading
+from ..measures.base import Pixels
+from ..measures.faces import pixels
 from ..metrics.quality import rms_contrast, sharpness
 from .decode import checked
-from .faces import FaceReader, Pixels, Reading
 from .gallery import Gallery
 from .records import RunInfo, StepRecord
 from .stopwatch import stopwatch
@@ -32,7 +34,7 @@ class Session:
     """
 
     decode: Decode
-    reader: FaceReader
+    reader: Reader
     store: LatentStore
     gallery: Gallery
     info: RunInfo
@@ -89,7 +91,7 @@ class Session:
         """Decode and measure whole steps; `latents` holds them one after the other."""
         seconds, batch = stopwatch(latents), latents.shape[0] // len(steps)
         pictures = self.pictures(latents)
-        readings = self.reader.read(pictures, [*range(batch)] * len(steps))
+        readings = self.reader.read(pixels(pictures), [*range(batch)] * len(steps))
         crispness = self._crispness(pictures)
         share = seconds() / len(steps)
         for i, step in enumerate(steps):
@@ -102,11 +104,12 @@ class Session:
 
     @torch.no_grad()
     def measure_final(self, pictures: Tensor, step: int, sigma: float | None) -> StepRecord:
-        """Measure the finished pictures with the landmarks known by now."""
+        """Measure the finished pictures, each by itself: what is seen in no finished picture has no similarity."""
         began = time.perf_counter()
         if self.batch is not None and pictures.shape[0] != self.batch:
             raise ValueError(f"expected {self.batch} finished pictures, got {pictures.shape[0]}")
-        readings = self.reader.read(pictures, range(pictures.shape[0]))
+        read = self.reader.read(pixels(pictures), range(pictures.shape[0]))
+        readings = [reading if reading.seen else Reading(False, score=reading.score) for reading in read]
         self.gallery.final = shown(readings)
         record = filled(StepRecord.empty(step, sigma, len(readings)), readings, self._crispness(pictures))
         return replace(record, seconds=time.perf_counter() - began)
@@ -121,7 +124,7 @@ class Session:
                 continue
             began = time.perf_counter()
             pictures = self.pictures(self.store.get(step)[items])
-            readings = self.reader.back_fill(pictures, items)
+            readings = self.reader.back_fill(pixels(pictures), items)
             values = dict(zip(items, readings, strict=True))
             faces = self.gallery.get(step) or (None,) * record.batch
             self._finished(
@@ -194,7 +197,7 @@ def filled(record: StepRecord, readings: Sequence[Reading], crispness: Sequence[
     return replace(
         record,
         similarity=tuple(reading.similarity for reading in readings),
-        found=tuple(reading.found for reading in readings),
+        found=tuple(reading.seen for reading in readings),
         alignment=tuple(reading.alignment for reading in readings),
         score=tuple(reading.score for reading in readings),
         sharpness=tuple(crispness[0]),

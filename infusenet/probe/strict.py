@@ -20,16 +20,19 @@ def build(cls: type[T], data: Any, where: str) -> T:
         The instance.
 
     Raises:
-        ValueError: a key is missing or unknown, or a value has another type; the message names the place.
+        ValueError: a key without a default is missing, one is unknown, or a value has another type; the message
+            names the place.
     """
     if not isinstance(data, dict):
         raise ValueError(f"{where}: expected an object, got {type(data).__name__}")
     hints = get_type_hints(cls)
-    names = {field.name for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
-    if names != data.keys():
-        missing, unknown = sorted(names - data.keys()), sorted(data.keys() - names)
+    fields = dataclasses.fields(cls)  # type: ignore[arg-type]
+    names = {field.name for field in fields}
+    optional = {field.name for field in fields if field.default is not dataclasses.MISSING}
+    missing, unknown = sorted(names - optional - data.keys()), sorted(data.keys() - names)
+    if missing or unknown:
         raise ValueError(f"{where}: missing keys {missing}, unknown keys {unknown}")
-    return cls(**{name: _value(hints[name], data[name], f"{where}.{name}") for name in names})
+    return cls(**{name: _value(hints[name], data[name], f"{where}.{name}") for name in names & data.keys()})
 
 
 def _value(hint: Any, value: Any, where: str) -> Any:

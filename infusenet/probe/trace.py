@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InfuseNetError
-from .records import Baseline, Evaluation, ReferenceInfo, RunInfo, Status, StepRecord, mean_of
+from ..measures.base import Baseline, ReferenceInfo, Rule
+from .records import Evaluation, RunInfo, Status, StepRecord, mean_of
 from .strict import build
 
 FORMAT = "infusenet-trace"
 VERSION = 1
+_CONFIDENT = 0.5  # confidence of a face in traces from before rules were recorded, which noted fainter ones too
 
 
 class TraceError(InfuseNetError):
@@ -46,6 +48,10 @@ class Trace:
         seconds_in_loop: time the probe spent while sampling was going on.
         seconds_after: time it spent afterwards.
         run: how the pictures were made.
+        rule: how it was measured; None in traces of before rules were recorded. Compare only traces of one rule.
+        detector: name of the network that found the faces; None where not known.
+        blank: what crops without any face score against that reference; None where not measured.
+        published_line: from which cosine on the recognizer's authors speak of the same person, where they say so.
     """
 
     records: tuple[StepRecord, ...]
@@ -64,6 +70,10 @@ class Trace:
     seconds_in_loop: float
     seconds_after: float
     run: RunInfo
+    rule: Rule | None = None
+    detector: str | None = None
+    blank: Baseline | None = None
+    published_line: float | None = None
 
     def __post_init__(self) -> None:
         steps = [record.step for record in self.records]
@@ -79,32 +89,53 @@ class Trace:
         recorded = self.records[-1].step if self.records else 0
         return self.run.steps or max(len(self.sigmas) - 1, 0) or recorded
 
+    def sees(self, record: StepRecord, item: int) -> bool:
+        """Whether a face was seen with confidence in a batch item. Traces without a rule noted fainter ones too."""
+        score = record.score[item]
+        sure = self.rule is not None or score is None or score >= _CONFIDENT
+        return bool(record.found[item]) and sure and record.similarity[item] is not None
+
     @property
     def counted(self) -> tuple[int, ...]:
-        """Batch items (from 0) that means are taken over: measured in a step, and in the final picture if any was.
+        """Batch items (from 0) that means are taken over: seen in a step, and in the final picture if any item was.
 
         One fixed set for all steps, so that an item that drops out does not move the mean.
         """
-        seen = {item for record in self.records for item in range(self.batch) if record.similarity[item] is not None}
-        final = self.final.similarity if self.final else None
-        kept = tuple(item for item in sorted(seen) if final is None or final[item] is not None)
-        return kept or tuple(sorted(seen))
+        seen = [item for item in range(self.batch) if any(self.sees(record, item) for record in self.records)]
+        kept = [item for item in seen if self.final is None or self.sees(self.final, item)]
+        return tuple(kept or seen)
 
     def mean(self, record: StepRecord) -> float | None:
-        """Mean similarity of the counted items in a record; None where one of them is undefined."""
-        values = [record.similarity[item] for item in self.counted]
-        return None if None in values else mean_of(values)
+        """Mean similarity of the counted items in a record; None where one of them is not seen."""
+        seen = all(self.sees(record, item) for item in self.counted)
+        return mean_of([record.similarity[item] for item in self.counted]) if seen else None
 
     @property
     def means(self) -> tuple[float | None, ...]:
         """`mean` of every record."""
         return tuple(self.mean(record) for record in self.records)
 
+    def unseen_mean(self, record: StepRecord) -> float | None:
+        """For the eye alone: the mean where an item was measured at a place at which no face was seen; else None."""
+        items = self.counted or range(self.batch)
+        values = [record.similarity[item] for item in items]
+        return None if None in values or self.mean(record) is not None else mean_of(values)
+
     @property
     def best(self) -> StepRecord | None:
-        """The record with the highest mean similarity (the first of equals), or None when nothing was measured."""
+        """The record with the highest mean similarity (the first of equals), or None when nothing was seen."""
         scored = [(mean, record) for mean, record in zip(self.means, self.records, strict=True) if mean is not None]
         return max(scored, key=lambda pair: pair[0])[1] if scored else None
+
+    def of_item(self, item: int) -> "Trace":
+        """The same run, of one picture of the batch alone.
+
+        Args:
+            item: the picture, from 0.
+        """
+        records = tuple(record.of_item(item) for record in self.records)
+        final = None if self.final is None else self.final.of_item(item)
+        return dataclasses.replace(self, records=records, final=final, batch=1)
 
     def to_json(self) -> str:
         """The trace as JSON text with `format` and `version`; undefined values are null."""

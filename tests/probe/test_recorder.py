@@ -111,16 +111,12 @@ def test_pose_landmarks_serve_until_a_face_is_found(make: Any, lab: SimpleNamesp
     assert recognizer.crops_at[0] == (24.0, 8.0)
 
 
-def test_landmarks_carry_over_to_a_final_picture_of_another_size(
-    make: Any, lab: SimpleNamespace, recognizer: Any
-) -> None:
+def test_a_finished_picture_without_a_face_has_no_similarity(make: Any, lab: SimpleNamespace) -> None:
     recorder = make()
     feed(recorder, [lab.latents(lab.looks(0.5, True, 0.5019608))])
-    recognizer.crops_at.clear()
     trace = recorder.finish([lab.picture(angle=0.5, face=False, size=64)])
-    assert recognizer.crops_at[-1] == (pytest.approx(64 * 128 / 255, abs=0.01), 32.0)
-    assert trace.final is not None and trace.final.alignment == ("carried",)
-    assert trace.final.similarity[0] == pytest.approx(math.cos(math.pi / 4), abs=EIGHT_BITS)
+    assert trace.final is not None and (trace.final.found, trace.final.similarity) == ((False,), (None,))
+    assert trace.records[0].similarity[0] == pytest.approx(0.5, abs=EIGHT_BITS)
 
 
 def test_a_face_only_in_the_final_picture_fills_all_steps(make: Any, lab: SimpleNamespace) -> None:

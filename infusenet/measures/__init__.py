@@ -1,0 +1,33 @@
+"""Measures: how alike pictures are to a reference. One rule, used wherever a likeness is stated."""
+
+from .base import (
+    LEAST_IMPOSTORS,
+    Alignment,
+    Baseline,
+    Measure,
+    Reader,
+    Reading,
+    Reference,
+    ReferenceInfo,
+    Rule,
+    comparable,
+)
+from .faces import DetectedFace, FaceMeasure, Recognizer, as_measure, measure_of
+
+__all__ = [
+    "LEAST_IMPOSTORS",
+    "Alignment",
+    "Baseline",
+    "DetectedFace",
+    "FaceMeasure",
+    "Measure",
+    "Reader",
+    "Reading",
+    "Recognizer",
+    "Reference",
+    "ReferenceInfo",
+    "Rule",
+    "as_measure",
+    "comparable",
+    "measure_of",
+]
