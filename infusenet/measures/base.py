@@ -137,6 +137,16 @@ class Reading:
     place: Floats | None = field(default=None, repr=False)
     crop: Pixels | None = field(default=None, repr=False)
 
+    @property
+    def reason(self) -> str | None:
+        """Why there is no similarity, in words; None where there is one."""
+        if self.similarity is not None:
+            return None
+        if self.seen:
+            return "the face gives no embedding"
+        unsure = "" if self.score is None else f" with confidence (the surest has {self.score:.2f})"
+        return f"no face was found in the picture{unsure}"
+
 
 class Reader(Protocol):
     """One run's reading, step after step: what it may remember belongs to the run."""
@@ -181,11 +191,11 @@ class Measure(Protocol):
         """What others score against a reference; None where too few are seen."""
 
 
-def comparable(rules: Sequence[Rule | None], what: str) -> None:
+def comparable(rules: Sequence[Rule | str | None], what: str) -> None:
     """Refuse to set numbers of different rules beside each other.
 
     Args:
-        rules: of all numbers; None = made before rules were recorded.
+        rules: of all numbers, or what was written of them; None = made before rules were recorded.
         what: what was to be compared, for the message.
 
     Raises:

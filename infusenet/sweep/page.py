@@ -11,6 +11,7 @@ from string import Template
 from typing import Any
 
 from ..charts import MISSING
+from ..measures import comparable
 from ..probe.trace import write_atomically
 from .draw import DOTS
 from .figure_spec import FigureSpec
@@ -87,6 +88,7 @@ def write_page(done: Done, out: Path) -> Path:
         The page.
     """
     table, steps = records(done, out), step_records(done, out)
+    comparable([row["rule"] for row in table if row["similarity"] is not None], f"The pictures in {out}")
     blocks = block_records(done, out)
     (out / "figures").mkdir(exist_ok=True)
     facts = _facts(done, table, out)
@@ -155,6 +157,7 @@ def _facts(done: Done, table: Sequence[Mapping[str, Any]], out: Path) -> dict[st
         "Backbones": ", ".join(sorted({row["backbone"] for row in table})),
         "Recognizer that measured": ", ".join(sorted({row["recognizer"] for row in table if row["recognizer"]}))
         or MISSING,
+        "Rule of measuring": ", ".join(sorted({row["rule"] for row in table if row["rule"]})) or "not recorded",
         "Versions": ", ".join(f"{name} {version}" for name, version in versions.items()) or MISSING,
         "People": f"{len(done.data['people'])}",
         "Prompts": prompts,

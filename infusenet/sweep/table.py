@@ -38,6 +38,8 @@ COLUMNS: dict[str, tuple[type, str]] = {
     "seconds": (float, "from the prompt to the picture, models loaded"),
     "alone": (bool, "nothing else of the sweep ran on the device: seconds can be compared"),
     "recognizer": (str, "what measured"),
+    "detector": (str, "what found the face"),
+    "rule": (str, "how similarity was measured; compare only numbers of one rule"),
     "job": (str, "id: results/ID.json and pictures/ID.png"),
 }
 TIME_COLUMNS = ("seconds", "alone")

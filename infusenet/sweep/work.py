@@ -76,6 +76,7 @@ class Worker:
         return self._do(job)
 
     def _do(self, job: Job) -> dict[str, Any]:
+        from ..measures import measure_of
         from ..pictures import save_picture
         from ..probe import ProbeRecorder, vae_decoder
 
@@ -112,7 +113,9 @@ class Worker:
             **self._perceptual(job, result.picture),
             "trajectory": None if trace is None else _trajectory(trace),
             "streams": streams,
-            "recognizer": self._judge().name,
+            "recognizer": measure_of(self._judge()).name,
+            "detector": measure_of(self._judge()).detector,
+            "rule": str(measure_of(self._judge()).rule),
             "device": self.device,
             "offload": self.offload,
             "versions": library_versions(),
@@ -121,11 +124,13 @@ class Worker:
     def _measure(self, job: Job, picture: Any, reference: Reference) -> dict[str, Any]:
         import torch
 
+        from ..measures import measure_of
+
         pixels = torch.from_numpy(picture.copy()).permute(2, 0, 1)[None].float() / 255
-        similarity = reference.similarities(self._judge(), [picture])[0]
+        (reading,) = measure_of(self._judge()).read([picture], reference)
         return {
-            "similarity": similarity,
-            "reason": None if similarity is not None else "no face was found in the picture",
+            "similarity": reading.similarity,
+            "reason": reading.reason,
             "sharpness": _defined(sharpness(pixels)),
             "contrast": _defined(rms_contrast(pixels)),
             "latent_distance": self._distance(job, pixels) if "latent_distance" in job.metrics else None,
@@ -225,8 +230,8 @@ def _trajectory(trace: Trace) -> list[dict[str, Any]]:
         {
             "step": record.step,
             "sigma": record.sigma,
-            "similarity": record.similarity[0],
-            "alignment": record.alignment[0],
+            "similarity": trace.mean(record),
+            "seen": record.found[0],
             "sharpness": record.sharpness[0],
             "contrast": record.contrast[0],
         }
