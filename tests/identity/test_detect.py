@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 
 from infusenet.errors import FaceError, PictureError, SettingsError, WeightsError
-from infusenet.identity import detect
-from infusenet.identity.detect import CPU, CUDA, SIZES, Face, FaceDetector, choose_face, providers_for, recognizer_file
+from infusenet.identity import runtime
+from infusenet.identity.backends import BACKENDS, find_pack
+from infusenet.identity.detect import Face, FaceDetector, choose_face
+from infusenet.identity.runtime import CPU, CUDA, providers_for
 
 Scene = Callable[..., np.ndarray]
 
@@ -105,7 +107,7 @@ def test_a_low_threshold_finds_faint_faces(detector: FaceDetector, scene: Scene)
 
 def test_sizes_without_a_statement_in_the_file(tmp_path: Path, export_pack: Any) -> None:
     export_pack.detector(tmp_path / "det_10g.onnx")
-    assert FaceDetector.from_pack(tmp_path).sizes == SIZES == (640, 320, 160)
+    assert FaceDetector.from_pack(tmp_path).sizes == BACKENDS["insightface"].detector.sizes == (640, 320, 160)
 
 
 def test_a_wrong_statement_is_an_error(tmp_path: Path, export_pack: Any) -> None:
@@ -161,8 +163,8 @@ def test_a_pack_may_be_nested_or_a_file(pack: Path, tmp_path: Path) -> None:
     shutil.copytree(pack, tmp_path / "other" / "inner")
     nested = tmp_path / "antelopev2" / "antelopev2"
     assert FaceDetector.from_pack(tmp_path / "antelopev2").path == nested / "scrfd_10g_bnkps.onnx"
-    assert recognizer_file(tmp_path / "antelopev2") == nested / "glintr100.onnx"
-    assert recognizer_file(tmp_path / "other") == tmp_path / "other" / "inner" / "glintr100.onnx"
+    assert find_pack(tmp_path / "antelopev2", both=True)[1].path == nested / "glintr100.onnx"
+    assert find_pack(tmp_path / "other", both=True)[1].path == tmp_path / "other" / "inner" / "glintr100.onnx"
     assert FaceDetector.from_pack(pack / "scrfd_10g_bnkps.onnx").path == pack / "scrfd_10g_bnkps.onnx"
 
 
@@ -174,7 +176,7 @@ def test_other_packs_are_known_by_name(pack: Path, tmp_path: Path, detector_name
     shutil.copy(pack / "glintr100.onnx", tmp_path / recognizer_name)
     (tmp_path / "2d106det.onnx").write_bytes(b"")
     assert FaceDetector.from_pack(tmp_path).path.name == detector_name
-    assert recognizer_file(tmp_path).name == recognizer_name
+    assert find_pack(tmp_path, both=True)[1].path.name == recognizer_name
 
 
 def test_missing_packs_name_what_was_searched(tmp_path: Path) -> None:
@@ -214,16 +216,16 @@ def test_providers(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFix
     assert providers_for("cuda") == [CPU]
     assert "no CUDA provider" in caplog.text
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [CUDA, CPU])
-    monkeypatch.setattr(detect, "_sees_gpu", lambda: True)
+    monkeypatch.setattr(runtime, "sees_gpu", lambda: True)
     assert providers_for("auto") == providers_for("cuda") == [(CUDA, {"device_id": 0}), CPU]
     assert providers_for("cuda:1") == [(CUDA, {"device_id": 1}), CPU]
-    monkeypatch.setattr(detect, "_sees_gpu", lambda: False)
+    monkeypatch.setattr(runtime, "sees_gpu", lambda: False)
     assert providers_for("auto") == [CPU]
 
 
 def test_a_gpu_that_did_not_start_is_told(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(detect, "installed_runtimes", lambda: ["onnxruntime", "onnxruntime-gpu"])
+    monkeypatch.setattr(runtime, "installed_runtimes", lambda: ["onnxruntime", "onnxruntime-gpu"])
     with caplog.at_level(logging.INFO):
-        detect._tell_provider(Path("glintr100.onnx"), [(CUDA, {}), CPU], CPU)
+        runtime.tell_provider(Path("glintr100.onnx"), [(CUDA, {}), CPU], CPU)
     assert "glintr100.onnx runs on CPUExecutionProvider" in caplog.text
     assert "both installed; keep one" in caplog.text

@@ -11,8 +11,8 @@ import pytest
 
 from infusenet.errors import FaceError, SettingsError, WeightsError
 from infusenet.identity.align import norm_crop
-from infusenet.identity.detect import CPU
 from infusenet.identity.recognize import BATCH, FaceRecognizer
+from infusenet.identity.runtime import CPU
 
 Scene = Callable[..., np.ndarray]
 
