@@ -141,6 +141,13 @@ def find_all(folders: Sequence[Path]) -> dict[str, list[Path]]:
     return {key: list(dict.fromkeys(paths)) for key, paths in found.items()}
 
 
+def matching(pattern: str, folders: Sequence[Path]) -> list[Path]:
+    """The files under some folders that fit a lower-case pattern, as those of `Weights`, upper or lower case."""
+    return [
+        folder / name for folder in folders for name in _listing(folder) if fnmatch(f"/{name}".lower(), f"*/{pattern}")
+    ]
+
+
 def find(key: str, folders: Sequence[Path]) -> Path:
     """The best match for one key of the catalogue.
 
