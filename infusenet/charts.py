@@ -70,8 +70,9 @@ def strip_chart(rows: Sequence[Row], lines: Sequence[tuple[float, str]] = ()) ->
     for index, row in enumerate(rows):
         middle = top + pitch * (index + 0.5)
         parts.append(_text(left - 16, middle + 4, row.label, f"label {row.colour}", "end"))
-        if len(_edges(row.span)) == 2:
-            parts.append(_band(row.colour, *map(x, _edges(row.span)), middle - 13, 26))
+        edges = [x(edge) for edge in _edges(row.span)]
+        if edges:
+            parts.append(_band(row.colour, edges[0], edges[1], middle - 13, 26))
         for place, value in enumerate(row.values):
             spread = (place * 7 % 13 - 6) * 1.3  # so that equal values do not hide each other
             parts.append(_dot(f"dot {row.colour}", x(value), middle + spread, 3.2, f"{row.label}: {number(value, 3)}"))

@@ -134,6 +134,17 @@ def save_picture(
     return path
 
 
+def png(picture: Picture) -> bytes:
+    """A picture as the bytes of a PNG."""
+    import io
+
+    from PIL import Image
+
+    content = io.BytesIO()
+    Image.fromarray(picture).save(content, format="PNG")
+    return content.getvalue()
+
+
 def _write(image: Image.Image, path: Path, chunks: Any) -> None:
     """Through a temporary file in the same folder, so that the picture appears whole."""
     part = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.part")

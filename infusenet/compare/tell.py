@@ -52,6 +52,8 @@ def table(comparison: Comparison) -> str:
     told = [f"measured by {first.recognizer}"]
     if second is not None:
         told.append(f"and, in the second column, by {second.recognizer}")
+    if first.licence is not None:
+        told.append(f"licence: {first.licence}")
     turned = f", {first.turned} of them turned upright" if first.turned else ""
     told.append(f"reference: {first.photos} photo{'s' * (first.photos > 1)}{turned}\n")
     rows: list[tuple[float, int, list[str]]] = [
