@@ -14,6 +14,7 @@ _HOME = {
     "encoder": ["Identity", "IdentityEncoder"],
     "project": ["Resampler"],
     "recognize": ["FaceRecognizer"],
+    "turns": ["Upright", "upright"],
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 
@@ -25,10 +26,12 @@ __all__ = [
     "Identity",
     "IdentityEncoder",
     "Resampler",
+    "Upright",
     "draw_kps",
     "face_pose",
     "norm_crop",
     "resize_and_pad",
+    "upright",
 ]
 
 

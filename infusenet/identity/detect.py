@@ -116,6 +116,11 @@ class FaceDetector:
         """Score from which something may be a face in a blurred picture."""
         return self._backend.detector.faint
 
+    @property
+    def sure(self) -> float:
+        """Score from which an upright face in a photo needs no look at the photo's other turns."""
+        return self._backend.detector.sure
+
     @cached_property
     def sizes(self) -> tuple[int, ...]:
         """The sizes tried, in this order: the file's own `det_sizes`, else its kind's.

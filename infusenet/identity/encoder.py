@@ -18,6 +18,7 @@ from .align import norm_crop
 from .detect import Face, FaceDetector, choose_face
 from .embed import IRSE, embed_crops
 from .project import Resampler
+from .turns import upright
 
 log = logging.getLogger(__name__)
 
@@ -205,15 +206,18 @@ class IdentityEncoder:
             where = f"Picture {number}" if len(pictures) > 1 else "The picture"
             rgb = as_rgb(picture)
             where = f"{where} ({rgb.shape[1]}x{rgb.shape[0]})"
-            faces = self.detect(rgb)
+            turned = upright(self.detector, rgb)
+            faces = turned.faces
             try:
                 chosen = choose_face(faces, which, where, smallest=self.smallest_face)
-                crops.append(np.ascontiguousarray(norm_crop(rgb, chosen.kps)[..., ::-1]))
+                crops.append(np.ascontiguousarray(norm_crop(turned.picture, chosen.kps)[..., ::-1]))
             except FaceError as error:
                 if not skip:
                     raise
                 notices.append(f"Left out: {error}")
                 continue
+            if turned.notice:
+                notices.append(f"{where} {turned.notice}, in which its face is found best.")
             if which == "largest" and len(faces) > 1:
                 notices.append(
                     f"{where} shows {len(faces)} faces; the largest was taken. "

@@ -19,6 +19,7 @@ from .align import CROP, norm_crop
 from .backends import Backend, PackFile, backend_of, find_pack, licence_of, open_network
 from .detect import Face, FaceDetector, choose_face, file_sha256
 from .runtime import provider_of
+from .selftest import check_recognizer
 
 BATCH = 64
 """Crops in one call of the network."""
@@ -79,7 +80,9 @@ class FaceRecognizer:
     @classmethod
     def _open(cls, detector: PackFile, recognizer: PackFile, device: str) -> FaceRecognizer:
         finds = FaceDetector.from_file(detector, device=device)
-        return cls(finds, open_network(recognizer, "recognition", device), recognizer.path, recognizer.backend)
+        opened = cls(finds, open_network(recognizer, "recognition", device), recognizer.path, recognizer.backend)
+        check_recognizer(opened.embed, str(recognizer.path), opened.crop_size)
+        return opened
 
     @property
     def provider(self) -> str:
@@ -125,6 +128,11 @@ class FaceRecognizer:
     def faint(self) -> float:
         """Score from which the detector's find may be a face in a blurred picture."""
         return self.detector.faint
+
+    @property
+    def sure(self) -> float:
+        """Score from which an upright face in a photo needs no look at the photo's other turns."""
+        return self.detector.sure
 
     @property
     def sizes(self) -> tuple[int, ...]:
