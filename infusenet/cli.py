@@ -176,9 +176,11 @@ def _prepare(arguments: argparse.Namespace) -> None:
 
 def _models(arguments: argparse.Namespace) -> int:
     from . import miniature
+    from .identity import backends
 
     folders = catalogue.search_folders(arguments.folders)
     found = catalogue.find_all(folders)
+    packages = {name: place for name in backends.INSTALLED if (place := backends.installed_folder(name))}
     print("Folders searched")
     for folder in folders:
         print(f"  {folder}{'' if folder.is_dir() else '  (does not exist)'}")
@@ -189,11 +191,19 @@ def _models(arguments: argparse.Namespace) -> int:
     for weights in catalogue.CATALOGUE:
         print(f"\n{weights.title}\n  from {weights.source}\n  licence: {weights.licence}")
         for path in found[weights.key]:
-            print(f"  found: {path}{_seems(path)}")
-        if not found[weights.key]:
+            print(f"  found: {path}{_seems(path)}{_lacking(weights, path)}")
+        if weights.key in packages:
+            print(f"  found in an installed package: {packages[weights.key]}")
+        elif not found[weights.key]:
             print(f"  not found; looked for {', '.join(weights.patterns)}")
     print("\nSwitching from dev to schnell lifts FLUX.1 dev's terms only: those of the other files stay.")
     return 0
+
+
+def _lacking(weights: catalogue.Weights, path: Path) -> str:
+    """What must lie beside a file and does not, in brackets."""
+    lacks = weights.lacks(path)
+    return f"  (INCOMPLETE: lacks {', '.join(lacks)})" if lacks else ""
 
 
 def _seems(path: Path) -> str:

@@ -241,7 +241,7 @@ class LoadIdentityEncoder(io.ComfyNode):
                 paths.INFINITE_YOU,
                 "facexlib",
             ),
-            chosen(face_pack, shipped.FACE_PACK, "the face pack antelopev2, in models/insightface", paths.INSIGHTFACE),
+            chosen_pack(face_pack, "the face pack antelopev2, in models/insightface"),
         )
         encoder = load_once(lambda: load_encoder(sources, device), "encoder", *sources, device)
         message = f"Faces are detected on {encoder.provider} and read on {encoder.device}."
@@ -252,7 +252,7 @@ class LoadIdentityEncoder(io.ComfyNode):
 
 def face_inputs(pack: str, device: str) -> list[io.Input]:
     """The inputs of a node that opens a face pack: which, and where it runs; with these tooltips."""
-    packs = [NONE, MINIATURE, *paths.subfolders(paths.INSIGHTFACE, "*.onnx")]
+    packs = [NONE, MINIATURE, *paths.face_packs()]
     return [
         io.Combo.Input("face_pack", options=packs, default=NONE, tooltip=pack),
         io.Combo.Input("device", options=["auto", "cpu", "cuda"], default="auto", tooltip=device),
@@ -282,6 +282,17 @@ def chosen(name: str, mini: Path, what: str, *folders: str) -> Path:
         miniature.check_shipped()
         return mini
     return paths.find(name, *folders)
+
+
+def chosen_pack(name: str, what: str) -> Path:
+    """The folder of a face pack's entry.
+
+    Raises:
+        SettingsError: `none`, or a pack that is gone.
+    """
+    if name in (NONE, MINIATURE):
+        return chosen(name, shipped.FACE_PACK, what)
+    return paths.find_face_pack(name)
 
 
 def show(node: type[io.ComfyNode], text: str) -> None:

