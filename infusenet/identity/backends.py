@@ -139,8 +139,11 @@ class PackFile:
 def licence_of(recognizer: Path, detector: Path) -> str | None:
     """The licences of a recognizer and its detector in one line, as far as their names tell; None if they tell none."""
     # AuraFace comes under antelopev2's own file names: its folder tells, or a file that lies beside
-    beside = "auraface" if any(recognizer.parent.glob("*[aA]ura[fF]ace*")) else recognizer.parent.name
-    own = _licence(f"{recognizer.parent.parent.name}/{beside}/{recognizer.name}", LICENCES)
+    folder = recognizer.parent
+    cached = folder.parent.name == "snapshots"  # Hugging Face's cache: models--OWNER--NAME/snapshots/COMMIT
+    named = (folder.parent.parent if cached else folder).name
+    beside = "auraface" if any(folder.glob("*[aA]ura[fF]ace*")) else named
+    own = _licence(f"{beside}/{recognizer.name}", LICENCES)
     finds = _licence(f"/{detector.name}", _DETECTOR_LICENCES)
     if own is None or finds is None or own == finds:
         return own

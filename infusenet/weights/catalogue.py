@@ -113,7 +113,12 @@ CATALOGUE: tuple[Weights, ...] = (
     Weights(
         "auraface",
         "AuraFace, a recognizer that measures, in antelopev2's layout",
-        ("*[aA]ura[fF]ace*/glintr100.onnx",),
+        (
+            "auraface/glintr100.onnx",
+            "[aA]ura[fF]ace-v1/glintr100.onnx",
+            "AuraFace/glintr100.onnx",
+            "models--fal--AuraFace-v1/snapshots/*/glintr100.onnx",
+        ),
         True,
         "fal/AuraFace-v1 on Hugging Face, into a folder named auraface",
         "Apache-2.0; the detectors in its folder are InsightFace's: non-commercial research only",

@@ -229,3 +229,27 @@ def test_a_gpu_that_did_not_start_is_told(caplog: pytest.LogCaptureFixture, monk
         runtime.tell_provider(Path("glintr100.onnx"), [(CUDA, {}), CPU], CPU)
     assert "glintr100.onnx runs on CPUExecutionProvider" in caplog.text
     assert "both installed; keep one" in caplog.text
+
+
+def test_a_file_of_one_fixed_size_takes_smaller_ones_on_black(
+    detector: FaceDetector, scene: Scene, kps_of: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(detector._model, "static_input_size", (128, 128), raising=False)
+    assert detector.fixed_size == 128
+    seen = []
+    inner = detector._model.detect
+    monkeypatch.setattr(
+        detector._model, "detect", lambda image, **options: seen.append((image, options)) or inner(image, **options)
+    )
+    picture = np.kron(scene((64, 56, 32)), np.ones((2, 2, 1), np.uint8))  # 256 pixels
+    (face,) = detector.detect(picture, sizes=(640, 256))  # both are the file's own size
+    assert len(seen) == 1 and np.allclose(face.kps, kps_of(64, 56, 32) * 2, atol=1)
+    detector.detect(picture, sizes=(64,), threshold=0.9)
+    image, options = seen[-1]
+    assert image.shape == (128, 128, 3) and options["input_size"] == (128, 128)
+    assert image[:64, :64].any() and not image[64:].any() and not image[:, 64:].any()
+
+
+def test_thresholds_are_the_detectors_own(detector: FaceDetector) -> None:
+    assert (detector.backend, detector.confident, detector.faint) == ("insightface", 0.5, 0.3)
+    assert detector.name.startswith("scrfd_10g_bnkps.onnx ") and len(detector.name.split()[1]) == 12

@@ -225,3 +225,18 @@ def test_faces_are_read_from_any(encoder: IdentityEncoder, scene: Scene, kps_of:
     rgb = scene((64, 56, 32))
     rgba = np.dstack([rgb, np.full((128, 128), 255, np.uint8)])
     assert torch.equal(encoder.encode([rgba]).tokens, encoder.encode([rgb]).tokens)
+
+
+def test_a_photo_on_its_side_is_turned_with_a_notice(
+    encoder: IdentityEncoder, scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upright, lying = scene((64, 56, 32)), np.ascontiguousarray(np.rot90(scene((64, 56, 32))))
+    inner = encoder.detector.detect
+    monkeypatch.setattr(
+        encoder.detector, "detect", lambda rgb, **options: inner(rgb, **options) if np.array_equal(rgb, upright) else []
+    )
+    found = encoder.encode([lying])
+    assert np.array_equal(found.faces, encoder.encode([upright]).faces)
+    assert found.notices == (
+        "The picture (128x128) was turned by 270 degrees (counter-clockwise), in which its face is found best.",
+    )
