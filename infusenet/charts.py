@@ -12,11 +12,16 @@ MISSING = "–"
 
 @dataclass(frozen=True)
 class Row:
-    """One row of dots: a label, a colour class of the style sheet, and values."""
+    """One row of dots: a label, a colour class of the style sheet, and values.
+
+    `span` is a mean with the deviation around it, drawn as a bar and a band of two deviations: for values that are
+    known by these alone, or beside the dots.
+    """
 
     label: str
     colour: str
     values: Sequence[float]
+    span: tuple[float, float | None] | None = None
 
 
 @dataclass(frozen=True)
@@ -42,10 +47,16 @@ def number(value: float | None, digits: int = 2) -> str:
     return text.lstrip("-") if float(text) == 0 else text.replace("-", "\N{MINUS SIGN}")
 
 
-def strip_chart(rows: Sequence[Row]) -> str:
-    """Every value as a dot, a row for each kind of picture, the mean as a bar and as a figure at the right."""
-    width, left, right, pitch, top = 760, 226, 64, 44, 8
-    low, high = _bounds([value for row in rows for value in row.values], 0.2)
+def strip_chart(rows: Sequence[Row], lines: Sequence[tuple[float, str]] = ()) -> str:
+    """Every value as a dot, a row for each kind of picture, the mean as a bar and as a figure at the right.
+
+    Args:
+        rows: from top to bottom.
+        lines: values with names, drawn through all rows.
+    """
+    width, left, right, pitch, top = 760, 226, 64, 44, 26 if lines else 8
+    spans = [edge for row in rows for edge in _edges(row.span)]
+    low, high = _bounds([value for row in rows for value in row.values] + spans + [value for value, _ in lines], 0.2)
     bottom = top + pitch * len(rows)
 
     def x(value: float) -> float:
@@ -54,18 +65,28 @@ def strip_chart(rows: Sequence[Row]) -> str:
     parts = []
     for tick in _ticks(low, high, 0.2):
         parts += [_line(_grid(tick), x(tick), top, x(tick), bottom), _text(x(tick), bottom + 18, number(tick, 1))]
+    for value, name in lines:
+        parts += [_line("baseline", x(value), top, x(value), bottom), _text(x(value), top - 10, name)]
     for index, row in enumerate(rows):
         middle = top + pitch * (index + 0.5)
         parts.append(_text(left - 16, middle + 4, row.label, f"label {row.colour}", "end"))
+        edges = [x(edge) for edge in _edges(row.span)]
+        if edges:
+            parts.append(_band(row.colour, edges[0], edges[1], middle - 13, 26))
         for place, value in enumerate(row.values):
             spread = (place * 7 % 13 - 6) * 1.3  # so that equal values do not hide each other
             parts.append(_dot(f"dot {row.colour}", x(value), middle + spread, 3.2, f"{row.label}: {number(value, 3)}"))
-        average = mean(row.values)
+        average = mean(row.values) if row.span is None else row.span[0]
         if average is not None:
             parts.append(_line(f"mean {row.colour}", x(average), middle - 15, x(average), middle + 15))
         parts.append(_text(width - 8, middle + 4, number(average), "value", "end"))
     parts.append(_text((left + width - right) / 2, bottom + 40, "similarity to the reference (cosine)", "axis"))
     return _svg(width, bottom + 48, "Similarity to the reference of every picture, by kind", parts)
+
+
+def _edges(span: tuple[float, float | None] | None) -> list[float]:
+    """Two deviations below and above a mean; nothing where there is no deviation."""
+    return [] if span is None or span[1] is None else [span[0] - 2 * span[1], span[0] + 2 * span[1]]
 
 
 def drift_chart(runs: Sequence[Run], stranger: float | None) -> str:
@@ -143,6 +164,10 @@ def _text(x: float, y: float, text: str, kind: str = "tick", anchor: str = "midd
 
 def _line(kind: str, x1: float, y1: float, x2: float, y2: float) -> str:
     return f'<line class="{kind}" x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}"/>'
+
+
+def _band(kind: str, x1: float, x2: float, y: float, height: float) -> str:
+    return f'<rect class="band {kind}" x="{x1:.1f}" y="{y:.1f}" width="{x2 - x1:.1f}" height="{height}" rx="4"/>'
 
 
 def _dot(kind: str, x: float, y: float, radius: float, text: str) -> str:

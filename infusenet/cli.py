@@ -7,10 +7,11 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
+from .compare import options as compare_options
 from .errors import InfuseNetError
 from .sweep import options
 from .weights import catalogue
@@ -19,7 +20,7 @@ BAD_INPUT = 2
 
 _OVERVIEW = """\
 Put the person of a photo into the scene that a prompt describes, with FLUX and InfuseNet, in 4 steps or in 28;
-and measure at every step how much of the person is there.
+measure at every step how much of the person is there; and measure any pictures, made by anything, against a person.
 
 Nothing is ever downloaded. The miniature models mini-schnell and mini-dev are part of the package and run on a CPU.
 """
@@ -28,6 +29,7 @@ begin with:
   infusenet demo                  everything, on the miniature, in about a minute; then open out/report.html
   infusenet models                which real weights are on this machine, and where to get them
   infusenet generate --help       your own picture, with examples
+  infusenet compare --help        how alike pictures are to a person, real photographs too, with examples
 """
 _GENERATE = """\
 examples:
@@ -77,7 +79,7 @@ def parser() -> argparse.ArgumentParser:
     top = _Parser(prog="infusenet", description=_OVERVIEW, epilog=_START, formatter_class=raw)
     top.add_argument("--version", action="store_true", help="print the version and stop")
     commands = top.add_subparsers(
-        dest="command", metavar="demo | generate | models | sweep | report", parser_class=_Parser
+        dest="command", metavar="demo | generate | compare | models | sweep | report", parser_class=_Parser
     )
     common = _Parser(add_help=False)
     common.add_argument("--quiet", action="store_true", help="no progress bars")
@@ -142,6 +144,8 @@ def parser() -> argparse.ArgumentParser:
     kinds = ("float32", "bfloat16", "float16")
     where.add_argument("--dtype", choices=kinds, help="default: bfloat16 on cuda, float32 on cpu")
     where.add_argument("--offload", action="store_true", help="keep on the GPU only the network at work")
+
+    compare_options.add_parser(commands, common)
 
     text = "which weight files are found, where they are looked for, where to get them, under what licence"
     models = commands.add_parser(
@@ -230,8 +234,34 @@ def _generate(arguments: argparse.Namespace) -> int:
     if result.trace is not None:
         from .drift import in_words
 
-        print(f"{order.trace}\n{order.chart}\n{in_words(result.trace)}")
+        print(f"{order.trace}\n{order.chart}\nmeasured by {result.trace.recognizer}\n{in_words(result.trace)}")
     return 0
+
+
+def _compare(arguments: argparse.Namespace) -> int:
+    from .compare import compare
+    from .compare.tell import table
+    from .compare.write import check_out, write
+
+    pack, title = compare_options.face_pack_of(arguments)
+    asked = compare_options.request_of(arguments, pack)
+    if arguments.out is not None:
+        check_out(arguments.out, asked)
+    result = compare(asked, None if arguments.quiet else _bar)
+    page = None if arguments.out is None else write(result, arguments.out)
+    print(f"face networks: {title}\n{table(result)}")
+    if page is not None:
+        print(f"\nOpen {page} in a browser; its figures are in compare.json and compare.csv beside it.")
+    if not result.measured:
+        print("infusenet compare: no picture could be measured; the reasons are above.", file=sys.stderr)
+        return BAD_INPUT
+    return 0
+
+
+def _bar(items: Sequence[Any], what: str) -> Iterable[Any]:
+    from tqdm import tqdm
+
+    return tqdm(items, desc=what, leave=False)
 
 
 def _demo(arguments: argparse.Namespace) -> int:
@@ -260,7 +290,14 @@ def _report(arguments: argparse.Namespace) -> int:
     return 0
 
 
-_RUN = {"demo": _demo, "generate": _generate, "models": _models, "sweep": _sweep, "report": _report}
+_RUN = {
+    "demo": _demo,
+    "generate": _generate,
+    "compare": _compare,
+    "models": _models,
+    "sweep": _sweep,
+    "report": _report,
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

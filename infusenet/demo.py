@@ -15,6 +15,7 @@ from .backbones import BACKBONES
 from .charts import Run
 from .findings import page_of, summarise
 from .order import metadata, save_chart
+from .pictures import png
 from .report import Series, Shot, render
 
 if TYPE_CHECKING:
@@ -170,17 +171,6 @@ def run_demo(out: Path, *, face: Path | None = None, seed: int = 0, quiet: bool 
     write_text(out / "summary.json", json.dumps(summary, indent=1, ensure_ascii=False) + "\n")
     write_text(out / "report.html", render(page_of(out, prompts, PROBED, series, strangers, redrawn, summary)))
     return summary
-
-
-def png(picture: Picture) -> bytes:
-    """A picture as the bytes of a PNG."""
-    import io
-
-    from PIL import Image
-
-    content = io.BytesIO()
-    Image.fromarray(picture).save(content, format="PNG")
-    return content.getvalue()
 
 
 def defined(values: Sequence[float | None]) -> list[float]:

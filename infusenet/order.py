@@ -107,7 +107,7 @@ def carry_out(order: Order) -> Result:
         pose = face_pose(pose, encoder, *fitted_size(order.settings, pipeline.spec))
     recorder = None
     if order.probe:
-        recorder = probe_for(pipeline, FaceRecognizer.from_pack(order.files.face_pack), photos)
+        recorder = probe_for(pipeline, FaceRecognizer.from_pack(order.files.face_pack, device=order.device), photos)
     result = generate(pipeline, identity, order.settings, pose=pose, recorder=recorder)
     order.out.parent.mkdir(parents=True, exist_ok=True)
     save_picture(result.picture, order.out, metadata(order.files, result, len(photos)), inputs=order.inputs)

@@ -23,6 +23,9 @@ Picture = NDArray[np.uint8]
 AI_MARK = "AI-generated"
 """Text chunk that every generated picture carries."""
 
+ENDINGS = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"})
+"""Endings of the files in a folder that are taken for pictures."""
+
 _SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
 _XMP = (
     '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
@@ -131,6 +134,17 @@ def save_picture(
     return path
 
 
+def png(picture: Picture) -> bytes:
+    """A picture as the bytes of a PNG."""
+    import io
+
+    from PIL import Image
+
+    content = io.BytesIO()
+    Image.fromarray(picture).save(content, format="PNG")
+    return content.getvalue()
+
+
 def _write(image: Image.Image, path: Path, chunks: Any) -> None:
     """Through a temporary file in the same folder, so that the picture appears whole."""
     part = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.part")
@@ -186,6 +200,11 @@ def _hint(path: Path) -> str:
     if start[8:9] == b"{":
         return " but a weight file"
     return ""
+
+
+def is_picture_file(path: Path) -> bool:
+    """Whether a file in a folder is taken for a picture: by its name, and not hidden."""
+    return path.is_file() and path.suffix.lower() in ENDINGS and not path.name.startswith(".")
 
 
 def _same_file(left: Path, right: Path) -> bool:

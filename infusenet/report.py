@@ -15,7 +15,7 @@ from string import Template
 
 from .charts import Row, Run, drift_chart, mean, number, strip_chart
 
-_STYLE = Path(__file__).with_name("report.css")
+STYLE = Path(__file__).with_name("report.css")
 
 
 @dataclass(frozen=True)
@@ -146,21 +146,21 @@ def render(page: Page) -> str:
     strip = strip_chart(_rows(page))
     drift = drift_chart([series.run for series in page.series], mean(page.strangers))
     return _PAGE.substitute(
-        style=_STYLE.read_text(encoding="utf-8"),
-        reference=_figure(
+        style=STYLE.read_text(encoding="utf-8"),
+        reference=figure(
             _image(page.reference, "the reference"),
             f"<b>The reference</b><br>{escape(page.reference_note)}",
             "reference",
         ),
         tiles=_tiles(page),
         cards=_cards(page),
-        strip=_figure(strip, "Each dot is one picture; the bar is the mean, given at the right.", "chart"),
+        strip=figure(strip, "Each dot is one picture; the bar is the mean, given at the right.", "chart"),
         table=_table(page),
         reading="\n".join(f"<p>{escape(text)}</p>" for text in page.reading),
-        drift=_figure(drift, _drift_caption(page), "chart"),
+        drift=figure(drift, _drift_caption(page), "chart"),
         runs="\n".join(_run(series) for series in page.series),
-        files=_pairs(page.files, "files"),
-        facts=_pairs(page.facts, "facts"),
+        files=pairs(page.files, "files"),
+        facts=pairs(page.facts, "facts"),
     )
 
 
@@ -179,18 +179,17 @@ def _drift_caption(page: Page) -> str:
 
 def _tiles(page: Page) -> str:
     tiles = [
-        _tile(
-            series.colour, mean(series.similarities), series.name, f"{series.steps} steps, {number(series.seconds)} s"
-        )
+        tile(series.colour, mean(series.similarities), series.name, f"{series.steps} steps, {number(series.seconds)} s")
         for series in page.series
     ]
-    tiles.append(_tile("other", mean(page.strangers), "strangers", "the floor"))
+    tiles.append(tile("other", mean(page.strangers), "strangers", "the floor"))
     if page.redrawn:
-        tiles.append(_tile("same", mean(page.redrawn), "the same person, drawn again", "the ceiling"))
+        tiles.append(tile("same", mean(page.redrawn), "the same person, drawn again", "the ceiling"))
     return f'<p class="kicker">Mean similarity to the reference</p>\n<div class="tiles">{"".join(tiles)}</div>'
 
 
-def _tile(colour: str, value: float | None, label: str, note: str) -> str:
+def tile(colour: str, value: float | None, label: str, note: str) -> str:
+    """One large figure with a label and a note below."""
     return f'<div class="tile {colour}"><b>{number(value)}</b><span>{escape(label)}<br>{escape(note)}</span></div>'
 
 
@@ -198,7 +197,7 @@ def _cards(page: Page) -> str:
     cards = []
     for index, prompt in enumerate(page.prompts):
         pictures = "".join(
-            _figure(
+            figure(
                 _image(series.shots[index].file, f"{series.name}: {prompt}"),
                 f"{_name(series)} {_similarity(series.shots[index])}",
             )
@@ -220,8 +219,8 @@ def _run(series: Series) -> str:
     words = "".join(f"<p>{escape(_signed(line))}</p>" for line in series.words.splitlines())
     title = "the aligned face in what each step believes in"
     light = _image(series.sheet, f"{series.name}: {title}", "sheet")
-    dark = f'<source media="(prefers-color-scheme: dark)" srcset="{_data(series.dark_sheet)}">'
-    sheet = _figure(f"<picture>{dark}{light}</picture>", f"{_name(series)}: {title}", "wide")
+    dark = f'<source media="(prefers-color-scheme: dark)" srcset="{data_uri(series.dark_sheet)}">'
+    sheet = figure(f"<picture>{dark}{light}</picture>", f"{_name(series)}: {title}", "wide")
     return f'<article class="run"><h3>{_name(series)}, {series.steps} steps</h3>{words}{sheet}</article>'
 
 
@@ -246,17 +245,20 @@ def _table(page: Page) -> str:
     return f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
 
 
-def _figure(content: str, caption: str, kind: str = "") -> str:
+def figure(content: str, caption: str, kind: str = "") -> str:
+    """Some HTML with a caption, HTML too, below it."""
     return f'<figure class="{kind}">{content}<figcaption>{caption}</figcaption></figure>'
 
 
 def _image(path: Path, alt: str, kind: str = "picture") -> str:
-    return f'<img class="{kind}" alt="{escape(alt, quote=True)}" src="{_data(path.read_bytes())}">'
+    return f'<img class="{kind}" alt="{escape(alt, quote=True)}" src="{data_uri(path.read_bytes())}">'
 
 
-def _data(content: bytes) -> str:
+def data_uri(content: bytes) -> str:
+    """A PNG inside the page."""
     return f"data:image/png;base64,{base64.b64encode(content).decode('ascii')}"
 
 
-def _pairs(pairs: Sequence[tuple[str, str]], kind: str) -> str:
-    return f'<dl class="{kind}">' + "".join(f"<dt>{escape(a)}</dt><dd>{escape(b)}</dd>" for a, b in pairs) + "</dl>"
+def pairs(listed: Sequence[tuple[str, str]], kind: str) -> str:
+    """A list of labels and what belongs to each."""
+    return f'<dl class="{kind}">' + "".join(f"<dt>{escape(a)}</dt><dd>{escape(b)}</dd>" for a, b in listed) + "</dl>"

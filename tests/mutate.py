@@ -33,6 +33,27 @@ class Mistake:
 
 MISTAKES = (
     Mistake(
+        "compare: above means above the mean alone",
+        "infusenet/measures/base.py",
+        "self.mean + 2 * self.std",
+        "self.mean",
+        ("tests/test_compare.py",),
+    ),
+    Mistake(
+        "compare: the copy-paste score's photos exchanged",
+        "infusenet/metrics/similarity.py",
+        "(_angle(to_other) - _angle(to_reference))",
+        "(_angle(to_reference) - _angle(to_other))",
+        ("tests/metrics/test_similarity.py",),
+    ),
+    Mistake(
+        "compare: names go into the page as they are",
+        "infusenet/compare/page.py",
+        "{told}<b",
+        "{name}<b",
+        ("tests/test_compare.py",),
+    ),
+    Mistake(
         "guidance constant: InfuseNet gets FLUX's guidance",
         "infusenet/adapter.py",
         "GUIDANCE = 1.0",

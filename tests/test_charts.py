@@ -44,6 +44,17 @@ def test_strip_has_a_dot_for_each_value_in_its_place():
     assert "us <&>" in texts(svg)
 
 
+def test_strip_draws_a_band_of_two_deviations_and_lines_by_name():
+    rows = [Row("others", "other", [0.1, 0.3], (0.2, 0.1)), Row("one", "same", [0.8], (0.8, None))]
+    svg = strip_chart(rows, [(0.4, "a line & more")])
+    (band,) = elements(svg, "band")
+    (line,) = elements(svg, "baseline")
+    assert float(band.get("x")) + float(band.get("width")) == pytest.approx(float(line.get("x1")), abs=0.2)
+    assert float(band.get("x")) == pytest.approx(float(elements(svg, "grid", "zero")[0].get("x1")), abs=0.2)
+    assert "a line & more" in texts(svg)
+    assert {"0.20", "0.80"} <= set(texts(svg))
+
+
 def test_strip_without_values_is_drawn():
     assert elements(strip_chart([Row("nobody", "slow", [])]), "dot") == []
 

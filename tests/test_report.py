@@ -97,9 +97,9 @@ def test_page_without_true_pictures_has_no_ceiling(out, series, summary):
 
 
 def test_style_knows_dark_and_print():
-    from infusenet.report import _STYLE
+    from infusenet.report import STYLE
 
-    style = _STYLE.read_text(encoding="utf-8")
+    style = STYLE.read_text(encoding="utf-8")
     assert "prefers-color-scheme: dark" in style
     assert "@media print" in style
     assert "url(" not in style

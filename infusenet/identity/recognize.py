@@ -20,6 +20,7 @@ from .backends import Backend, PackFile, backend_of, find_pack, licence_of, open
 from .detect import Face, FaceDetector, choose_face, file_sha256
 from .runtime import provider_of
 from .selftest import check_recognizer
+from .turns import Upright, upright
 
 BATCH = 64
 """Crops in one call of the network."""
@@ -144,6 +145,10 @@ class FaceRecognizer:
     ) -> list[Face]:
         """The faces in a picture, the largest first; see `FaceDetector.detect`."""
         return self.detector.detect(rgb, threshold=threshold, small_first=small_first, sizes=sizes)
+
+    def upright(self, photo: Any) -> Upright:
+        """A photo of a person with the face upright: turned where it lies on its side. Not for generated pictures."""
+        return upright(self, as_rgb(photo))
 
     def crop(self, rgb: Any, kps: ArrayLike) -> Picture:
         """The aligned face that `embed` takes.

@@ -53,6 +53,16 @@ class Baseline:
         known = np.asarray(values, np.float64)
         return cls(float(known.mean()), float(known.std(ddof=1)) if len(known) > 1 else None, len(known))
 
+    @classmethod
+    def of_impostors(cls, values: Sequence[float]) -> Baseline | None:
+        """As `of`, for faces of other people; None, which is unknown, of fewer than five."""
+        return cls.of(values) if len(values) >= LEAST_IMPOSTORS else None
+
+    @property
+    def upper(self) -> float | None:
+        """What a likeness must exceed to be above this line: mean + 2 deviations; None without a deviation."""
+        return None if self.std is None else self.mean + 2 * self.std
+
 
 @dataclass(frozen=True)
 class ReferenceInfo:

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from ..errors import FaceError
 from ..metrics.similarity import cosine_similarity, fuse_embeddings
-from .base import LEAST_IMPOSTORS, Baseline, Floats, Measure, Pixels, Reading, Reference, ReferenceInfo, Rule
+from .base import Baseline, Floats, Measure, Pixels, Reading, Reference, ReferenceInfo, Rule
 from .blank import blank_crops
 
 CONFIDENT, FAINT = 0.5, 0.3
@@ -205,7 +205,7 @@ class FaceMeasure:
         """
         known = [reading.similarity for reading in self.read(pictures, reference)]
         scores = [score for score in known if score is not None]
-        return Baseline.of(scores) if len(scores) >= LEAST_IMPOSTORS else None
+        return Baseline.of_impostors(scores)
 
     # -- reading -------------------------------------------------------------------------------------------------------
 

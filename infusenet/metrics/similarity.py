@@ -48,6 +48,39 @@ def fuse_embeddings(embeddings: Tensor) -> Tensor:
     return fused.float()
 
 
+def copy_paste_score(to_reference: Tensor, to_other: Tensor, between: float) -> Tensor:
+    """Whether pictures copy the photo they were made from, or show the person: lower is better.
+
+    (angle to the other photo - angle to the reference) / angle between the two photos, of MultiID-Bench. Two photos of
+    one person differ; a picture of the person is about as far from either, one that copies the reference lies on it.
+
+    Args:
+        to_reference: [B] cosines of the pictures with the photo that they were made from.
+        to_other: [B] cosines of the pictures with another photo of the same person.
+        between: cosine of the two photos.
+
+    Returns:
+        [B] float32, -1..1 up to rounding: 1 the reference itself, 0 as near to either photo, -1 the other photo.
+        NaN where a cosine is, and where the two photos are one.
+
+    Raises:
+        ValueError: the shapes do not fit.
+    """
+    if to_reference.ndim != 1 or to_reference.shape != to_other.shape:
+        raise ValueError(
+            f"Expected two rows of cosines [B], got {list(to_reference.shape)} and {list(to_other.shape)}. "
+            "Measure the same pictures against both photos."
+        )
+    apart = _angle(torch.tensor([between]))
+    apart = torch.where(apart > 1e-3, apart, torch.nan)
+    return ((_angle(to_other) - _angle(to_reference)) / apart).float()
+
+
+def _angle(cosines: Tensor) -> Tensor:
+    """In radians; of cosines a little beyond 1 by rounding, 0."""
+    return torch.arccos(cosines.double().clamp(-1.0, 1.0))
+
+
 def _unit(vectors: Tensor) -> Tensor:
     """Rows of length 1; NaN where a row is shorter than rounding or not finite."""
     vectors = vectors.double()

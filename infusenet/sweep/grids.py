@@ -55,7 +55,7 @@ def pictures(figure: FigureSpec, rows: Sequence[Record], out: Path) -> Drawn:
     """The reference and what each method made of it, prompt by prompt."""
     import numpy as np
 
-    from ..demo import png
+    from ..pictures import png
     from ..plots.sheet import face_grid
 
     groups, told, labels = series(rows), [], []

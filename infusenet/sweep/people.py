@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InfuseNetError
+from ..pictures import ENDINGS, is_picture_file
 from .spec import Filter, People, SpecError
 
 if TYPE_CHECKING:
     from ..generate import Picture
 
 _DRAWN = 7_100_000  # seeds of people from here on are used by no training and by no demo
-_ENDINGS = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
 
 
 @dataclass(frozen=True)
@@ -70,8 +70,8 @@ def find_people(people: People) -> list[Person]:
         return [Person(f"drawn-{number + 1:02d}", f"drawn:{number}", (), number) for number in range(count)]
     found = []
     for entry in sorted(people.folder.iterdir()):
-        files = sorted(path for path in entry.iterdir() if _is_picture(path)) if entry.is_dir() else [entry]
-        files = [path for path in files if _is_picture(path)]
+        files = sorted(path for path in entry.iterdir() if is_picture_file(path)) if entry.is_dir() else [entry]
+        files = [path for path in files if is_picture_file(path)]
         if files:
             found.append(Person(entry.stem, _digest(files), tuple(files)))
     twice = next((person.name for place, person in enumerate(found) if person.name in _names(found[:place])), None)
@@ -80,7 +80,7 @@ def find_people(people: People) -> list[Person]:
     if not found:
         raise SpecError(
             f"people.folder: expected pictures in {people.folder}, one person a file or subfolder, got none "
-            f"({', '.join(sorted(_ENDINGS))})"
+            f"({', '.join(sorted(ENDINGS))})"
         )
     return found[: people.limit]
 
@@ -125,10 +125,6 @@ def _unfit(faces: Sequence[Any], rule: Filter) -> str | None:
     if not width > rule.width:
         return f"the face is {width:.0f} pixels wide, not above {rule.width:g}"
     return None
-
-
-def _is_picture(path: Path) -> bool:
-    return path.is_file() and path.suffix.lower() in _ENDINGS and not path.name.startswith(".")
 
 
 def _digest(files: Sequence[Path]) -> str:

@@ -188,7 +188,8 @@ class Worker:
         from ..identity import FaceRecognizer
 
         if self._recognizer is None:
-            self._recognizer = FaceRecognizer.from_pack(self.weights.files(self._any_role()).face_pack)
+            pack = self.weights.files(self._any_role()).face_pack
+            self._recognizer = FaceRecognizer.from_pack(pack, device=self.device)
         return self._recognizer
 
     def _read(self, job: Job) -> tuple[Identity, Reference]:

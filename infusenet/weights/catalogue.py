@@ -139,6 +139,11 @@ CATALOGUE: tuple[Weights, ...] = (
 _BY_KEY = {weights.key: weights for weights in CATALOGUE}
 
 
+def kind(key: str) -> Weights:
+    """The entry of the catalogue that has this key."""
+    return _BY_KEY[key]
+
+
 def search_folders(given: Iterable[str | Path] = (), environment: Mapping[str, str] = os.environ) -> list[Path]:
     """The folders that are searched, in order: those given, those in INFUSENET_MODELS, `models` under the current one.
 

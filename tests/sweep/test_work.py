@@ -104,3 +104,13 @@ def test_backbones_by_folder_and_by_single_file(write: Write, tmp_path: Path, co
             tables[name] = [row["similarity"] for row in csv.DictReader(table)]
     assert tables["folders"] == tables["names"]
     assert tables["files"] != tables["names"]  # a single file is taken for FLUX itself, whose texts are longer
+
+
+def test_the_judge_runs_where_the_sweep_does(
+    write: Write, plan_of: PlanOf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from infusenet import FaceRecognizer
+
+    monkeypatch.setattr(FaceRecognizer, "from_pack", lambda pack, *, device: (pack, device))
+    worker = Worker(plan_of(write()), Weights(), tmp_path, "cuda:1")
+    assert worker._judge() == (miniature.FACE_PACK, "cuda:1")  # type: ignore[comparison-overlap]
