@@ -48,9 +48,6 @@ def judging_recognizer(*, device: str = "cpu") -> FaceRecognizer:
         PackageError: insightface or onnxruntime is missing or broken.
         SettingsError: unknown device.
     """
-    from ..identity.detect import FaceDetector, open_network
     from ..identity.recognize import FaceRecognizer
 
-    detector = FaceDetector.from_pack(FACE_PACK, device=device)
-    model = open_network(JUDGING_RECOGNIZER, "recognition", device)
-    return FaceRecognizer(detector, model, JUDGING_RECOGNIZER)
+    return FaceRecognizer.from_files(FACE_PACK / "det_mini.onnx", JUDGING_RECOGNIZER, device=device)

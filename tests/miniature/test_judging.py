@@ -83,7 +83,7 @@ class TestTraining:
     def test_it_is_trained_alone_by_the_command(self, tmp_path: Path) -> None:
         from safetensors.torch import load_file
 
-        from infusenet.identity.detect import open_network
+        from infusenet.identity.backends import PackFile, backend_of, open_network
         from infusenet.miniature.train.__main__ import main
 
         run, out = tmp_path / "run", tmp_path / "weights"
@@ -95,7 +95,7 @@ class TestTraining:
         net = networks.JudgingRecognizer().eval()
         net.load_state_dict(load_file(run / "judging.safetensors"))
         crops = np.random.default_rng(0).integers(0, 256, (2, 112, 112, 3), np.uint8)
-        written = open_network(path, "recognition", "cpu").get_feat(list(crops))
+        written = open_network(PackFile(path, backend_of(path)), "recognition", "cpu").get_feat(list(crops))
         with torch.no_grad():
             rgb = torch.from_numpy(crops[..., ::-1].copy()).permute(0, 3, 1, 2)
             kept = net(rgb.float() / 127.5 - 1).numpy()
