@@ -221,5 +221,5 @@ class TestReadme:
     def test_commands_are_those_of_the_package(self):
         assert 'pip install -e ".[standalone]" && infusenet demo --out out' in self.TEXT
         assert 'pip install -e ".[standalone,test]" && pytest' in self.TEXT
-        for script in re.findall(r"^(?:bash|python) (\S+)", self.TEXT, re.MULTILINE):
+        for script in re.findall(r"^(?:bash|python) ([^-\s]\S*)", self.TEXT, re.MULTILINE):
             assert (ROOT / script).is_file(), script
