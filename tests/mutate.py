@@ -116,6 +116,48 @@ MISTAKES = (
         "given[0]",
         ("tests/metrics/test_streams.py",),
     ),
+    Mistake(
+        "back-filling: from the surest smudge, though a face was seen",
+        "infusenet/measures/faces.py",
+        "place = self._known.first.get(item)\n            if place is None and item",
+        "place = None\n            if item",
+        ("tests/probe/test_measures.py",),
+    ),
+    Mistake(
+        "unseen steps count: a hollow point makes a peak",
+        "infusenet/probe/trace.py",
+        "seen = all(self.sees(record, item) for item in self.counted)",
+        "seen = True",
+        ("tests/probe/test_measures.py",),
+    ),
+    Mistake(
+        "BGR order: SFace is given BGR",
+        "infusenet/identity/opencv_zoo.py",
+        "rgb = np.stack(crops)[..., ::-1].transpose",
+        "rgb = np.stack(crops).transpose",
+        ("tests/identity/test_opencv_zoo.py",),
+    ),
+    Mistake(
+        "rule mixed: the finished picture is measured where an earlier step saw the face",
+        "infusenet/probe/session.py",
+        "reading if reading.seen else Reading(False, score=reading.score)",
+        "reading",
+        ("tests/probe/test_recorder.py",),
+    ),
+    Mistake(
+        "rule mixed: the smallest detector size decides",
+        "infusenet/measures/faces.py",
+        "*sorted(self.sizes, reverse=True)]",
+        "*sorted(self.sizes)]",
+        ("tests/probe/test_measures.py",),
+    ),
+    Mistake(
+        "rule mixed: numbers of different rules are compared",
+        "infusenet/measures/base.py",
+        "if len({None if rule is None else str(rule) for rule in rules}) > 1:",
+        "if not rules:",
+        ("tests/probe/test_measures.py",),
+    ),
 )
 
 

@@ -200,3 +200,15 @@ def test_the_gallery_thins_out_evenly() -> None:
     assert gallery.steps[0] == 1 and len(gallery.steps) <= 4 and len(gaps) == 1
     gallery.put(1, (None, None))
     assert gallery.get(1) == (None, None) and gallery.get(2) == ()
+
+
+def test_a_step_without_a_seen_face_is_for_the_eye_alone(make: Any, lab: SimpleNamespace) -> None:
+    recorder = make()
+    recorder.start([1.0, 0.75, 0.5, 0.0])
+    for step, one in enumerate((lab.looks(0.9, face=False), lab.looks(0.4), lab.looks(0.6)), 1):
+        recorder.on_step(step, 1 / step, lab.latents(one))
+    trace = recorder.finish([lab.picture(angle=0.59)])
+    hollow = trace.records[0]
+    assert (hollow.found, hollow.alignment) == ((False,), ("back-filled",))
+    assert hollow.similarity[0] == pytest.approx(0.9, abs=0.01) and trace.unseen_mean(hollow) == hollow.similarity[0]
+    assert trace.means[0] is None and trace.best is trace.records[2] and trace.unseen_mean(trace.records[1]) is None
