@@ -206,17 +206,21 @@ class Trace:
             raise TraceError(f"{path}: {error}") from error
 
     def to_csv(self) -> str:
-        """One row a step and batch item (counted from 1), then the final picture's; empty where undefined."""
+        """One row a step and batch item (counted from 1), then the final picture's; empty where undefined.
+
+        Every row names recognizer, detector and rule: rows of one rule alone may be compared.
+        """
         columns = ("similarity", "found", "alignment", "score", "sharpness", "contrast")
         text = io.StringIO()
         table = csv.writer(text, lineterminator="\n")
-        table.writerow(["picture", "step", "sigma", "item", *columns, "seconds"])
+        table.writerow(["picture", "step", "sigma", "item", *columns, "seconds", "recognizer", "detector", "rule"])
+        by = [self.recognizer, self.detector, None if self.rule is None else str(self.rule)]
         rows = [("prediction", record) for record in self.records]
         for picture, record in rows + ([("final", self.final)] if self.final else []):
             values = record.columns()
             for item in range(record.batch):
                 cells = [values[name][item] for name in columns]
-                table.writerow(_blank([picture, record.step, record.sigma, item + 1, *cells, record.seconds]))
+                table.writerow(_blank([picture, record.step, record.sigma, item + 1, *cells, record.seconds, *by]))
         return text.getvalue()
 
 

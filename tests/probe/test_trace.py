@@ -174,3 +174,14 @@ def test_records_are_checked() -> None:
         record(0, 0.5)
     with pytest.raises(ValueError, match="one value a batch item"):
         replace(record(1, 0.5), score=(0.5, 0.5))
+
+
+def test_a_trace_from_before_rules_were_recorded_is_read(trace: Trace) -> None:
+    data = json.loads(trace.to_json())
+    for key in ("rule", "detector", "blank", "published_line"):
+        data.pop(key)
+    data["reference"].pop("turned")
+    old = Trace.from_json(json.dumps(data))
+    assert old == trace and old.rule is None
+    faint = replace(old.records[0], found=(True,) * old.batch, score=(0.4,) * old.batch)
+    assert not old.sees(faint, 0), "such traces noted faces from .3 on"
