@@ -41,7 +41,8 @@ window.look = (chart) => {
     const count = (query) => chart.querySelectorAll(query).length, box = chart.getBoundingClientRect();
     const name = (query) => [...chart.querySelectorAll(query)];
     return {
-        points: count('circle.point'), now: count('path.now'), earlier: count('path.earlier'), bands: count('polygon'),
+        points: count('circle.point'), unseen: count('circle.unseen'), now: count('path.now'),
+        earlier: count('path.earlier'), bands: count('polygon'), below: count('rect.below'),
         peaks: count('circle.peak'), finished: count('path.finished'), baselines: count('line.baseline'),
         text: chart.innerText, seen: box.width > 50 && box.height > 50,
         outside: name('svg text').filter((text) => {
@@ -215,13 +216,15 @@ def test_it_grows_and_earlier_runs_stay_as_faint_lines_through_a_reload_and_a_ca
         (chart,) = charts(page, kind)
         assert chart["seen"] and chart["outside"] == []
         assert {key: chart[key] for key in ("points", "now", "earlier", "peaks", "finished", "baselines")} == {
-            "points": 16, "now": 1, "earlier": 5, "peaks": 1, "finished": 1, "baselines": 1
+            "points": 16, "now": 1, "earlier": 5, "peaks": 1, "finished": 1, "baselines": 2
         }  # fmt: skip
         assert re.search(r"peak 0\.\d\d", chart["text"]) and "16 of 16 steps" in chart["text"]
+        for name in (r"other people -?0\.\d\d", r"no face \(blank\) -?0\.\d\d", r"above both lines"):
+            assert re.search(name, chart["text"])
     assert "It peaked at step" in charts(page, REPORT)[0]["text"]
     told = hover(page, PROBE, 0.5)
     picture(page, "six-runs")
-    assert re.fullmatch(r"step \d+, σ 0\.\d{3}\nsimilarity -?0\.\d{3}(\nno face detected in this step)?", told)
+    assert re.fullmatch(r"step \d+, σ 0\.\d{3}\nsimilarity -?0\.\d{3}(\nno face seen in this step)?", told)
     run(page)  # everything is cached
     assert page.evaluate("return window.heard") == [] and charts(page, PROBE)[0]["earlier"] == 5
     page.open(site.address)
@@ -384,9 +387,9 @@ def test_names_are_text(page, site):
 def test_a_thousand_steps_of_eight_pictures_leave_the_page_responsive(page, pack):
     """The longest gap between two frames while all of it arrives within two seconds, against the same wait without."""
     empty = pack.module("infusenet.probe").StepRecord.empty(1000, 0.0123456789, 8)
-    sure = ("detected",) * 8
+    sure = (True,) * 8
     sent = pack.module("nodes.watching.chart").point(
-        dataclasses.replace(empty, similarity=tuple(0.1 + item / 13 for item in range(8)), alignment=sure)
+        dataclasses.replace(empty, similarity=tuple(0.1 + item / 13 for item in range(8)), found=sure)
     )
     load(page, graph())
     assert len(json.dumps(sent)) < 200
