@@ -117,6 +117,7 @@ function entry(text, mark, colour = QUIET) {
 function legendOf(curve, hue) { // where the curve is above the lines, the lines' names, and what a hollow point is
     const { run, series } = curve, above = aboveOf(curve);
     const entries = above ? [entry(above, null, INK)] : [];
+    for (const first of entries) first.style.flexBasis = "100%"; // a line of its own
     for (const { kind, name, level } of linesOf(run)) {
         const dashes = { x1: 0, x2: 18, y1: 4, y2: 4, stroke: QUIET, "stroke-width": 1.3, "stroke-dasharray": DASHES[kind] ?? "2 2" };
         const known = number(level);
@@ -183,7 +184,7 @@ export class Chart {
         this.peak = html({ flex: "none", color: INK });
         const head = html(row);
         head.append(this.left, this.peak);
-        this.plot = html({ position: "relative", flex: "1 1 0", minHeight: "0", overflow: "hidden" });
+        this.plot = html({ position: "relative", flex: "1 1 0", minHeight: "110px", overflow: "hidden" });
         this.svg = make("svg", { role: "img", width: "100%", height: "100%" });
         this.svg.style.display = "block";
         this.tip = html({ position: "absolute", display: "none", pointerEvents: "none", whiteSpace: "pre", padding: "3px 7px",
