@@ -121,7 +121,8 @@ function legendOf(curve, hue) { // where the curve is above the lines, the lines
     for (const { kind, name, level } of linesOf(run)) {
         const dashes = { x1: 0, x2: 18, y1: 4, y2: 4, stroke: QUIET, "stroke-width": 1.3, "stroke-dasharray": DASHES[kind] ?? "2 2" };
         const known = number(level);
-        entries.push(entry(known ? `${name} ${level.toFixed(2)}` : `${name}: unknown`, known ? make("line", dashes) : null));
+        const value = known ? `${name} ${level.toFixed(kind === "published" ? 3 : 2)}` : `${name}: unknown`;
+        entries.push(entry(value, known ? make("line", dashes) : null));
     }
     if (series.some((point) => number(point.faint))) {
         const ring = { cx: 9, cy: 4, r: 3, fill: "none", stroke: hue, "stroke-width": 1.2 };

@@ -30,7 +30,7 @@ SHOW = """
 const settings = app.extensionManager?.setting;
 await settings?.set('Comfy.Minimap.Visible', false);
 await settings?.set('LiteGraph.Canvas.MinFontSizeForLOD', 0);
-const [margin, pageWidth, pageHeight] = [%d, %d, %d];
+const [margin, pageWidth, pageHeight] = [%d, innerWidth, innerHeight]; // less than the window
 const boxes = [...app.graph._nodes, ...app.graph._groups].map(item => {
     const [x, y] = item.pos, [w, h] = item.size;
     return [x, y - 30, x + w, y + h];
@@ -88,7 +88,7 @@ def swept(server: Any, name: str) -> Image.Image:
 def drawn(page: Browser, name: str, folder: Path) -> Image.Image:
     """A template's graph in the browser, and nothing around it."""
     page.evaluate(LOAD.replace("NAME", name))
-    left, top, width, height = page.evaluate(SHOW % (MARGIN, WINDOW[0], WINDOW[1]))
+    left, top, width, height = page.evaluate(SHOW % MARGIN)
     page.screenshot(folder / "page.png", (left, top, width, height))
     picture = Image.open(folder / "page.png").convert("RGB")
     return picture.resize((WIDTH, round(WIDTH * picture.height / picture.width)), Image.Resampling.LANCZOS)

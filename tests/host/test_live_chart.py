@@ -375,7 +375,7 @@ def test_steps_without_a_seen_face_are_hollow_and_never_a_peak_and_the_lines_hav
             "above both lines from step 12",
             "other people 0.11",
             "no face (blank) 0.19",
-            "SFace's same-person line 0.36",
+            "SFace's same-person line 0.363",
             "no face seen",
         ):
             assert text in chart["text"]
