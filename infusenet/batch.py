@@ -44,9 +44,10 @@ def figures_of(trace: Trace) -> tuple[PictureFigures, ...]:
 
 
 def best_of(figures: Sequence[PictureFigures]) -> PictureFigures | None:
-    """The picture whose finished likeness is highest, the first of equals; None where no finished one shows a face."""
-    known = [one for one in figures if one.final is not None]
-    return max(known, key=lambda one: one.final or 0.0) if known else None
+    """The picture most like the person, the first of equals: by the finished ones, else by each one's peak."""
+    finished, seen = ([one for one in figures if getattr(one, name) is not None] for name in ("final", "peak"))
+    known = finished or seen
+    return max(known, key=lambda one: (one.final if finished else one.peak) or 0.0) if known else None
 
 
 def in_words(trace: Trace) -> list[str]:
@@ -55,7 +56,10 @@ def in_words(trace: Trace) -> list[str]:
     best = best_of(figures)
     lines = []
     if best is not None:
-        lines.append(f"Picture {best.picture} of {trace.batch} came out most like the person: {best.final:.3f}.")
+        finished = f"came out most like the person: {_number(best.final)}"
+        seen = f"was most like the person: {_number(best.peak)} at step {best.peak_step}"
+        how = seen if best.final is None else finished
+        lines.append(f"Picture {best.picture} of {trace.batch} {how}.")
     lines += [_told(one) for one in figures[:TOLD]]
     return lines + ([f"The other {len(figures) - TOLD} are in the record."] if len(figures) > TOLD else [])
 
@@ -66,6 +70,10 @@ def _told(one: PictureFigures) -> str:
     finished = "no face in the finished picture" if one.final is None else f"finished {one.final:.3f}"
     drift = "" if one.drift is None else f", drift {one.drift:.3f}"
     return f"Picture {one.picture}: peak {one.peak:.3f} at step {one.peak_step}, {finished}{drift}."
+
+
+def _number(value: float | None) -> str:
+    return "undefined" if value is None else f"{value:.3f}"
 
 
 def measured_in_words(trace: Trace) -> str:

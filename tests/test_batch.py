@@ -32,7 +32,11 @@ def test_each_picture_has_its_own_figures() -> None:
 def test_the_best_picture_is_the_best_finished_one() -> None:
     best = best_of(figures_of(BATCH))
     assert best is not None and best.picture == 1, "not the one that once was better"
-    assert best_of(figures_of(trace_of((0.5,), final=(None,)))) is None
+    unfinished = trace_of((0.5, 0.6), final=(None, None))
+    best = best_of(figures_of(unfinished))
+    assert best is not None and best.picture == 2, "by the peaks where no finished picture shows a face"
+    assert in_words(unfinished)[0] == "Picture 2 of 2 was most like the person: 0.600 at step 1."
+    assert best_of(figures_of(trace_of((None,), final=(None,)))) is None
 
 
 def test_in_words() -> None:

@@ -212,7 +212,7 @@ def test_a_report_of_a_batch_names_each_picture_and_what_measured(sampled, perso
     report = json.loads(text)["report"]
     finals = [entry["final"] for entry in report["pictures"]]
     known = [value for value in finals if value is not None]
-    assert report["best_picture"] == (finals.index(max(known)) + 1 if known else None)
+    assert known and report["best_picture"] == finals.index(max(known)) + 1
 
 
 def test_what_the_browser_is_told_of_the_lines(sampled, person, pack, people):
