@@ -118,3 +118,9 @@ def test_words():
     )
     assert "no best steps" in in_words([tried(4, None)], STEPS)
     assert [as_text(value) for value in (2**64 - 1, 1.0, 0.25)] == [str(2**64 - 1), "1", "0.25"]
+
+
+def test_a_table_names_what_measured_and_how() -> None:
+    text = to_csv([Tried(1, (0.5,), 4, 0, 1.0)], STRENGTH, cfg=1.0, sampler="euler", recognizer="r", rule="face 1")
+    (read,) = csv.DictReader(io.StringIO(text))
+    assert (read["recognizer"], read["rule"]) == ("r", "face 1")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
@@ -62,6 +63,16 @@ class Baseline:
     def upper(self) -> float | None:
         """What a likeness must exceed to be above this line: mean + 2 deviations; None without a deviation."""
         return None if self.std is None else self.mean + 2 * self.std
+
+    @classmethod
+    def pooled(cls, baselines: Sequence[Baseline | None]) -> Baseline | None:
+        """One line for several references: the mean of theirs with the widest deviation; None where one is unknown."""
+        known = [baseline for baseline in baselines if baseline is not None]
+        if not known or len(known) < len(baselines):
+            return None
+        spread = [line.std for line in known if line.std is not None]
+        mean = math.fsum(line.mean for line in known) / len(known)
+        return cls(mean, max(spread, default=None), sum(line.count for line in known))
 
 
 @dataclass(frozen=True)

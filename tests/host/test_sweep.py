@@ -123,6 +123,7 @@ def test_steps_are_separate_runs_of_the_hosts_own_sampler(sweep, sampled, applie
     want = [sampled(*applied(), steps=steps) for steps in (4, 1, 2)]
     assert all(torch.equal(got, one) for got, one in zip(latents_of, want, strict=True))
     rows = table(made.csv)
+    assert {(row["rule"][:6], row["recognizer"][:8]) for row in rows} == {("face 1", "rec_mini")}
     assert [(row["value"], row["steps"], row["seed"]) for row in rows] == [(n, n, "5") for n in "412"]
     values = [float(row["similarity"]) if row["similarity"] else None for row in rows]
     best = max(range(3), key=lambda place: -2 if values[place] is None else values[place])

@@ -1,6 +1,8 @@
 """The one rule: references, other people, the blank line, and which face of a picture is read."""
 
+import gc
 import math
+import weakref
 from types import SimpleNamespace
 from typing import Any
 
@@ -212,3 +214,16 @@ def test_a_step_without_a_seen_face_is_for_the_eye_alone(make: Any, lab: SimpleN
     assert (hollow.found, hollow.alignment) == ((False,), ("back-filled",))
     assert hollow.similarity[0] == pytest.approx(0.9, abs=0.01) and trace.unseen_mean(hollow) == hollow.similarity[0]
     assert trace.means[0] is None and trace.best is trace.records[2] and trace.unseen_mean(trace.records[1]) is None
+
+
+def test_a_measure_belongs_to_its_recognizer_and_goes_with_it(lab: SimpleNamespace) -> None:
+    recognizer = lab.FakeRecognizer()
+    measure = measure_of(recognizer)
+    assert measure_of(recognizer) is measure
+    twin = lab.FakeRecognizer()
+    vars(twin).update(vars(recognizer))
+    assert measure_of(twin).recognizer is twin, "what was copied with it is another's"
+    gone = weakref.ref(recognizer)
+    del recognizer, measure, twin
+    gc.collect()
+    assert gone() is None
