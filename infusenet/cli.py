@@ -132,6 +132,15 @@ def parser() -> argparse.ArgumentParser:
         "--which-face", type=_face, default="largest", metavar="largest|N", help="if a photo shows several people"
     )
     tune.add_argument("--probe", action="store_true", help="measure every step: writes a trace and a drift chart too")
+    tune.add_argument(
+        "--others",
+        nargs="+",
+        action="extend",
+        default=[],
+        type=Path,
+        metavar="FILE|DIR",
+        help="with --probe: pictures of other people, five or more, for the line of what a stranger scores",
+    )
     files = make.add_argument_group("which files (default: the miniature's, or those found; see: infusenet models)")
     for name in ("infusenet", "image-proj", "arcface", "face-pack"):
         files.add_argument(f"--{name}", type=Path, metavar="PATH")
@@ -227,6 +236,7 @@ def _generate(arguments: argparse.Namespace) -> int:
         files=files_for(arguments.backbone, catalogue.search_folders(arguments.models), **given),
         settings=Settings(**{name: getattr(arguments, name) for name in names}),
         faces=tuple(arguments.face),
+        others=tuple(arguments.others),
         **{name: getattr(arguments, name) for name in same},
     )
     result = carry_out(order)

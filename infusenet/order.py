@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     Picture = NDArray[np.uint8]
 
 
+log = logging.getLogger(__name__)
+
+
 @dataclass(frozen=True)
 class Order:
     """One picture as it was asked for on the command line.
@@ -32,6 +36,7 @@ class Order:
         pose: a photo whose facial keypoints place the head.
         which_face: "largest", or a face's number counted from the left, from 0.
         probe: measure every step, and write a trace and a drift chart beside the picture.
+        others: pictures of other people, or folders of them, for the probe's line of what a stranger scores.
         components: a FLUX folder that lends VAE and text encoders to a single-file backbone.
         device: "auto", "cpu", "cuda", "cuda:N" or "mps".
         dtype: a floating dtype of torch's by name; by default the device's usual one.
@@ -46,6 +51,7 @@ class Order:
     pose: Path | None = None
     which_face: Literal["largest"] | int = "largest"
     probe: bool = False
+    others: tuple[Path, ...] = ()
     components: Path | None = None
     device: str = "auto"
     dtype: str | None = None
@@ -54,6 +60,8 @@ class Order:
 
     def __post_init__(self) -> None:
         """Raise SettingsError where the picture could not be written."""
+        if self.others and not self.probe:
+            raise SettingsError("--others gives the probe's line of other people: add --probe, or leave it out.")
         if self.out.suffix.lower() != ".png":
             raise SettingsError(
                 f"Expected an output ending in .png, got {self.out.name!r}: PNG keeps what a picture was made with."
@@ -66,7 +74,7 @@ class Order:
     @property
     def inputs(self) -> tuple[Path, ...]:
         """Files that are read and never written."""
-        return (*self.faces, *([self.pose] if self.pose else []))
+        return (*self.faces, *([self.pose] if self.pose else []), *(path for path in self.others if path.is_file()))
 
     @property
     def trace(self) -> Path:
@@ -107,7 +115,8 @@ def carry_out(order: Order) -> Result:
         pose = face_pose(pose, encoder, *fitted_size(order.settings, pipeline.spec))
     recorder = None
     if order.probe:
-        recorder = probe_for(pipeline, FaceRecognizer.from_pack(order.files.face_pack, device=order.device), photos)
+        recognizer = FaceRecognizer.from_pack(order.files.face_pack, device=order.device)
+        recorder = probe_for(pipeline, recognizer, photos, strangers_of(order))
     result = generate(pipeline, identity, order.settings, pose=pose, recorder=recorder)
     order.out.parent.mkdir(parents=True, exist_ok=True)
     save_picture(result.picture, order.out, metadata(order.files, result, len(photos)), inputs=order.inputs)
@@ -145,9 +154,41 @@ def save_chart(traces: Sequence[Trace], path: Path) -> None:
     write_atomically(path, content.getvalue())
 
 
-def probe_for(pipeline: InfuseNetPipeline, recognizer: FaceRecognizer, pictures: Sequence[Picture]) -> ProbeRecorder:
-    """A recorder that compares every step with the person in the pictures."""
+def strangers_of(order: Order) -> list[Picture]:
+    """Pictures of other people: the user's, else drawn ones where the miniature's own faces are measured, else none.
+
+    Raises:
+        PictureError: a file that was named is no picture.
+        SettingsError: a folder holds no picture.
+    """
+    from . import miniature
+    from .compare.request import expand
+    from .pictures import open_picture
+
+    if order.others:
+        named = list(expand(order.others))
+        empty = next((path for path, reason in named if reason is not None and path.is_dir()), None)
+        if empty is not None:
+            raise SettingsError(f"--others: there is no picture in {empty}. Name a folder of at least five faces.")
+        return [open_picture(path) for path, reason in named if reason is None]
+    if Path(order.files.face_pack) == miniature.FACE_PACK:
+        from .miniature.strangers import drawn_strangers
+
+        return list(drawn_strangers())
+    return []
+
+
+def probe_for(
+    pipeline: InfuseNetPipeline,
+    recognizer: FaceRecognizer,
+    pictures: Sequence[Picture],
+    strangers: Sequence[Picture] = (),
+) -> ProbeRecorder:
+    """A recorder that compares every step with the person in the pictures; with five strangers, with these too."""
     from .probe import ProbeRecorder, Reference, vae_decoder
 
     reference = Reference.from_pictures(recognizer, pictures, source="the pictures that were encoded")
-    return ProbeRecorder(recognizer, reference, vae_decoder(pipeline.vae))
+    baseline = reference.baseline(recognizer, strangers)
+    if strangers and baseline is None:
+        log.warning("Of other people fewer than five faces were found, so what they score stays unknown.")
+    return ProbeRecorder(recognizer, reference, vae_decoder(pipeline.vae), strangers=baseline)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,8 @@ from comfy_api.latest import io
 from ..infusenet import miniature as shipped
 from ..infusenet.errors import SettingsError
 from ..infusenet.measures import LEAST_IMPOSTORS, Baseline, Reference, impostors, measure_of
-from .convert import Picture, image_to_pictures
+from ..infusenet.miniature.strangers import drawn_strangers
+from .convert import image_to_pictures
 from .loaders import chosen_pack, face_inputs, show
 from .shared import load_once
 from .sockets import RecognizerSocket, TraceSocket, schema
@@ -24,8 +24,6 @@ log = logging.getLogger(__name__)
 
 ONE, EACH = "one person", "one per image"
 """Whom a batch of references shows."""
-
-_STRANGERS, _SEED = 16, 8_100_000
 
 
 class LoadFaceRecognizer(io.ComfyNode):
@@ -180,7 +178,7 @@ def other_people(recognizer: Any, people: Sequence[Reference], strangers: Any) -
     if strangers is not None:
         pictures = image_to_pictures(strangers)
     elif Path(getattr(recognizer, "path", "")).parent == shipped.FACE_PACK:
-        pictures = drawn_strangers()
+        pictures = list(drawn_strangers())
     else:
         return None, None
     line, faces = impostors(measure_of(recognizer), people, pictures)
@@ -190,19 +188,6 @@ def other_people(recognizer: Any, people: Sequence[Reference], strangers: Any) -
         f"strangers: a face was found in {faces} of {len(pictures)} pictures, and {LEAST_IMPOSTORS} are needed, so "
         "what other people score is unknown."
     )
-
-
-@cache
-def drawn_strangers() -> list[Picture]:
-    """Drawn persons, RGB uint8, always the same ones."""
-    import torch
-
-    from ..infusenet.miniature.faces import render, sample_identities, sample_scenes, to_uint8
-
-    generator = torch.Generator().manual_seed(_SEED)
-    people = sample_identities(_STRANGERS, generator)
-    pictures = to_uint8(render(people, sample_scenes(_STRANGERS, generator, plain=True)).images)
-    return [picture.permute(1, 2, 0).numpy() for picture in pictures]
 
 
 class StopAtPeak(io.ComfyNode):

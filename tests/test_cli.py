@@ -188,6 +188,29 @@ class TestGenerate:
         trace = Trace.load(tmp_path / "b.trace.json")
         assert [record.step for record in trace.records] == [1, 2, 3]
         assert (tmp_path / "b.drift.png").is_file()
+        assert trace.strangers is not None and trace.strangers.count == 16, "drawn ones, for drawn faces"
+        assert trace.rule is not None and trace.blank is not None and trace.blank.count == 16
+
+    def test_other_people_are_the_users_own(self, face, tmp_path, capsys):
+        from infusenet.sweep.people import draw
+
+        folder = tmp_path / "others"
+        folder.mkdir()
+        for number in range(5):
+            Image.fromarray(draw(700 + number)).save(folder / f"{number}.png")
+        asked = order(face, tmp_path / "c.png", steps=1)
+        assert main([*asked, "--probe", "--others", str(folder)]) == 0
+        strangers = Trace.load(tmp_path / "c.trace.json").strangers
+        assert strangers is not None and strangers.count == 5
+        (folder / "0.png").unlink()
+        assert main([*asked, "--probe", "--others", str(folder)]) == 0
+        assert Trace.load(tmp_path / "c.trace.json").strangers is None, "four are too few"
+        capsys.readouterr()
+        (tmp_path / "none").mkdir()
+        assert main([*asked, "--probe", "--others", str(tmp_path / "none")]) == 2
+        assert "there is no picture in" in capsys.readouterr().err
+        assert main([*asked, "--others", str(folder)]) == 2
+        assert "add --probe" in capsys.readouterr().err
 
     def test_the_probe_measures_where_the_device_says_and_tells(self, face, tmp_path, monkeypatch, capsys):
         from infusenet import FaceRecognizer
