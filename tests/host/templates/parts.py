@@ -158,6 +158,7 @@ def probe(graph: Graph, reference: str, when: str) -> Link:
         when=when,
         every=1,
         vae=("Backbone", 2),
+        references="one person",
     )
     return ("Probe", 0)
 

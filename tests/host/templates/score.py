@@ -28,6 +28,7 @@ def score() -> Graph:
         recognizer=("Recognizer", 0),
         reference=("Reference", 0),
         show="pictures",
+        references="one person",
     )
     graph.add("Best picture", "SaveImage", "Report", images=("Score", 1), filename_prefix="infusenet_best")
     graph.add("Sheet", "PreviewImage", "Report", images=("Score", 7))
