@@ -2,9 +2,19 @@
 
 Paths only; nothing heavy is imported here. `faces` draws people and scenes, `captions` writes what they show,
 `networks` states the architectures, and `python -m infusenet.miniature.train` makes the weights anew.
+
+Three recognizers tell faces apart, and none of them shares training people with another: `ARCFACE` conditions,
+the one in `FACE_PACK` measures (and may choose: pictures, settings), `JUDGING_RECOGNIZER` judges what was chosen so.
+`JUDGE` is none of them: it reads scene and style.
 """
 
+from __future__ import annotations
+
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ..identity import FaceRecognizer
 
 WEIGHTS = Path(__file__).parent / "weights"
 BACKBONES = {"mini-dev": WEIGHTS / "mini-dev", "mini-schnell": WEIGHTS / "mini-schnell"}
@@ -12,6 +22,35 @@ INFUSENET = WEIGHTS / "InfuseNetModel"
 IMAGE_PROJ = WEIGHTS / "image_proj_model.safetensors"
 ARCFACE = WEIGHTS / "arcface_ir_se.safetensors"
 FACE_PACK = WEIGHTS / "face_pack"
+JUDGING_RECOGNIZER = WEIGHTS / "judging" / "rec_judge.onnx"
 JUDGE = WEIGHTS / "judge.safetensors"
 
-__all__ = ["ARCFACE", "BACKBONES", "FACE_PACK", "IMAGE_PROJ", "INFUSENET", "JUDGE", "WEIGHTS"]
+__all__ = [
+    "ARCFACE",
+    "BACKBONES",
+    "FACE_PACK",
+    "IMAGE_PROJ",
+    "INFUSENET",
+    "JUDGE",
+    "JUDGING_RECOGNIZER",
+    "WEIGHTS",
+    "judging_recognizer",
+]
+
+
+def judging_recognizer(*, device: str = "cpu") -> FaceRecognizer:
+    """The recognizer that judges, on the face pack's detector: what one recognizer chose, the other judges.
+
+    Args:
+        device: "cpu", "cuda", "cuda:N" or "auto".
+
+    Raises:
+        PackageError: insightface or onnxruntime is missing or broken.
+        SettingsError: unknown device.
+    """
+    from ..identity.detect import FaceDetector, open_network
+    from ..identity.recognize import FaceRecognizer
+
+    detector = FaceDetector.from_pack(FACE_PACK, device=device)
+    model = open_network(JUDGING_RECOGNIZER, "recognition", device)
+    return FaceRecognizer(detector, model, JUDGING_RECOGNIZER)

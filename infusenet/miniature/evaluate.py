@@ -1,5 +1,7 @@
 """Measure the released miniature on people it never saw: `python -m infusenet.miniature.evaluate --out DIR [--quick]`.
 
+With `--only judging`: just the judging recognizer, into judging.json.
+
 Through the released files and the library's own code, on the CPU, with seeds of its own. Writes evaluation.json and
 sheets. Nothing is tuned by it: it states targets and what came of them.
 """
@@ -38,13 +40,16 @@ from .subjects import (
     name_of,
     perceive,
     recognizer,
+    second_recognizer,
     see,
 )
-from .tables import identity, perception
+from .tables import identity, judging, perception
 
 TARGETS = {
     "recognizer AUC, plain": (">=", 0.995),
     "recognizer AUC, worst style": (">=", 0.98),
+    "judging recognizer AUC, worst view": (">=", 0.99),
+    "judging recognizer rank-1, worst view": (">=", 0.95),
     "faces found": (">=", 0.99),
     "landmark error / eye distance": ("<=", 0.04),
     "false alarms on empty scenes": ("<", 0.01),
@@ -120,44 +125,65 @@ def _each(pool: ProcessPoolExecutor, work: Callable[[T], R], tasks: Sequence[T],
 
 
 def against_targets(record: dict[str, Any]) -> dict[str, Any]:
-    """Each target, what came of it, and whether it is met (None where it is undefined)."""
+    """Each target of what was measured, what came of it, and whether it is met (None where it is undefined)."""
+    values = _of_judging(record["judging"]) if "judging" in record else {}
+    if "identity" in record:
+        values |= _of_the_rest(record)
+    tests = {">=": lambda a, b: a >= b, "<=": lambda a, b: a <= b, "<": lambda a, b: a < b}
+    return {
+        name: {
+            "target": f"{sign} {limit:g}",
+            "value": values[name],
+            "met": None if values[name] is None else tests[sign](values[name], limit),
+        }
+        for name, (sign, limit) in TARGETS.items()
+        if name in values
+    }
+
+
+def _least(values: Iterable[float | None]) -> float | None:
+    """The smallest, or None where one is undefined."""
+    return min(values, key=lambda v: -1 if v is None else v)
+
+
+def _of_judging(record: dict[str, Any]) -> dict[str, float | None]:
+    views = record["views"].values()
+    return {
+        "judging recognizer AUC, worst view": _least(view["auc"] for view in views),
+        "judging recognizer rank-1, worst view": _least(view["rank_1"] for view in views),
+    }
+
+
+def _of_the_rest(record: dict[str, Any]) -> dict[str, float | None]:
     look_, nine = record["perception"], record["identity"]["nine_prompts"]
     dev, schnell = nine[name_of(DEV)], nine[name_of(SCHNELL)]
     found = [row["found"] for row in look_["views"].values()]
     errors = [row["landmark_error"] for row in look_["views"].values()]
     zero = nine[name_of(Setting("mini-dev", 28, 0.0))]["own_minus_strangers"]["mean"]
-    values = [
-        look_["views"]["plain"]["auc"],
-        min((look_["views"][name]["auc"] for name in VIEWS[2:]), key=lambda v: -1 if v is None else v),
-        defined(np.mean(found)),
-        None if None in errors else defined(np.mean(errors)),
-        look_["false_alarms"],
-        look_["views"]["plain"]["psnr_db"],
-        dev["similarity"]["mean"],
-        dev["rank_1"]["mean"],
-        record["identity"]["schnell_4_over_dev_28"]["mean"],
-        None if zero is None else abs(zero),
-        dev["obeyed"]["mean"],
-        schnell["obeyed"]["mean"],
-    ]
-    tests = {">=": lambda a, b: a >= b, "<=": lambda a, b: a <= b, "<": lambda a, b: a < b}
     return {
-        name: {
-            "target": f"{sign} {limit:g}",
-            "value": value,
-            "met": None if value is None else tests[sign](value, limit),
-        }
-        for (name, (sign, limit)), value in zip(TARGETS.items(), values, strict=True)
+        "recognizer AUC, plain": look_["views"]["plain"]["auc"],
+        "recognizer AUC, worst style": _least(look_["views"][name]["auc"] for name in VIEWS[2:]),
+        "faces found": defined(np.mean(found)),
+        "landmark error / eye distance": None if None in errors else defined(np.mean(errors)),
+        "false alarms on empty scenes": look_["false_alarms"],
+        "autoencoder PSNR, plain (dB)": look_["views"]["plain"]["psnr_db"],
+        "similarity, mini-dev 28": dev["similarity"]["mean"],
+        "rank-1 of 32, mini-dev 28": dev["rank_1"]["mean"],
+        "mini-schnell 4 / mini-dev 28": record["identity"]["schnell_4_over_dev_28"]["mean"],
+        "strength 0 against strangers": None if zero is None else abs(zero),
+        "attributes obeyed, mini-dev 28": dev["obeyed"]["mean"],
+        "attributes obeyed, mini-schnell 4": schnell["obeyed"]["mean"],
     }
 
 
-def evaluate(out: Path, scale: Scale, workers: int) -> dict[str, Any]:
+def evaluate(out: Path, scale: Scale, workers: int, only: str = "") -> dict[str, Any]:
     """Measure everything and write evaluation.json and the sheets into `out`.
 
     Args:
         out: a folder; made if it is not there.
         scale: how much to measure.
         workers: processes.
+        only: "judging": just the judging recognizer, on mini-schnell's and the renderer's pictures, into judging.json.
 
     Returns:
         The record, as written.
@@ -169,31 +195,40 @@ def evaluate(out: Path, scale: Scale, workers: int) -> dict[str, Any]:
     out.mkdir(parents=True, exist_ok=True)
     step = scale.batch
     tasks = [
-        (view, tuple(range(k, min(k + step, scale.perceived))), scale.perceived, k < scale.reconstructed)
+        (view, tuple(range(k, min(k + step, scale.perceived))), scale.perceived, k < scale.reconstructed and not only)
         for view in range(len(VIEWS))
         for k in range(0, scale.perceived, step)
     ]
+    plan = jobs(scale)
+    if only:
+        plan = [job for job in plan if job.setting in (SCHNELL, Setting(RENDERER)) and job.prompt in NINE]
     with _workers(workers) as pool:
-        wrong = pool.submit(empty_scenes, scale.empty)
+        wrong = None if only else pool.submit(empty_scenes, scale.empty)
         views = _each(pool, perceive, tasks, "perception")
-        seen = _each(pool, see, jobs(scale), "pictures")
+        seen = _each(pool, see, plan, "pictures")
     instrument = recognizer().name  # loads the libraries whose versions are told
+    options = f"{'' if scale == FULL else ' --quick'}{f' --only {only}' if only else ''}"
     record: dict[str, Any] = {
-        "command": f"python -m infusenet.miniature.evaluate{'' if scale == FULL else ' --quick'}",
+        "command": f"python -m infusenet.miniature.evaluate{options}",
         "versions": library_versions(),
         "recognizer": instrument,
+        "judging_recognizer": second_recognizer().name,
         "seeds": {"people": IDENTIFIED, "training": 1},
         "scale": scale.__dict__,
-        "perception": {"views": perception(views), "false_alarms": wrong.result()[0] / scale.empty},
-        "identity": identity(seen, scale.crowd, scale.part),
+        "judging": judging(views, seen, scale.crowd),
     }
+    if wrong is not None:
+        record["perception"] = {"views": perception(views), "false_alarms": wrong.result()[0] / scale.empty}
+        record["identity"] = identity(seen, scale.crowd, scale.part)
     record["targets"] = against_targets(record)
     record["seconds"] = round(time.perf_counter() - start, 1)
-    for name, page in {"perception": perception_sheet(views), **pages(seen, scale.crowd)}.items():
+    sheets = {} if only else {"perception": perception_sheet(views), **pages(seen, scale.crowd)}
+    for name, page in sheets.items():
         save_picture(page, out / f"{name}.png", {"infusenet": {"evaluation": name}})
-    part = out / f".evaluation.json.{os.getpid()}.part"
+    file = out / f"{only or 'evaluation'}.json"
+    part = out / f".{file.name}.{os.getpid()}.part"
     part.write_text(json.dumps(record, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    os.replace(part, out / "evaluation.json")
+    os.replace(part, file)
     return record
 
 
@@ -201,13 +236,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m infusenet.miniature.evaluate", description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="folder for evaluation.json and the sheets")
     parser.add_argument("--quick", action="store_true", help="few people, one seed: tries everything in minutes")
+    parser.add_argument("--only", choices=["judging"], default="", help="measure the judging recognizer alone")
     parser.add_argument("--workers", type=int, default=min(2, os.cpu_count() or 1), help="processes (default: 2)")
     options = parser.parse_args(arguments)
-    record = evaluate(options.out, QUICK if options.quick else FULL, options.workers)
+    record = evaluate(options.out, QUICK if options.quick else FULL, options.workers, options.only)
     for name, row in record["targets"].items():
         told = {True: "met", False: "NOT met", None: "undefined"}[row["met"]]
         print(f"{name:36} {row['value']!s:>8}  target {row['target']:8} {told}")
-    print(f"{record['seconds']:.0f} s; see {options.out / 'evaluation.json'}")
+    print(f"{record['seconds']:.0f} s; see {options.out / (options.only or 'evaluation')}.json")
     return 0
 
 

@@ -106,6 +106,14 @@ def similarities(embeddings: Floats, references: Floats, people: NDArray[np.intp
     return own, others, first.astype(float)
 
 
+def correlation(values: Floats, others: Floats) -> float | None:
+    """Pearson's, of the pairs that are defined; None where one side does not vary."""
+    good = np.isfinite(values) & np.isfinite(others)
+    if good.sum() < 2 or not values[good].std() or not others[good].std():
+        return None
+    return defined(np.corrcoef(values[good], others[good])[0, 1])
+
+
 def obeyed(read: Mapping[str, NDArray[Any]], asked: Sequence[Mapping[str, int]]) -> tuple[Floats, Floats]:
     """How many requested attributes are read back from each picture.
 

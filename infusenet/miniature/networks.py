@@ -1,4 +1,4 @@
-"""The miniature's architectures: the real classes of diffusers and transformers, and three small face networks.
+"""The miniature's architectures: the real classes of diffusers and transformers, and four small face networks.
 
 Everything is the real system's layout at a smaller size, so that the code which loads, adapts and samples the
 published models runs unchanged. Sizes are stated once, here.
@@ -192,6 +192,44 @@ class MeasuringRecognizer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = self.norm(self.fc(self.pool(self.spread(self.blocks(self.stem(x)))).flatten(1)))
+        return y
+
+
+# ------------------------------------------------------------------------------------------ the judging recognizer
+
+
+class Residual(nn.Module):
+    """Two full convolutions and a shortcut: ResNet's basic block."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(_conv(inputs, outputs, 3, stride), nn.ReLU(), _conv(outputs, outputs))
+        same = stride == 1 and inputs == outputs
+        self.shortcut: nn.Module = nn.Identity() if same else _conv(inputs, outputs, 1, stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(self.body(x) + self.shortcut(x))
+
+
+class JudgingRecognizer(nn.Module):
+    """RGB crops [N,3,112,112] in -1..1 -> embeddings [N,160], not normalised. A plain ResNet, read out place by place.
+
+    Neither the conditioning recognizer's layout (IR-SE) nor the measuring one's (MobileFaceNet).
+    """
+
+    dim = 160
+
+    def __init__(self) -> None:
+        super().__init__()
+        plan = [(16, 24, 2), (24, 24, 1), (24, 40, 2), (40, 40, 1), (40, 48, 2), (48, 48, 1)]
+        self.stem = nn.Sequential(_conv(3, 16, 3, 2), nn.ReLU())
+        self.blocks = nn.Sequential(*[Residual(*step) for step in plan])
+        self.narrow = _conv(48, 8, 1)
+        self.fc = nn.Linear(8 * 7 * 7, self.dim)
+        self.norm = nn.BatchNorm1d(self.dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.norm(self.fc(self.narrow(self.blocks(self.stem(x))).flatten(1)))
         return y
 
 

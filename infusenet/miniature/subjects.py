@@ -16,13 +16,13 @@ from ..identity import FaceRecognizer, IdentityEncoder
 from ..loading import load_pipeline
 from ..probe.decode import vae_decoder
 from ..weights import read_weights
-from . import ARCFACE, FACE_PACK, IMAGE_PROJ, JUDGE, captions, faces, networks
+from . import ARCFACE, FACE_PACK, IMAGE_PROJ, JUDGE, captions, faces, judging_recognizer, networks
 from .measure import landmark_error, overlap, psnr
 from .scenes import STYLES
 
 Pictures = NDArray[np.uint8]  # [n, 128, 128, 3] RGB
 
-PERCEIVED, IDENTIFIED, EMPTY = 9500, 9600, 9700  # renderer's seeds; training has 1, its quick checks 9000 and 9100
+PERCEIVED, IDENTIFIED, EMPTY = 9500, 9600, 9700  # renderer's seeds; training has 1 and 3, its checks 9000 and 9100
 VIEWS = ("reference", "plain", *STYLES)
 RENDERER, RECONSTRUCTED = "renderer", "renderer through the autoencoder"
 _SAME_FACE = 0.5  # overlap of a found box with the drawn one
@@ -64,13 +64,17 @@ class Job:
 
 @dataclass(frozen=True)
 class Seen:
-    """A batch and what the instruments say of it: embeddings [n, d] (NaN without a face), boxes found [n], codes."""
+    """A batch and what the instruments say of it: embeddings [n, d] (NaN without a face), boxes found [n], codes.
+
+    `embeddings` are the measuring recognizer's, `second` the judging one's.
+    """
 
     job: Job
     pictures: Pictures
     embeddings: NDArray[np.float32]
     boxes: NDArray[np.intp]
     read: dict[str, NDArray[np.intp]]
+    second: NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -85,6 +89,7 @@ class View:
     found: NDArray[np.bool_]
     landmark_errors: NDArray[np.float64]
     psnr: NDArray[np.float64]
+    second: NDArray[np.float32]  # embeddings by the judging recognizer
 
 
 def as_pictures(images: Tensor) -> Pictures:
@@ -106,6 +111,12 @@ def rows(values: dict[str, Tensor], index: Sequence[int]) -> dict[str, Tensor]:
 def recognizer() -> FaceRecognizer:
     """The measuring recognizer, through InsightFace."""
     return FaceRecognizer.from_pack(FACE_PACK)
+
+
+@cache
+def second_recognizer() -> FaceRecognizer:
+    """The judging recognizer, through InsightFace."""
+    return judging_recognizer()
 
 
 @cache
@@ -164,15 +175,27 @@ def scene_of(prompt: int, seed: int, crowd: int) -> dict[str, Tensor]:
 
 def look(pictures: Pictures) -> tuple[NDArray[np.float32], NDArray[np.intp], list[Any]]:
     """Embeddings of the largest faces [n, d], numbers of boxes [n], and the largest faces (None without)."""
-    instrument = recognizer()
-    found = [instrument.detect(picture) for picture in pictures]
+    found = [recognizer().detect(picture) for picture in pictures]
     best = [some[0] if some else None for some in found]
+    return embed(recognizer(), pictures, best), np.array([len(some) for some in found]), best
+
+
+def embed(instrument: FaceRecognizer, pictures: Pictures, best: Sequence[Any]) -> NDArray[np.float32]:
+    """Embeddings of found faces [n, d]; NaN where there is none."""
     crops = [instrument.crop(p, face.kps) for p, face in zip(pictures, best, strict=True) if face is not None]
     embedded = iter(instrument.embed(crops)) if crops else iter(())
-    width = instrument._width
-    missing = np.full(width, np.nan, np.float32)
-    embeddings = np.stack([missing if face is None else next(embedded) for face in best])
-    return embeddings, np.array([len(some) for some in found]), best
+    missing = np.full(instrument._width, np.nan, np.float32)
+    return np.stack([missing if face is None else next(embedded) for face in best])
+
+
+def blank_crops(size: int = 112) -> Pictures:
+    """Crops that show nobody: black, grey, white, noise, and the middle of three empty scenes."""
+    flat = [np.full((size, size, 3), level, np.uint8) for level in (0, 127, 255)]
+    noise = np.random.default_rng(EMPTY).integers(0, 256, (size, size, 3), np.uint8)
+    scene = faces.sample_scenes(3, torch.Generator().manual_seed(EMPTY), styled=0.0)
+    edge = (networks.SIZE - size) // 2
+    empty = as_pictures(faces.render_scene(scene))[:, edge : edge + size, edge : edge + size, ::-1]
+    return np.stack([*flat, noise, *empty])
 
 
 @torch.no_grad()
@@ -204,8 +227,8 @@ def make(job: Job) -> Pictures:
 def see(job: Job) -> Seen:
     """Make the pictures of one job and measure them."""
     pictures = make(job)
-    embeddings, boxes, _ = look(pictures)
-    return Seen(job, pictures, embeddings, boxes, judged(pictures))
+    embeddings, boxes, best = look(pictures)
+    return Seen(job, pictures, embeddings, boxes, judged(pictures), embed(second_recognizer(), pictures, best))
 
 
 def perceive(task: tuple[int, tuple[int, ...], int, bool]) -> View:
@@ -229,7 +252,9 @@ def perceive(task: tuple[int, tuple[int, ...], int, bool]) -> View:
     errors = [landmark_error(face.kps, points) if face is not None else np.nan for face, _, points in pairs]
     again = as_pictures(reconstruct(drawn.images)) if reconstructed else None
     unit = [] if again is None else [psnr(a / 255, b / 255) for a, b in zip(pictures, again, strict=True)]
-    return View(VIEWS[view], pictures, again, embeddings, boxes, found, np.where(found, errors, np.nan), np.array(unit))
+    error = np.where(found, errors, np.nan)
+    second = embed(second_recognizer(), pictures, best)
+    return View(VIEWS[view], pictures, again, embeddings, boxes, found, error, np.array(unit), second)
 
 
 def empty_scenes(count: int) -> tuple[int, Pictures]:

@@ -9,8 +9,23 @@ from typing import Any
 import numpy as np
 
 from . import captions
-from .measure import auc, by_person, defined, mean, obeyed, pooled, ratio, similarities
-from .subjects import DEV, NINE, SCHNELL, VIEWS, Job, Seen, Setting, View, look, name_of, references
+from .measure import auc, by_person, correlation, defined, mean, obeyed, pooled, ratio, similarities
+from .subjects import (
+    DEV,
+    NINE,
+    SCHNELL,
+    VIEWS,
+    Job,
+    Seen,
+    Setting,
+    View,
+    blank_crops,
+    embed,
+    look,
+    name_of,
+    references,
+    second_recognizer,
+)
 
 
 def perception(views: Sequence[View]) -> dict[str, Any]:
@@ -32,6 +47,59 @@ def perception(views: Sequence[View]) -> dict[str, Any]:
             row |= {"auc": auc(own, others), "own": mean(own), "others": mean(others)}
         table[name] = row
     return table
+
+
+def judging(views: Sequence[View], seen: Sequence[Seen], crowd: int) -> dict[str, Any]:
+    """The judging recognizer: on unseen people by view, on blank crops, and beside the measuring one on pictures made.
+
+    Args:
+        views: as `perceive` gives them.
+        seen: batches; those of a strength of 1 on the nine prompts count.
+        crowd: how many people `seen` is about.
+    """
+    second = {name: np.concatenate([v.second for v in views if v.name == name]) for name in VIEWS}
+    people = second[VIEWS[0]]
+    groups: dict[Setting, list[Seen]] = {}
+    for s in seen:
+        if s.job.prompt in NINE and s.job.setting.strength == 1:
+            groups.setdefault(s.job.setting, []).append(s)
+    first, _, best = look(references(crowd))
+    known = embed(second_recognizer(), references(crowd), best)
+    blank = second_recognizer().embed(blank_crops()) @ people.T
+    return {
+        "views": {name: _told_apart(second[name], people) for name in VIEWS[1:]},
+        "blank": {"mean": mean(blank), "highest": defined(np.nanmax(blank))},
+        "pictures": {name_of(setting): _both(group, first, known) for setting, group in groups.items()},
+    }
+
+
+def _told_apart(embeddings: Any, people: Any) -> dict[str, Any]:
+    cosine = embeddings @ people.T
+    own, others = np.diag(cosine), cosine[~np.eye(len(cosine), dtype=bool)]
+    right = np.nan_to_num(cosine, nan=-2.0).argmax(1) == np.arange(len(cosine))
+    return {
+        "people": len(people),
+        "auc": auc(own, others),
+        "rank_1": defined(np.where(np.isfinite(own), right, False).mean()),
+        "own": mean(own),
+        "others": mean(others),
+        "others_deviation": defined(np.nanstd(others)),
+    }
+
+
+def _both(seen: Sequence[Seen], first: Any, second: Any) -> dict[str, Any]:
+    people = np.concatenate([np.array(s.job.people) for s in seen])
+    mini = similarities(np.concatenate([s.embeddings for s in seen]), first, people)
+    ours = similarities(np.concatenate([s.second for s in seen]), second, people)
+    sums = {
+        name: {
+            "similarity": pooled(*by_person(own, people, len(first))),
+            "strangers": pooled(*by_person(others, people, len(first))),
+            "rank_1": pooled(*by_person(right, people, len(first))),
+        }
+        for name, (own, others, right) in (("measuring", mini), ("judging", ours))
+    }
+    return {"pictures": len(people), **sums, "correlation": correlation(mini[0], ours[0])}
 
 
 @dataclass(frozen=True)
@@ -130,7 +198,7 @@ def _cut(seen: Seen, people: int) -> Seen:
     n = sum(person < people for person in seen.job.people)
     job = Job(seen.job.setting, seen.job.prompt, seen.job.seed, seen.job.people[:n], seen.job.crowd)
     read = {name: value[:n] for name, value in seen.read.items()}
-    return Seen(job, seen.pictures[:n], seen.embeddings[:n], seen.boxes[:n], read)
+    return Seen(job, seen.pictures[:n], seen.embeddings[:n], seen.boxes[:n], read, seen.second[:n])
 
 
 def _strangers(reference: Any) -> float | None:

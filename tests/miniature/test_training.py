@@ -96,6 +96,26 @@ def test_only_the_own_stride_says_yes() -> None:
     assert loss({8: -6.0, 16: 3.0, 32: -6.0}) > 2 * loss({8: -6.0, 16: -6.0, 32: -6.0})
 
 
+def test_circle_pulls_harder_what_is_further_off() -> None:
+    cosine = torch.tensor([[0.3, 0.2, -0.5]], requires_grad=True)
+    own, margin = torch.tensor([[0]]), torch.tensor(0.25)
+    logits = perception.circle(cosine, own, margin)
+    expected = [(1.25 - 0.3) * (0.3 - 0.75), (0.2 + 0.25) * (0.2 - 0.25), 0.0]  # by the paper's formulas
+    torch.testing.assert_close(logits, torch.tensor([expected]))
+    pull = torch.autograd.grad(logits.sum(), cosine)[0]
+    torch.testing.assert_close(pull, torch.tensor([[1.25 - 0.3, 0.2 + 0.25, 0.0]]))  # the weights themselves are fixed
+
+
+def test_margins_make_the_own_cosine_smaller_and_no_other() -> None:
+    cosine, own = torch.tensor([[0.5, 0.2], [-0.8, 0.1]]), torch.tensor([[0], [0]])
+    arc = perception.arc_margin(cosine, own, torch.tensor(0.35))
+    cos = perception.cos_margin(cosine, own, torch.tensor(0.3))
+    assert arc[0, 0] == pytest.approx(np.cos(np.arccos(0.5) + 0.35), abs=1e-6)
+    assert arc[1, 0] == pytest.approx(-0.8 - 0.35, abs=1e-6)
+    torch.testing.assert_close(cos[:, 0], cosine[:, 0] - 0.3)
+    assert torch.equal(arc[:, 1], cosine[:, 1]) and torch.equal(cos[:, 1], cosine[:, 1])
+
+
 class Line(nn.Module):
     """y = w x."""
 

@@ -13,7 +13,7 @@ import torch
 
 from .check import check
 from .loop import OutOfTimeError, Run
-from .stages import PEOPLE, train_all
+from .stages import PEOPLE, train_all, train_alone
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -23,6 +23,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--minutes", type=float, default=1e9, help="stop after this time, with everything saved")
     parser.add_argument("--until", default="", help="stop after this stage: perception, dev, adapter, schnell")
+    parser.add_argument("--only", choices=["judging"], help="train (and export) the judging recognizer alone")
     parser.add_argument("--people", type=int, default=PEOPLE, help=f"drawn people to learn from (default: {PEOPLE})")
     parser.add_argument("--scale", type=float, default=1.0, help="multiplies all step counts (0.001 tries the code)")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
@@ -40,7 +41,10 @@ def main(arguments: list[str] | None = None) -> int:
     deadline = time.monotonic() + 60 * options.minutes
     run = Run(options.folder, device, deadline, compile=device.type == "cuda" and not options.no_compile)
     try:
-        train_all(run, options.people, options.scale, options.until, options.export)
+        if options.only:
+            train_alone(run, options.people, options.scale, options.export)
+        else:
+            train_all(run, options.people, options.scale, options.until, options.export)
         logging.info("done")
     except OutOfTimeError as stop:
         logging.info("%s", stop)

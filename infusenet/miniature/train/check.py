@@ -89,7 +89,14 @@ def check_perception(run: Run, out: Path, people: int = 1024) -> None:
     nobody = {k: v.to(run.device) for k, v in scenes[1].items()}
     score, _ = landmarks_of(detector, faces.render_scene(nobody))
     log.info("check false alarms %.4f", (score > 0.5).float().mean())
-    for part, net, bgr in (("arcface", _arcface(), True), ("recognizer", networks.MeasuringRecognizer(), False)):
+    recognizers: list[tuple[str, Any, bool]] = [
+        ("arcface", _arcface(), True),
+        ("recognizer", networks.MeasuringRecognizer(), False),
+        ("judging", networks.JudgingRecognizer(), False),
+    ]
+    for part, net, bgr in recognizers:
+        if not run.has(part):  # a run that stopped before
+            continue
         net = run.load(part, net)
         embedded = []
         for view in range(len(names)):

@@ -8,10 +8,11 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .. import networks
+from .. import JUDGING_RECOGNIZER, WEIGHTS, networks
 
 DETECTOR_SIZES = "128"  # read from the file's metadata: drawn faces fill a small picture
 OPSET = 13
@@ -57,14 +58,43 @@ def export_face_pack(detector: nn.Module, recognizer: nn.Module, folder: Path) -
     graph = onnx.load(str(detection))
     graph.metadata_props.append(onnx.StringStringEntryProto(key="det_sizes", value=DETECTOR_SIZES))
     onnx.save(graph, str(detection))
+    export_recognizer(recognizer, folder / "rec_mini.onnx")
+
+
+def export_recognizer(recognizer: nn.Module, path: Path, *, halved: bool = False) -> None:
+    """Write a recognizer by ArcFace's contract; `halved`: weights lie in the file as float16, and count as float32."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     _onnx(
         recognizer,
         torch.zeros(1, 3, 112, 112),
-        folder / "rec_mini.onnx",
+        path,
         input_names=["input.1"],
         output_names=["embedding"],
         dynamic_axes={"input.1": {0: "N"}, "embedding": {0: "N"}},
     )
+    if halved:
+        _halve(path)
+
+
+def _halve(path: Path) -> None:
+    """Store an ONNX file's float32 weights as float16, each behind a cast that the runtime does once, when opening."""
+    import onnx
+
+    model = onnx.load(str(path))
+    graph, casts = model.graph, []
+    for tensor in graph.initializer:
+        if tensor.data_type != onnx.TensorProto.FLOAT:
+            continue
+        name, stored = tensor.name, f"{tensor.name}.half"
+        values = onnx.numpy_helper.to_array(tensor).astype(np.float16)
+        tensor.CopyFrom(onnx.numpy_helper.from_array(values, stored))
+        cast = onnx.helper.make_node("Cast", [stored], [name], name=f"Cast.{name}", to=onnx.TensorProto.FLOAT)
+        casts.append(cast)
+    nodes = [*casts, *graph.node]
+    del graph.node[:]
+    graph.node.extend(nodes)
+    onnx.checker.check_model(model)
+    onnx.save(model, str(path))
 
 
 def half(state: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -100,7 +130,7 @@ def export(parts: dict[str, Any], folder: Path) -> int:
     """Write the whole miniature.
 
     Args:
-        parts: dev, schnell, infusenet, resampler, vae, clip, t5, arcface, recognizer, detector, judge: modules.
+        parts: dev, schnell, infusenet, resampler, vae, clip, t5, arcface, recognizer, judging, detector, judge.
         folder: where `weights/` lies.
 
     Returns:
@@ -125,4 +155,5 @@ def export(parts: dict[str, Any], folder: Path) -> int:
     save_file(half(parts["arcface"].state_dict()), folder / "arcface_ir_se.safetensors")
     save_file(half(parts["judge"].state_dict()), folder / "judge.safetensors")
     export_face_pack(parts["detector"], parts["recognizer"], folder / "face_pack")
+    export_recognizer(parts["judging"], folder / JUDGING_RECOGNIZER.relative_to(WEIGHTS), halved=True)
     return sum(f.stat().st_size for f in folder.rglob("*") if f.is_file())

@@ -1,8 +1,9 @@
-"""What looks at pictures: the autoencoder, the two recognizers, the judge. (The face detector: detector.py.)"""
+"""What looks at pictures: the autoencoder, the three recognizers, the judge. (The face detector: detector.py.)"""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -20,6 +21,7 @@ CROPS = Plan(steps=5600, batch=192, lr=2e-3, ema=0.998, decay=1e-4, betas=(0.9, 
 WHOLE = Plan(steps=1600, batch=96, lr=5e-4, ema=0.998, decay=1e-4, betas=(0.9, 0.99))
 CONDITIONING = Plan(steps=5000, batch=512, lr=3e-3, ema=0.0, decay=0.02, betas=(0.9, 0.98), clip=5.0, floor=0.01)
 MEASURING = Plan(steps=6000, batch=512, lr=3e-3, ema=0.0, decay=0.02, betas=(0.9, 0.98), clip=5.0, floor=0.01)
+JUDGING = Plan(steps=6000, batch=512, lr=2e-3, ema=0.0, decay=0.02, betas=(0.9, 0.98), clip=5.0, floor=0.01)
 JUDGE = Plan(steps=2500, batch=512, lr=2e-3, ema=0.0, decay=0.05, floor=0.01)
 
 
@@ -148,6 +150,28 @@ def _crops(bank: Bank, person: Tensor, view: Tensor) -> Tensor:
     return disturb(align(bank.images[person, view].float() / 255, at)) * 2 - 1
 
 
+Logits = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""(cosines to all centres [N, C], the own person's index [N, 1], margin []) -> logits [N, C], still without scale."""
+
+
+def arc_margin(cosine: Tensor, own: Tensor, margin: Tensor) -> Tensor:
+    """ArcFace: an angle is added; beyond pi/2 the cosine's own margin keeps it monotone."""
+    mine = cosine.gather(1, own).clamp(-0.9999, 0.9999)
+    return cosine.scatter(1, own, torch.where(mine > -0.5, torch.cos(torch.acos(mine) + margin), mine - margin))
+
+
+def cos_margin(cosine: Tensor, own: Tensor, margin: Tensor) -> Tensor:
+    """CosFace: the own cosine counts less by the margin."""
+    return cosine.scatter(1, own, cosine.gather(1, own).clamp(-0.9999, 0.9999) - margin)
+
+
+def circle(cosine: Tensor, own: Tensor, margin: Tensor) -> Tensor:
+    """Circle loss: each cosine pulls the harder, the further it is from where it should be (1 for the own, 0 else)."""
+    mine = cosine.gather(1, own)
+    others = (cosine.detach() + margin).clamp(min=0) * (cosine - margin)
+    return others.scatter(1, own, (1 + margin - mine.detach()).clamp(min=0) * (mine - 1 + margin))
+
+
 def _train_recognizer(
     run: Run,
     name: str,
@@ -157,10 +181,13 @@ def _train_recognizer(
     bank: Bank,
     plan: Plan,
     *,
-    arc: bool,
+    logits: Logits,
     scale: float,
     margin: float,
+    ramp: float = 0.35,
+    bgr: bool = False,
 ) -> None:
+    """Teach a recognizer to tell `people` apart; the margin grows during the first `ramp` of the steps."""
     low, high = people.start, people.stop
     net = net.to(run.device).to(memory_format=torch.channels_last).train()
     centres = nn.ParameterList([nn.Parameter(torch.randn(high - low, dim, device=run.device) * 0.05)])
@@ -171,19 +198,15 @@ def _train_recognizer(
         i = torch.randint(0, high - low, (plan.batch,), device=run.device)
         view = torch.randint(0, bank.images.shape[1], (plan.batch,), device=run.device)
         crops = _crops(bank, i + low, view)
-        if arc:
-            crops = crops.flip(1)  # the conditioning recognizer reads BGR
+        if bgr:
+            crops = crops.flip(1)
         with run.autocast():
             embedding = F.normalize(embed(channels_last(crops)).float(), dim=1)
             cosine = (embedding @ F.normalize(centres[0], dim=1).T).float()
-        own = cosine.gather(1, i[:, None]).clamp(-0.9999, 0.9999)
-        if arc:  # ArcFace: an angle is added; beyond pi/2 the cosine's own margin keeps it monotone
-            harder = torch.where(own > -0.5, torch.cos(torch.acos(own) + now), own - now)
-        else:  # CosFace
-            harder = own - now
-        entropy = F.cross_entropy(cosine.scatter(1, i[:, None], harder) * scale, i)
+        entropy = F.cross_entropy(logits(cosine, i[:, None], now) * scale, i)
+        own = cosine.detach().gather(1, i[:, None]).mean()
         right = (cosine.detach().argmax(1) == i).float().mean()
-        return torch.stack([entropy, own.detach().mean(), right])
+        return torch.stack([entropy, own, right])
 
     groups: list[dict[str, Any]] = [
         {"params": list(net.parameters())},
@@ -191,20 +214,22 @@ def _train_recognizer(
     ]
 
     def before(done: float) -> None:
-        now.fill_(margin * min(1.0, done / 0.35))
+        now.fill_(margin * (min(1.0, done / ramp) if ramp else 1.0))
 
     train(run, name, plan, [net, centres], loss, groups=groups, before=before)
     run.save(name, net)
 
 
 def train_conditioning(run: Run, bank: Bank) -> None:
-    """The recognizer that InfuseNet is conditioned on: a narrow IR-SE, ArcFace, the first half of the people."""
+    """The recognizer that InfuseNet is conditioned on: a narrow IR-SE, ArcFace, BGR, the first half of the people."""
     run.seed(21)
     net = IRSE(networks.IRSE_WIDTHS, networks.EMBEDDING, squeeze=4)
     dropout: Any = net.output_layer[1]
     dropout.p = 0.0  # a narrow net needs none
     people = slice(0, len(bank) // 2)
-    _train_recognizer(run, "arcface", net, 512, people, bank, CONDITIONING, arc=True, scale=28.0, margin=0.35)
+    _train_recognizer(
+        run, "arcface", net, 512, people, bank, CONDITIONING, logits=arc_margin, scale=28.0, margin=0.35, bgr=True
+    )
 
 
 def train_measuring(run: Run, bank: Bank) -> None:
@@ -212,7 +237,19 @@ def train_measuring(run: Run, bank: Bank) -> None:
     run.seed(22)
     people = slice(len(bank) // 2, len(bank))
     net = networks.MeasuringRecognizer()
-    _train_recognizer(run, "recognizer", net, net.dim, people, bank, MEASURING, arc=False, scale=24.0, margin=0.30)
+    _train_recognizer(
+        run, "recognizer", net, net.dim, people, bank, MEASURING, logits=cos_margin, scale=24.0, margin=0.30
+    )
+
+
+def train_judging(run: Run, bank: Bank) -> None:
+    """The recognizer that judges: a third architecture, loss and seed, and a bank of people of its own."""
+    run.seed(23)
+    net = networks.JudgingRecognizer()
+    everyone = slice(0, len(bank))
+    _train_recognizer(
+        run, "judging", net, net.dim, everyone, bank, JUDGING, logits=circle, scale=64.0, margin=0.25, ramp=0.0
+    )
 
 
 # ------------------------------------------------------------------------------------------ judge

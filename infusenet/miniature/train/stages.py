@@ -17,17 +17,19 @@ from torch import Tensor
 from ...identity.align import draw_kps
 from ...identity.embed import IRSE
 from ...identity.project import Resampler
-from .. import captions, networks
+from ...weights import read_weights
+from .. import BACKBONES, JUDGING_RECOGNIZER, WEIGHTS, captions, networks
 from ..scenes import ACCESSORIES
 from . import bank as banks
 from . import detector, generation, perception
-from .export import export
+from .export import export, export_recognizer
 from .loop import Plan, Run
 
 log = logging.getLogger(__name__)
 
 PEOPLE = 40960
 SEED = 1  # of the people and scenes learnt from; held-out ones are drawn with seeds from HELD_OUT on
+JUDGING_SEED = 3  # of the people and scenes that the judging recognizer alone learns from
 HELD_OUT = 9000
 RECONSTRUCTED = (3, 6)  # views that recognizers, detector and judge see through the autoencoder
 _SUNGLASSES = ACCESSORIES.index("sunglasses")
@@ -96,6 +98,26 @@ def train_perception(run: Run, people: int) -> None:
     ):
         if not run.has(part):
             stage(run, bank)
+
+
+def _autoencoder(run: Run) -> Any:
+    """The run's autoencoder; the released one in a run that has none, as when one part is trained alone."""
+    vae = networks.autoencoder()
+    if run.has("vae"):
+        return run.load("vae", vae)
+    state = read_weights(BACKBONES["mini-dev"] / "vae" / "diffusion_pytorch_model.safetensors")
+    vae.load_state_dict({k: v.float() for k, v in state.items()})
+    return vae.to(run.device).requires_grad_(False).eval()
+
+
+def train_judging(run: Run, people: int) -> None:
+    """The judging recognizer, on half as many people, drawn for it alone; skips it if it is finished."""
+    if run.has("judging"):
+        return
+    bank = banks.draw(*banks.draw_parameters(people // 2, JUDGING_SEED), run.device)
+    log.info("drew %d pictures", bank.images.shape[0] * bank.images.shape[1])
+    perception.reconstruct_views(run, _autoencoder(run), bank, RECONSTRUCTED)
+    perception.train_judging(run, bank)
 
 
 def _keypoints(job: Any) -> Any:
@@ -170,6 +192,20 @@ def _frozen_copy(run: Run, part: str, guidance: bool) -> Any:
     return run.load(part, networks.flux_transformer(guidance_embeds=guidance))
 
 
+def train_alone(run: Run, people: int, scale: float, folder: Path | None) -> None:
+    """Only the judging recognizer, which needs no other part but an autoencoder; and its file.
+
+    Raises:
+        OutOfTimeError: the run's time is up.
+    """
+    with scaled(scale):
+        train_judging(run, people)
+    if folder is not None:
+        path = folder / JUDGING_RECOGNIZER.relative_to(WEIGHTS)
+        export_recognizer(run.load("judging", networks.JudgingRecognizer()), path, halved=True)
+        log.info("wrote %d bytes to %s", path.stat().st_size, path)
+
+
 def train_all(run: Run, people: int, scale: float, until: str, folder: Path | None) -> None:
     """All stages in order; each finished part is a file in the run's folder and is not trained again.
 
@@ -181,6 +217,7 @@ def train_all(run: Run, people: int, scale: float, until: str, folder: Path | No
     torch._dynamo.config.recompile_limit = 64
     with scaled(scale):
         train_perception(run, people)
+        train_judging(run, people)
         if until == "perception":
             return
         material, words = gather(run, people)
@@ -229,6 +266,7 @@ def finished(run: Run, words: tuple[tuple[int, int], tuple[int, int]]) -> dict[s
         "t5": text.t5,
         "arcface": run.load("arcface", IRSE(networks.IRSE_WIDTHS, networks.EMBEDDING, squeeze=4)),
         "recognizer": run.load("recognizer", networks.MeasuringRecognizer()),
+        "judging": run.load("judging", networks.JudgingRecognizer()),
         "detector": run.load("detector", networks.FaceDetectorNet()),
         "judge": run.load("judge", networks.Judge()),
     }
