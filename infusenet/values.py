@@ -26,6 +26,8 @@ COLUMNS = (
     "cfg",
     "sampler",
     "seconds",
+    "recognizer",
+    "rule",
 )
 
 Value = int | float
@@ -131,11 +133,13 @@ def as_text(value: Value) -> str:
     return str(value) if isinstance(value, int) else f"{value:.10g}"
 
 
-def to_csv(tried: Sequence[Tried], axis: Axis, *, cfg: float, sampler: str) -> str:
+def to_csv(
+    tried: Sequence[Tried], axis: Axis, *, cfg: float, sampler: str, recognizer: str = "", rule: str = ""
+) -> str:
     """One row a picture, in full precision; `COLUMNS` names them, undefined is empty, pictures count from 1.
 
     `value_similarity` and `value_failures` belong to the value: the mean over its pictures that show a face, and how
-    many show none.
+    many show none. `recognizer` and `rule` are how all of them were measured.
     """
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
@@ -143,7 +147,9 @@ def to_csv(tried: Sequence[Tried], axis: Axis, *, cfg: float, sampler: str) -> s
     for one in tried:
         for number, similarity in enumerate(one.similarities, start=1):
             cells = [axis.name, one.value, number, similarity, one.similarity, one.failures]
-            table.writerow([*cells, one.steps, one.seed, cfg, sampler, one.seconds])  # None is written as nothing
+            table.writerow(
+                [*cells, one.steps, one.seed, cfg, sampler, one.seconds, recognizer, rule]
+            )  # None is written as nothing
     return text.getvalue()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
@@ -52,6 +53,16 @@ class Baseline:
             return None
         known = np.asarray(values, np.float64)
         return cls(float(known.mean()), float(known.std(ddof=1)) if len(known) > 1 else None, len(known))
+
+    @classmethod
+    def pooled(cls, baselines: Sequence[Baseline | None]) -> Baseline | None:
+        """One line for several references: the mean of theirs with the widest deviation; None where one is unknown."""
+        known = [baseline for baseline in baselines if baseline is not None]
+        if not known or len(known) < len(baselines):
+            return None
+        spread = [line.std for line in known if line.std is not None]
+        mean = math.fsum(line.mean for line in known) / len(known)
+        return cls(mean, max(spread, default=None), sum(line.count for line in known))
 
 
 @dataclass(frozen=True)

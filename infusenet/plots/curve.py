@@ -6,9 +6,11 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..drift import Drift, analyse
+from ..measures.base import comparable
+from ..probe.lines import UNKNOWN, above_in_words, bar_of, lines_of, shared
 from ..probe.trace import Trace
 from .labels import Labeller
-from .theme import SIZE, Theme, new_figure, similarity_axes, theme_named
+from .theme import LINES, SIZE, SMALL, Theme, in_lines, new_figure, similarity_axes, theme_named
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -35,7 +37,7 @@ class Series:
     means: list[float]
     low: list[float]
     high: list[float]
-    sure: list[bool]  # the landmarks were detected in this very prediction
+    unseen: list[float]  # measured where the face is known to be, though none was seen there
     final: tuple[float, float, float] | None  # step, sigma, mean of the finished picture
     figures: Drift
     trace: Trace
@@ -43,17 +45,18 @@ class Series:
     @classmethod
     def of(cls, trace: Trace, name: str | None) -> "Series":
         """Read a trace."""
-        counted, final = trace.counted, trace.final
-        shown = [[v for i in counted if (v := record.similarity[i]) is not None] for record in trace.records]
+        counted, final, means = trace.counted, trace.final, trace.means
+        seen = [record if mean is not None else None for record, mean in zip(trace.records, means, strict=True)]
+        shown = [[v for i in counted if record and (v := record.similarity[i]) is not None] for record in seen]
         mean = None if final is None else trace.mean(final)
         return cls(
             name=name or title_of(trace),
             steps=[float(record.step) for record in trace.records],
             sigmas=[_nan(record.sigma) for record in trace.records],
-            means=[_nan(mean) for mean in trace.means],
+            means=[_nan(mean) for mean in means],
             low=[min(values, default=math.nan) for values in shown],
             high=[max(values, default=math.nan) for values in shown],
-            sure=[all(record.alignment[i] == "detected" for i in counted) for record in trace.records],
+            unseen=[_nan(trace.unseen_mean(record)) for record in trace.records],
             final=None if final is None or mean is None else (float(final.step), _nan(final.sigma), mean),
             figures=analyse(trace),
             trace=trace,
@@ -96,9 +99,11 @@ def similarity_figure(
 ) -> "Figure":
     """Draw how much each prediction of a run looks like the person.
 
-    Filled marks were measured on a face that was detected there, hollow ones with landmarks of another step. The ring
-    is the peak, the diamond the finished picture, the shaded or underlined stretch lies within 5 % of the peak, a band
-    is a batch's range. Zero is always on the axis.
+    The curve goes through the steps in which a face was seen. Hollow marks are steps in which none was, measured where
+    the face is known to be; they are for the eye and belong to no curve, peak or band. The ring is the peak, the
+    diamond the finished picture, the shaded or underlined stretch lies within 5 % of the peak, a band is a batch's
+    range. In the grey below, a likeness is not above the lines of other people and of no face by two deviations. Zero
+    is always on the axis.
 
     Args:
         traces: one trace or several. Each curve is the trajectory of one run, whatever its number of steps.
@@ -113,11 +118,13 @@ def similarity_figure(
 
     Raises:
         ValueError: no trace, or an unknown axis or theme.
+        SettingsError: the traces were measured by different rules.
         ImportError: matplotlib is missing.
     """
     given = [traces] if isinstance(traces, Trace) else list(traces)
     if not given or x not in (None, "sigma", "steps", "both"):
         raise ValueError(f'Expected at least one trace and x "sigma", "steps" or "both"; got {len(given)} and {x!r}.')
+    comparable([trace.rule for trace in given], "These runs")
     colours = theme_named(theme)
     labels = list(names) if names is not None else [None] * len(given)
     series = [Series.of(trace, name) for trace, name in zip(given, labels, strict=True)]
@@ -136,7 +143,7 @@ def similarity_figure(
             panel.set_xticks([_share(level) for level in shown], [f"{level:g}" for level in shown])
             panel.set_xlabel(SQUEEZED, fontsize=SIZE, color=colours.ink)
     _name_curves(panels[0], series, colours)
-    figure.supxlabel(_footer(series), fontsize=7.5, color=colours.quiet, parse_math=False)
+    figure.supxlabel(_footer(series, width), fontsize=SMALL, color=colours.quiet, parse_math=False)
     figure.draw_without_rendering()
     for panel, axis in zip(panels, axes, strict=True):
         _label_panel(panel, axis, series, colours)
@@ -159,7 +166,11 @@ def _draw_panel(panel: Any, axis: str, series: Sequence[Series], theme: Theme) -
     else:
         panel.set_xlim(0, max((one.steps[-1] for one in series if one.steps), default=1) * 1.04 + 0.2)
         panel.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 4, 5, 10]))
-    panel.set_ylim(*_range(series))
+    low, high = _range(series)
+    bar = bar_of(series[0].trace.strangers, series[0].trace.blank)
+    if bar is not None and shared([one.trace for one in series]):
+        panel.axhspan(low, bar, color=theme.quiet, alpha=0.09, linewidth=0, zorder=0.5)
+    panel.set_ylim(low, high)
 
 
 def _draw_curve(panel: Any, axis: str, one: Series, colour: str, marker: str, theme: Theme, alone: bool) -> None:
@@ -177,9 +188,9 @@ def _draw_curve(panel: Any, axis: str, one: Series, colour: str, marker: str, th
         panel.plot(place, under, color=colour, alpha=0.25, linewidth=9, solid_capstyle="round", zorder=2.5)
     panel.plot(place, one.means, color=colour, linewidth=1.8, zorder=4)
     if not many:
-        for sure, face in ((True, colour), (False, theme.paper)):
-            at = [i for i, flag in enumerate(one.sure) if flag is sure]
-            xs, ys = [place[i] for i in at], [one.means[i] for i in at]
+        for values, face in ((one.means, colour), (one.unseen, theme.paper)):
+            at = [i for i, value in enumerate(values) if math.isfinite(value)]
+            xs, ys = [place[i] for i in at], [values[i] for i in at]
             panel.plot(xs, ys, marker, color=colour, markerfacecolor=face, markersize=4.5, linestyle="none", zorder=5)
     end = one.end(axis)
     if end is not None:
@@ -201,15 +212,15 @@ def _label_panel(panel: Any, axis: str, series: Sequence[Series], theme: Theme) 
         for mark in (ring, end):
             if mark:
                 labeller.avoid_mark(*mark)
-    for text, level, colour, dashes in _level_lines(series, theme):
+        for at in zip(one.along(axis), one.unseen, strict=True):
+            if math.isfinite(at[1]):
+                labeller.avoid_mark(*at, reach=5.0)
+    lines = _level_lines(series, theme)
+    for _, level, colour, dashes in lines:
         panel.axhline(level, color=colour, linewidth=1.1, linestyle=dashes, zorder=1.5)
-        note = panel.annotate(
-            text, (0.995, level), xycoords=("axes fraction", "data"), xytext=(0, 2.5), textcoords="offset points",
-            ha="right", va="bottom", fontsize=SIZE - 1, color=colour, parse_math=False,
-        )  # fmt: skip
-        note.set_in_layout(False)
-        extent = note.get_window_extent(panel.figure.canvas.get_renderer())
-        labeller.block((extent.x0, extent.y0, extent.x1, extent.y1))
+        labeller.avoid_level(level)
+    for text, level, colour, _ in lines:
+        labeller.name_level(text, level, colour)
     for order, one in enumerate(series):
         colour, peak, end = theme.curves[order % len(theme.curves)], _peak_place(one, axis), one.end(axis)
         if peak is not None and one.figures.peak is not None:
@@ -228,20 +239,15 @@ def _peak_place(one: Series, axis: str) -> tuple[float, float] | None:
     return None if peak is None else one.end(axis)
 
 
-def _level_lines(series: Sequence[Series], theme: Theme) -> list[tuple[str, float, str, str]]:
-    """Other people and the same person, once each where all curves share them."""
-    lines: dict[tuple[str, float], tuple[str, float, str, str]] = {}
+def _level_lines(series: Sequence[Series], theme: Theme) -> list[tuple[str, float, str, Any]]:
+    """Text, level, colour and dashes of the lines beside the curves, once each where all curves share them."""
+    found: dict[tuple[str, float], tuple[str, float, str, Any]] = {}
     for order, one in enumerate(series):
-        baseline, ceiling = one.trace.strangers, one.trace.ceiling
-        shared = all(other.trace.strangers == baseline for other in series)
-        colour = theme.quiet if shared else theme.curves[order % len(theme.curves)]
-        if baseline is not None:
-            text = f"other people {baseline.mean:.2f}"
-            lines[text, baseline.mean] = (text, baseline.mean, colour, "dashed")
-        if ceiling is not None:
-            text = f"same person, other pictures {ceiling:.2f}"
-            lines[text, ceiling] = (text, ceiling, theme.quiet, "dotted")
-    return list(lines.values())
+        for line in lines_of(one.trace):
+            common = all(line in lines_of(other.trace) for other in series)
+            colour = theme.quiet if common else theme.curves[order % len(theme.curves)]
+            found.setdefault((line.text, line.level), (line.text, line.level, colour, LINES[line.kind]))
+    return sorted(found.values(), key=lambda line: -line[1])
 
 
 def _name_curves(panel: Any, series: Sequence[Series], theme: Theme) -> None:
@@ -277,24 +283,32 @@ def _steps_above(panel: Any, one: Series, theme: Theme) -> None:
 
 def _range(series: Sequence[Series]) -> tuple[float, float]:
     """From below zero or the lowest value to above the highest, with room for labels."""
-    values = [0.0, *(value for one in series for value in [*one.low, *one.high, *one.means] if math.isfinite(value))]
+    values = [0.0, *(value for one in series for value in [*one.low, *one.high, *one.means, *one.unseen])]
+    values = [value for value in values if math.isfinite(value)]
     for one in series:
         values += [one.final[2]] if one.final else []
-        values += [one.trace.strangers.mean] if one.trace.strangers else []
-        values += [one.trace.ceiling] if one.trace.ceiling is not None else []
+        values += [line.level for line in lines_of(one.trace)]
     low, high = min(values), max(values)
     span = max(high - low, 0.1)
     return low - 0.12 * span, high + 0.17 * span
 
 
-def _footer(series: Sequence[Series]) -> str:
-    """How to read the chart, and which network measured."""
-    recognizers = ", ".join(dict.fromkeys(one.trace.recognizer.partition(" (")[0] for one in series))
-    shade = "shaded" if len(series) == 1 else "broad"
-    parts = ["ring: peak", "diamond: finished picture", f"{shade}: within 5 % of the peak"]
-    parts += ["band: range of the batch"] if any(len(one.trace.counted) > 1 for one in series) else []
-    parts += ["hollow: face not detected there"] if not all(all(one.sure) for one in series) else []
-    return f"{'   '.join(parts)}\nEach curve is the trajectory of one run. Measured by {recognizers}"
+def _footer(series: Sequence[Series], width: float) -> str:
+    """How to read the chart, where it is above the lines, and which network measured."""
+    traces = [one.trace for one in series]
+    recognizers = ", ".join(dict.fromkeys(trace.recognizer.partition(" (")[0] for trace in traces))
+    bars = [bar_of(trace.strangers, trace.blank) is not None for trace in traces]
+    parts = ["ring: peak", "diamond: finished picture"]
+    parts += [f"{'shaded' if len(series) == 1 else 'broad'}: within 5 % of the peak"]
+    parts += ["band: range of the batch"] if any(len(trace.counted) > 1 for trace in traces) else []
+    unseen = any(math.isfinite(value) for one in series for value in one.unseen)
+    parts += ["hollow: no face seen there, counts for nothing"] if unseen else []
+    parts += ["grey: not above the lines by 2 deviations"] if all(bars) and shared(traces) else []
+    above = [(one.name, above_in_words(one.trace)) for one in series]
+    said = [text if len(series) == 1 else f"{name}: {text}" for name, text in above if text]
+    said += [UNKNOWN] if any(trace.strangers is None for trace in traces) else []
+    measured = ["Each curve is the trajectory of one run.", f"Measured by {recognizers}"]
+    return "\n".join([*in_lines(said, width), *in_lines(parts, width), " ".join(measured)])
 
 
 def _share(sigma: float) -> float:

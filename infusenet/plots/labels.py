@@ -1,9 +1,11 @@
 """Labels beside the points they name, placed so that they cover neither curves nor each other."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypeVar
+
+P = TypeVar("P")
 
 GAP, SIDE = 10.0, 12.0  # points between a label and its point: above or below, and to a side
 PLACES = (
@@ -24,6 +26,9 @@ PLACES = (
     ("center", "bottom", 0.0, 5 * GAP),
     ("center", "top", 0.0, -5 * GAP),
 )
+
+ALONG = ((0.995, "right"), (0.005, "left"), (0.75, "center"), (0.5, "center"), (0.25, "center"))
+SIDES = (("bottom", 2.5), ("top", -2.5))  # above and below a level, points
 
 Box = tuple[float, float, float, float]  # left, bottom, right, top in display pixels
 
@@ -51,14 +56,28 @@ class Labeller:
                 at = [i / parts for i in range(parts + 1)]
                 self._taken += [_around(x0 + (x1 - x0) * t, y0 + (y1 - y0) * t, 4.0) for t in at]
 
-    def avoid_mark(self, x: float, y: float) -> None:
-        """Keep labels off a ring or diamond at (x, y) in data coordinates."""
+    def avoid_mark(self, x: float, y: float, reach: float = 9.0) -> None:
+        """Keep labels off a mark, as a ring, at (x, y) in data coordinates; `reach` is its radius in pixels."""
         across, up = self._axes.transData.transform((x, y))
-        self._taken.append(_around(across, up, 9.0))
+        self._taken.append(_around(across, up, reach))
 
-    def block(self, box: Box) -> None:
-        """Keep labels off a region."""
-        self._taken.append(box)
+    def avoid_level(self, y: float) -> None:
+        """Keep labels off a line across the axes at `y` in data coordinates."""
+        frame, up = _box(self._axes.get_window_extent()), float(self._axes.transData.transform((0, y))[1])
+        self._taken.append((frame[0], up - 1.0, frame[2], up + 1.0))
+
+    def name_level(self, text: str, y: float, colour: str) -> None:
+        """Write `text` on a line across the axes at `y`, at the end where it is freest."""
+        label = self._axes.annotate(
+            text, (0.0, y), xycoords=("axes fraction", "data"), xytext=(0, 0), textcoords="offset points",
+            fontsize=self._size - 1, color=colour, parse_math=False, zorder=9,
+        )  # fmt: skip
+
+        def move(place: tuple[float, str, str, float]) -> None:
+            label.xy = (place[0], y)
+            label.set(ha=place[1], va=place[2], position=(0, place[3]))
+
+        self._settle(label, [(*end, *side) for end in ALONG for side in SIDES], move)
 
     def put(self, text: str, x: float, y: float, colour: str) -> None:
         """Write `text` near the point (x, y) in data coordinates."""
@@ -72,18 +91,21 @@ class Labeller:
             parse_math=False,
             zorder=9,
         )
+        self._settle(label, PLACES, lambda place: self._move(label, place))
+
+    def _settle(self, label: Any, places: Sequence[P], move: Callable[[P], None]) -> None:
+        """Leave a label in the freest of some places, the first of equals."""
         label.set_in_layout(False)
-        frame = self._axes.get_window_extent()
+        frame = _box(self._axes.get_window_extent())
         renderer = self._axes.figure.canvas.get_renderer()
 
-        def cost(place: tuple[str, str, float, float]) -> float:
-            self._move(label, place)
+        def cost(place: P) -> float:
+            move(place)
             box = _box(label.get_window_extent(renderer))
-            outside = _area(box) - _overlap(box, _box(frame))
+            outside = _area(box) - _overlap(box, frame)
             return 3 * outside + sum(_overlap(box, taken) for taken in self._taken)
 
-        costs = [(cost(place), order) for order, place in enumerate(PLACES)]
-        self._move(label, PLACES[min(costs)[1]])
+        move(min(places, key=cost))
         self._taken.append(_box(label.get_window_extent(renderer)))
 
     @staticmethod

@@ -106,9 +106,9 @@ def face_grid(
 
 
 def _label(name: str, record: StepRecord, item: int) -> str:
-    """Step and similarity, and below how the face was found unless it was detected."""
+    """Step and similarity (in brackets where no face was seen), and below how the face was found otherwise."""
     value, alignment = record.similarity[item], record.alignment[item]
-    number = "–" if value is None else f"{value:.2f}"
+    number = "–" if value is None else f"{value:.2f}" if record.found[item] else f"({value:.2f})"
     return f"{name}: {number}" + ("" if alignment in (None, "detected") else f"\n{alignment}")
 
 

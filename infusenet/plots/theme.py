@@ -1,5 +1,6 @@
 """Colours that stay apart for colour-blind readers, on white and on black."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,11 @@ if TYPE_CHECKING:
 
 
 SIZE = 9.0  # of a chart's font, in points
+
+SMALL = 7.5  # of the lines below it
+LINES: dict[str, Any] = {"impostor": (0, (5, 3)), "blank": (0, (1, 1.8)), "published": (0, (7, 2, 1, 2)),
+                         "genuine": (0, (10, 3))}  # fmt: skip
+"""Dashes of the lines beside curves, by `infusenet.probe.lines.Line.kind`."""
 
 
 @dataclass(frozen=True)
@@ -76,3 +82,15 @@ def figure_pixels(figure: "Figure") -> npt.NDArray[np.uint8]:
     canvas.draw()
     pixels: npt.NDArray[np.uint8] = np.asarray(canvas.buffer_rgba())[..., :3].copy()
     return pixels
+
+
+def in_lines(parts: Sequence[str], width: float) -> list[str]:
+    """Short texts beside each other, as many a line as a figure of this width in inches has room for."""
+    lines: list[str] = []
+    for part in parts:
+        joined = f"{lines[-1]}   {part}" if lines else part
+        if lines and len(joined) <= 17.5 * width:
+            lines[-1] = joined
+        else:
+            lines.append(part)
+    return lines

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..measures.base import Baseline, Pixels
+from ..probe.lines import UNKNOWN, Line, judging_lines
 from ..values import Axis, Tried, as_text, best_of
 from .labels import Labeller
 from .sheet import face_grid
-from .theme import SIZE, Theme, new_figure, similarity_axes, theme_named
+from .theme import LINES, SIZE, SMALL, Theme, in_lines, new_figure, similarity_axes, theme_named
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -28,6 +29,7 @@ def values_figure(
     *,
     recognizer: str,
     strangers: Baseline | None = None,
+    blank: Baseline | None = None,
     note: str | None = None,
     theme: str = "light",
     width: float = 7.0,
@@ -41,7 +43,8 @@ def values_figure(
         tried: what came of each value, one or more.
         axis: what was swept.
         recognizer: which network measured, for the line below.
-        strangers: what other people score.
+        strangers: what other people score; None = unknown, which the chart says.
+        blank: what crops without any face score.
         note: a sentence for below the chart.
         theme: "light" or "dark".
         width: inches; text is made for 7 (700 pixels at the figure's 100 dpi).
@@ -55,16 +58,22 @@ def values_figure(
     """
     if not tried:
         raise ValueError("Expected at least one value that was tried, got none.")
+    lines = judging_lines(strangers, blank)
     colours, shown = theme_named(theme), sorted(tried, key=lambda one: one.value) if axis.ordered else list(tried)
     places = [float(one.value) if axis.ordered else float(place) for place, one in enumerate(shown)]
     figure = new_figure(width, 4.2, colours)
     panel = figure.add_subplot()
     _frame(panel, axis, shown, places, colours)
     _draw(panel, axis, shown, places, colours)
-    panel.set_ylim(*_range(shown, strangers))
-    figure.supxlabel(_footer(shown, recognizer, note), fontsize=7.5, color=colours.quiet, parse_math=False)
+    panel.set_ylim(*_range(shown, lines))
+    figure.supxlabel(
+        _footer(shown, recognizer, strangers is None, note, width),
+        fontsize=SMALL,
+        color=colours.quiet,
+        parse_math=False,
+    )
     figure.draw_without_rendering()
-    _label(panel, shown, places, strangers, colours)
+    _label(panel, shown, places, lines, colours)
     return figure
 
 
@@ -166,23 +175,16 @@ def _draw(panel: Any, axis: Axis, shown: Sequence[Tried], places: Sequence[float
         panel.plot(*ring, "o", markersize=12, markerfacecolor="none", markeredgecolor=theme.ink, zorder=8)
 
 
-def _label(
-    panel: Any, shown: Sequence[Tried], places: Sequence[float], strangers: Baseline | None, theme: Theme
-) -> None:
-    """The best value by name, and the level of other people."""
+def _label(panel: Any, shown: Sequence[Tried], places: Sequence[float], lines: Sequence[Line], theme: Theme) -> None:
+    """The best value by name, and the lines of other people and of no face."""
     labeller = Labeller(panel, SIZE)
     known = [(place, one.similarity) for one, place in zip(shown, places, strict=True) if one.similarity is not None]
     labeller.avoid_curve(known)
-    if strangers is not None:
-        panel.axhline(strangers.mean, color=theme.quiet, linewidth=1.1, linestyle="dashed", zorder=1.5)
-        text = f"other people {strangers.mean:.2f}"
-        note = panel.annotate(
-            text, (0.995, strangers.mean), xycoords=("axes fraction", "data"), xytext=(0, 2.5), ha="right", va="bottom",
-            textcoords="offset points", fontsize=SIZE - 1, color=theme.quiet, parse_math=False,
-        )  # fmt: skip
-        note.set_in_layout(False)
-        extent = note.get_window_extent(panel.figure.canvas.get_renderer())
-        labeller.block((extent.x0, extent.y0, extent.x1, extent.y1))
+    for line in lines:
+        panel.axhline(line.level, color=theme.quiet, linewidth=1.1, linestyle=LINES[line.kind], zorder=1.5)
+        labeller.avoid_level(line.level)
+    for line in sorted(lines, key=lambda line: -line.level):
+        labeller.name_level(line.text, line.level, theme.quiet)
     best = best_of(shown)
     if best is not None and best.similarity is not None:
         place = places[shown.index(best)]
@@ -190,16 +192,16 @@ def _label(
         labeller.put(f"best {best.similarity:.2f} at {as_text(best.value)}", place, best.similarity, theme.curves[0])
 
 
-def _range(shown: Sequence[Tried], strangers: Baseline | None) -> tuple[float, float]:
+def _range(shown: Sequence[Tried], lines: Sequence[Line]) -> tuple[float, float]:
     """From below zero or the lowest value to above the highest, with room for labels."""
     values = [0.0, *(value for one in shown for value in one.similarities if value is not None)]
-    values += [strangers.mean] if strangers is not None else []
+    values += [line.level for line in lines]
     low, high = min(values), max(values)
     span = max(high - low, 0.1)
     return low - 0.12 * span, high + 0.17 * span
 
 
-def _footer(shown: Sequence[Tried], recognizer: str, note: str | None) -> str:
+def _footer(shown: Sequence[Tried], recognizer: str, unknown: bool, note: str | None, width: float) -> str:
     """How to read the chart, what it rests on, and which network measured."""
     pictures, failures = sum(len(one.similarities) for one in shown), sum(one.failures for one in shown)
     parts = ["ring: best"] if best_of(shown) is not None else []
@@ -209,5 +211,6 @@ def _footer(shown: Sequence[Tried], recognizer: str, note: str | None) -> str:
     )
     parts += ["cross: no face"] if any(one.similarity is None for one in shown) else []
     parts += [f"{pictures - failures} of {pictures} pictures show a face"]
-    lines = ["   ".join(parts), f"Measured by {recognizer.partition(' (')[0]}"]
-    return "\n".join([*lines, *([note] if note else [])])
+    parts += [UNKNOWN] if unknown else []
+    measured = f"Measured by {recognizer.partition(' (')[0]}"
+    return "\n".join([*in_lines(parts, width), measured, *([note] if note else [])])

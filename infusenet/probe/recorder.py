@@ -278,7 +278,7 @@ class ProbeRecorder:
             run=session.info,
             rule=self.measure.rule,
             detector=getattr(self.measure, "detector", None),
-            blank=_blank(self.references),
+            blank=Baseline.pooled([reference.blank for reference in self.references]),
             published_line=getattr(self.measure, "published_line", None),
         )
 
@@ -302,16 +302,6 @@ def _of_all(references: Sequence[Reference]) -> ReferenceInfo:
         f"one person a picture: {infos[0].source or 'references'}",
         sum(info.turned for info in infos),
     )
-
-
-def _blank(references: Sequence[Reference]) -> Baseline | None:
-    """The blank line; with several references the mean of theirs."""
-    known = [reference.blank for reference in references if reference.blank is not None]
-    if len(known) < 2:
-        return known[0] if known else None
-    spread = [blank.std for blank in known if blank.std is not None]
-    mean = math.fsum(blank.mean for blank in known) / len(known)
-    return Baseline(mean, max(spread, default=None), sum(blank.count for blank in known))
 
 
 def _best(session: Session, trace: Trace) -> KeptLatents | None:

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from infusenet.errors import SettingsError
 from infusenet.plots import figure_pixels, similarity_figure
-from infusenet.probe import Baseline, ReferenceInfo, RunInfo, StepRecord, Trace
+from infusenet.probe import Baseline, ReferenceInfo, Rule, RunInfo, StepRecord, Trace
 
 
 def trace_of(curve: list[float | None], *others: list[float | None], backbone: str = "dev", **changes: Any) -> Trace:
@@ -126,17 +127,80 @@ def test_size_and_colours() -> None:
     assert light[0, 0].tolist() == [255, 255, 255] and dark[0, 0].max() < 40
 
 
-def test_uncertain_points_are_hollow() -> None:
-    trace = trace_of(SHORT)
-    records = tuple(replace(r, alignment=("back-filled" if r.step < 3 else "detected",)) for r in trace.records)
-    figure = similarity_figure(replace(trace, records=records))
+def unseen(trace: Trace, *steps: int) -> Trace:
+    """The same, with no face seen in some steps: measured where a later one has it."""
+    records = tuple(
+        replace(one, found=(False,) * one.batch, alignment=("back-filled",) * one.batch) if one.step in steps else one
+        for one in trace.records
+    )
+    return replace(trace, records=records)
+
+
+def test_unseen_points_are_hollow_and_belong_to_no_curve_and_no_peak() -> None:
+    trace = unseen(trace_of([0.9, 0.3, 0.42, 0.41, 0.38]), 1, 4)
+    figure = similarity_figure(trace)
     filled = {
         line.get_markerfacecolor() == line.get_color(): list(line.get_ydata())
         for line in figure.axes[0].lines
         if line.get_marker() == "o" and line.get_markersize() < 6
     }
-    assert filled == {False: SHORT[:2], True: SHORT[2:]}
-    assert "hollow" in words(figure) and "hollow" not in words(similarity_figure(trace))
+    assert filled == {False: [0.9, 0.41], True: [0.3, 0.42, 0.38]}
+    (_, curve), *_ = lines(figure.axes[0], "None")
+    assert [value if math.isfinite(value) else None for value in curve] == [None, 0.3, 0.42, None, 0.38]
+    assert "peak 0.42, step 3" in words(figure) and figure.axes[0].get_ylim()[1] > 0.9
+    assert "hollow" in words(figure) and "hollow" not in words(similarity_figure(trace_of(SHORT)))
+
+
+def test_a_batch_has_no_band_where_one_picture_is_unseen() -> None:
+    trace = trace_of([0.1, 0.3, 0.2], [0.5, 0.4, 0.4])
+    records = (replace(trace.records[0], found=(True, False)), *trace.records[1:])
+    (panel,) = similarity_figure(replace(trace, records=records), x="steps").axes
+    (band,) = panel.collections
+    assert min(x for x, _ in band.get_paths()[0].vertices) == 2
+    assert ([1.0], [pytest.approx(0.3)]) in lines(panel, "o"), "the mean, hollow"
+
+
+SFACE = {"recognizer": "face_recognition_sface_2021dec.onnx 0ba9fbfa01b5 (CPU)", "published_line": 0.363}
+BLANK = Baseline(0.19, 0.06, 16)
+
+
+def test_the_lines_have_their_names_and_the_chart_says_where_it_is_above_them() -> None:
+    trace = trace_of([0.1, 0.3, 0.45, 0.4], blank=BLANK, ceiling=None, **SFACE)
+    figure = similarity_figure(trace)
+    for text in (
+        "other people 0.05",
+        "no face (blank) 0.19",
+        "SFace's same-person line 0.363",
+        "above both lines from step 3",
+    ):
+        assert text in words(figure)
+    assert "unknown" not in words(figure) and "never above both lines" in words(
+        similarity_figure(replace(trace, strangers=Baseline(0.4, 0.1, 9)))
+    )
+    (grey,) = [patch for patch in figure.axes[0].patches if patch.get_alpha() == 0.09]
+    assert grey.get_y() + grey.get_height() == pytest.approx(0.31)
+
+
+def test_unknown_lines_are_said_to_be_unknown() -> None:
+    said = words(similarity_figure(trace_of(SHORT, strangers=None, blank=BLANK)))
+    assert "other people: unknown" in said and "above the blank line from step 2" in said
+    assert "above" not in words(similarity_figure(trace_of(SHORT, strangers=None)))
+
+
+@pytest.mark.parametrize("gap", [0.0, 0.004, 0.02, 0.05, 0.2])
+@pytest.mark.parametrize("level", [0.02, 0.3, 0.42])
+def test_names_of_lines_never_touch(level: float, gap: float) -> None:
+    lines = {"strangers": Baseline(level, 0.05, 16), "blank": Baseline(level + gap, 0.05, 16), "ceiling": None}
+    for given in (trace_of(LONG, **lines, **SFACE), unseen(trace_of(SHORT, **lines), 1, 2)):
+        assert overlaps(similarity_figure(given)) == []
+
+
+def test_runs_of_different_rules_are_not_drawn_together() -> None:
+    one, other = (trace_of(SHORT, rule=Rule("face 1", {"confident from": sure})) for sure in ("0.5", "0.8"))
+    similarity_figure([one, one])
+    for pair in ([one, other], [one, trace_of(SHORT)]):
+        with pytest.raises(SettingsError, match="measured by different rules"):
+            similarity_figure(pair)
 
 
 def test_a_batch_is_a_band_around_its_mean() -> None:

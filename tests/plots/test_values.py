@@ -52,6 +52,12 @@ def test_every_value_is_where_it_belongs() -> None:
     assert panel.get_ylim()[0] < 0
 
 
+def test_the_blank_line_is_drawn_and_unknown_is_said() -> None:
+    told = words(figure_of(ROWS, strangers=Baseline(0.07, 0.1, 16), blank=Baseline(0.08, 0.1, 16)))
+    assert "no face (blank) 0.08" in told and "other people 0.07" in told and "unknown" not in told
+    assert "other people: unknown" in words(figure_of(ROWS))
+
+
 def test_a_batch_is_a_mean_with_its_range_and_hollow_where_some_failed() -> None:
     figure = figure_of([tried(1.0, 0.2, 0.4), tried(2.0, 0.6, None)], "strength")
     (panel,) = figure.axes
