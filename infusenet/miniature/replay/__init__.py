@@ -1,1 +1,1 @@
-"""Replay: is what the pack advises, and what its nodes do by themselves, good for the picture? Measured on the miniature."""
+"""Replay: does what the pack advises, and what its nodes do by themselves, serve the picture? On the miniature."""

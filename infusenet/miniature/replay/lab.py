@@ -1,7 +1,8 @@
 """Runs of the miniature that can be cut, changed and finished anew: what every replay is made from.
 
-One person, prompt and noise is a subject; a crowd of subjects has seeds of its own. Everything is sampled on the CPU in
-float32, a batch at a time, and kept in a cache folder, so that another rule is tried without sampling again.
+One person, prompt and noise is a subject; a crowd of subjects has seeds of its own. Everything is sampled in float32, a
+batch at a time, and what was read in it is kept in a cache folder, so that another rule is tried without sampling anew.
+The recognizer that measures chooses; the one that judges has seen none of its training people.
 """
 
 from __future__ import annotations
@@ -9,9 +10,9 @@ from __future__ import annotations
 import hashlib
 import multiprocessing
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -20,11 +21,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ...measures import Baseline, measure_of
 from .. import captions, faces
-from ..subjects import NINE, as_pictures, pipeline, recognizer
+from ..subjects import NINE, as_pictures, recognizer, second_recognizer
 
 Floats = NDArray[np.floating[Any]]
 BATCH = 8
+STRANGERS = 7_650_000  # the renderer's seed of the impostor line
 OTHERS = tuple(k for k in range(len(captions.PROMPTS)) if k not in NINE)
 
 
@@ -59,7 +62,7 @@ VALIDATION = Crowd("validation", 7_700_000, 100, OTHERS)
 
 @dataclass(frozen=True)
 class Setting:
-    """How a run is made; `steps` larger steps of a `cut` run come after `cut` of the schedule's.
+    """How a run is made.
 
     Attributes:
         backbone: a miniature.
@@ -87,19 +90,37 @@ class Course:
     x: Floats
     x0: Floats
 
-    @classmethod
-    def together(cls, parts: Sequence[Course]) -> Course:
-        """One after the other."""
-        return cls(np.concatenate([part.x for part in parts]), np.concatenate([part.x0 for part in parts]))
-
 
 @dataclass(frozen=True)
-class Looks:
-    """What is seen in predictions: whether a face is [..], its aligned crop [.., 112, 112, 3], sharpness [..]."""
+class Readings:
+    """What is read in pictures [n, ...]: whether a face is seen, its confidence, similarities, sharpness.
+
+    `chosen` is the measuring recognizer's cosine, `judged` the judging one's; NaN where no face is seen.
+    """
 
     seen: NDArray[np.bool_]
-    crops: NDArray[np.uint8]
+    score: Floats
+    chosen: Floats
+    judged: Floats
     sharpness: Floats
+
+    @property
+    def likeness(self) -> Floats:
+        """The judge's word, 0 where no face is seen: a picture without the person's face is not like the person."""
+        return np.where(self.seen, self.judged, 0.0)
+
+    def at(self, places: Any) -> Readings:
+        """One of each subject's readings [n, N] -> [n]; places [n]."""
+        rows = np.arange(len(self.seen))
+        return Readings(*(value[rows, places] for value in self.columns()))
+
+    def of(self, who: Any) -> Readings:
+        """Some subjects."""
+        return Readings(*(value[who] for value in self.columns()))
+
+    def columns(self) -> tuple[Any, ...]:
+        """The arrays, in order."""
+        return self.seen, self.score, self.chosen, self.judged, self.sharpness
 
 
 def sigmas_of(setting: Setting) -> list[float]:
@@ -193,133 +214,158 @@ def _noise(crowd: Crowd, who: Sequence[int], number: int) -> torch.Tensor:
     return torch.cat(draws)
 
 
-@torch.no_grad()
-def pictures_of(latents: Floats, backbone: str = "mini-dev") -> torch.Tensor:
-    """Latents [n, L, C] decoded: [n, 3, 128, 128] in 0..1."""
-    from ...probe.decode import vae_decoder
-    from ...sampling import unpack_latents
-    from ..networks import SIZE
+@cache
+def pipeline(backbone: str) -> Any:
+    """InfuseNet on a miniature, in float32."""
+    from ...loading import load_pipeline
 
-    decode = vae_decoder(pipeline(backbone).vae)
-    return torch.cat([decode(unpack_latents(part, SIZE, SIZE)) for part in torch.as_tensor(latents).split(BATCH)])
+    loaded = load_pipeline(backbone, device=_DEVICE[0], dtype=torch.float32)
+    loaded.set_progress_bar_config(disable=True)
+    return loaded
 
 
-def look(latents: Floats, backbone: str = "mini-dev") -> Looks:
-    """Decode latents [n, L, C] and find the face in each picture."""
-    from ...measures import measure_of
-    from ...measures.faces import pixels
-    from ...metrics.quality import sharpness
+_DEVICE = ["cpu"]  # of the pipelines; set by Lab
 
-    pictures = pictures_of(latents, backbone)
+
+def read(pictures: Sequence[NDArray[np.uint8]]) -> tuple[Any, ...]:
+    """Whether a face is seen [n], its confidence [n], and its embeddings [n, d] by both recognizers, else NaN."""
     measure = measure_of(recognizer())
-    sights = [(picture, measure.look(picture)) for picture in pixels(pictures) if picture is not None]
+    sights = [measure.look(picture) for picture in pictures]
+    seen = np.array([sight.seen for sight in sights])
+    score = np.array([0.0 if sight.face is None else float(sight.face.score) for sight in sights])
     crops = [
-        recognizer().crop(picture, sight.face.kps) if sight.face is not None and sight.seen else _NOTHING
-        for picture, sight in sights
+        recognizer().crop(picture, sight.face.kps)
+        for picture, sight in zip(pictures, sights, strict=True)
+        if sight.face is not None and sight.seen
     ]
-    seen = np.array([sight.seen for _, sight in sights])
-    return Looks(seen, np.stack(crops), sharpness(pictures).numpy())
-
-
-_NOTHING = np.zeros((112, 112, 3), np.uint8)
-
-
-# ------------------------------------------------------------------------------------------ many of them, kept
+    embedded = []
+    for one in (recognizer(), second_recognizer()):
+        width = one.embed(np.zeros((1, one.crop_size, one.crop_size, 3), np.uint8)).shape[1]
+        rows = np.full((len(seen), width), np.nan, np.float32)
+        if crops:
+            rows[seen] = one.embed(crops)
+        embedded.append(rows)
+    return seen, score, *embedded
 
 
 class Lab:
-    """Runs of a crowd's first `count` subjects, sampled by some processes and kept in a folder.
+    """Runs of a crowd's first `count` subjects.
 
     Args:
         crowd: whose.
         count: how many subjects.
         folder: the cache.
-        workers: processes, each of one thread.
+        device: where to sample and decode.
+        workers: processes that find and read faces; 0 = this one.
+        batch: runs or pictures at a time.
     """
 
-    def __init__(self, crowd: Crowd, count: int, folder: Path, workers: int = 2) -> None:
-        self.crowd, self.count, self.folder, self.workers = crowd, count, folder, workers
+    def __init__(
+        self, crowd: Crowd, count: int, folder: Path, *, device: str = "cpu", workers: int = 0, batch: int = BATCH
+    ) -> None:
+        self.crowd, self.who, self.folder, self.batch = crowd, tuple(range(count)), folder, batch
+        _DEVICE[0] = device
         folder.mkdir(parents=True, exist_ok=True)
+        self._pool = _pool(workers) if workers else None
+        _, _, self._chosen, self._judged = self._faces(list(references(crowd)[:count]))
+        self.blanks, self.strangers = self._lines()
 
-    def courses(self, setting: Setting) -> Course:
-        """Whole runs of all subjects."""
-        parts = [tuple(range(k, min(k + BATCH, self.count))) for k in range(0, self.count, BATCH)]
-        tasks = [(sample, (self.crowd, part, setting)) for part in parts]
-        return Course.together([Course(*map(np.asarray, part)) for part in self._each("course", tasks, _as_arrays)])
+    def close(self) -> None:
+        """End the processes."""
+        if self._pool is not None:
+            self._pool.shutdown()
 
-    def looks(self, latents: Floats, backbone: str = "mini-dev") -> Looks:
-        """Look at latents [..., L, C]."""
-        shape, flat = latents.shape[:-2], latents.reshape(-1, *latents.shape[-2:])
-        tasks = [(look, (flat[k : k + 4 * BATCH], backbone)) for k in range(0, len(flat), 4 * BATCH)]
-        parts = list(self._each("look", tasks, _as_arrays))
-        seen, crops, sharp = (np.concatenate([part[i] for part in parts]) for i in range(3))
-        return Looks(seen.reshape(shape), crops.reshape(*shape, 112, 112, 3), sharp.reshape(shape))
+    # -- sampling ------------------------------------------------------------------------------------------------------
 
-    def finished(self, setting: Setting, starts: Sequence[tuple[int, Floats, Sequence[float]]]) -> Floats:
-        """The results [m, L, C] of runs from (subject, latents [L, C], noise levels to 0); those alike share a batch."""
-        groups: dict[tuple[float, ...], list[int]] = {}
-        for place, (_, _, levels) in enumerate(starts):
-            groups.setdefault(tuple(levels), []).append(place)
-        tasks, places = [], []
-        for levels, members in groups.items():
-            for k in range(0, len(members), BATCH):
-                part = members[k : k + BATCH]
-                who = tuple(starts[place][0] for place in part)
-                x = np.stack([starts[place][1] for place in part])
-                tasks.append((_finish, (self.crowd, who, setting, x, levels)))
-                places.append(part)
-        results: list[Any] = [None] * len(starts)
-        for part, (ended,) in zip(places, self._each("finish", tasks, _as_arrays), strict=True):
-            for place, latents in zip(part, ended, strict=True):
-                results[place] = latents
-        return np.stack(results)
+    def course(self, setting: Setting, who: Sequence[int] | None = None) -> Course:
+        """Whole runs."""
+        people = self.who if who is None else tuple(who)
+        parts = [sample(self.crowd, people[k : k + self.batch], setting) for k in range(0, len(people), self.batch)]
+        return Course(np.concatenate([part.x for part in parts]), np.concatenate([part.x0 for part in parts]))
 
-    def _each(self, what: str, tasks: Sequence[tuple[Any, tuple[Any, ...]]], pack: Callable[[Any], Any]) -> list[Any]:
-        """The results of all tasks as arrays, those not in the cache made now."""
-        files = [self.folder / f"{what}-{_digest(task)}.npz" for task in tasks]
-        missing = [(task, file) for task, file in zip(tasks, files, strict=True) if not file.is_file()]
-        if missing and self.workers > 1 and len(missing) > 1:
-            with _pool(min(self.workers, len(missing))) as pool:
-                list(pool.map(_made, *zip(*[(*task, str(file)) for task, file in missing], strict=True)))
-        else:
-            for task, file in missing:
-                _made(*task, str(file))
-        return [_loaded(file) for file in files]
+    def finished(self, setting: Setting, who: Sequence[int] | None = None) -> Readings:
+        """The finished pictures of whole runs; of other subjects than `who`, nothing."""
+        people = self.who if who is None else tuple(who)
+        return self._kept(("finished", setting, people), lambda: self.course(setting, people).x[:, -1], setting, people)
 
+    def steps(self, setting: Setting, course: Course | None = None) -> Readings:
+        """All predictions of whole runs."""
+        return self._kept(("steps", setting, self.who), lambda: (course or self.course(setting)).x0, setting, self.who)
 
-def _finish(crowd: Crowd, who: Sequence[int], setting: Setting, x: Floats, levels: Sequence[float]) -> tuple[Floats]:
-    return (sample(crowd, who, setting, x=x, levels=levels).x[:, -1],)
+    def tails(self, setting: Setting, course: Course, stops: Sequence[int], steps: int) -> Readings:
+        """The pictures of runs that are cut short after their own `stops`, with `steps` larger steps after it."""
+        from ...sampling import tail
 
+        levels = torch.tensor(sigmas_of(setting))
+        total = len(levels) - 1
+        where = tuple(total if stop + steps >= total else int(stop) for stop in stops)  # nothing would be saved
 
-def _as_arrays(result: Any) -> tuple[Any, ...]:
-    return tuple(getattr(result, name) for name in result.__dataclass_fields__) if not isinstance(result, tuple) else result
+        def latents() -> Floats:
+            ended = course.x[:, -1].copy()
+            for stop in sorted({stop for stop in where if stop < total}):
+                members = [k for k, own in enumerate(where) if own == stop]
+                for part in (members[k : k + self.batch] for k in range(0, len(members), self.batch)):
+                    who, x = [self.who[k] for k in part], course.x[part, stop]
+                    run = sample(self.crowd, who, setting, x=x, levels=tail(levels, stop, steps).tolist())
+                    ended[part] = run.x[:, -1]
+            return ended
 
+        return self._kept(("tails", setting, self.who, where, steps), latents, setting, self.who)
 
-def _made(work: Callable[..., Any], arguments: tuple[Any, ...], file: str) -> None:
-    """Do one task and keep its arrays; a file appears whole or not at all."""
-    torch.set_num_threads(1)
-    draft = f"{file}.{os.getpid()}.part.npz"
-    np.savez(draft, *_as_arrays(work(*arguments)))
-    os.replace(draft, file)
+    # -- looking -------------------------------------------------------------------------------------------------------
 
+    def look(self, latents: Floats, backbone: str, who: Sequence[int]) -> Readings:
+        """Latents [n, ..., L, C] of n subjects, decoded and read."""
+        shape = latents.shape[:-2]
+        pictures, sharp = self._decoded(latents.reshape(-1, *latents.shape[-2:]), backbone)
+        seen, score, chosen, judged = self._faces(pictures)
+        owner = np.repeat(np.asarray(who, int), len(pictures) // len(who))
+        own = [(rows * theirs[owner]).sum(1) for rows, theirs in ((chosen, self._chosen), (judged, self._judged))]
+        return Readings(*(value.reshape(shape) for value in (seen, score, *own, sharp)))
 
-def _loaded(file: Path) -> list[Any]:
-    with np.load(file) as arrays:
-        return [arrays[f"arr_{k}"] for k in range(len(arrays.files))]
+    @torch.no_grad()
+    def _decoded(self, latents: Floats, backbone: str) -> tuple[list[Any], Floats]:
+        from ...measures.faces import pixels
+        from ...metrics.quality import sharpness
+        from ...probe.decode import vae_decoder
+        from ...sampling import unpack_latents
+        from ..networks import SIZE
 
+        decode, pictures, sharp = vae_decoder(pipeline(backbone).vae), [], []
+        for part in torch.as_tensor(latents).split(self.batch):
+            decoded = decode(unpack_latents(part, SIZE, SIZE)).cpu()
+            pictures += pixels(decoded)
+            sharp.append(sharpness(decoded).numpy())
+        return pictures, np.concatenate(sharp)
 
-def _digest(task: tuple[Any, tuple[Any, ...]]) -> str:
-    """A name for what a task depends on."""
-    work, arguments = task
-    told = hashlib.sha256(work.__name__.encode())
-    for argument in arguments:
-        told.update(argument.tobytes() if isinstance(argument, np.ndarray) else repr(argument).encode())
-    return told.hexdigest()[:24]
+    def _faces(self, pictures: Sequence[Any]) -> tuple[Any, ...]:
+        parts = [pictures[k : k + 64] for k in range(0, len(pictures), 64)]
+        found = list(self._pool.map(read, parts) if self._pool else map(read, parts))
+        return tuple(np.concatenate([part[k] for part in found]) for k in range(4))
+
+    def _lines(self) -> tuple[list[Baseline | None], list[Baseline | None]]:
+        """The blank and the strangers' line of each reference."""
+        from ...measures.blank import blank_crops
+
+        generator = torch.Generator().manual_seed(STRANGERS)
+        scenes = faces.sample_scenes(16, generator, plain=True)
+        others = self._faces(list(as_pictures(faces.render(faces.sample_identities(16, generator), scenes).images)))[2]
+        blanks = recognizer().embed(np.stack(blank_crops()))
+        return tuple([Baseline.of((rows @ own).tolist()) for own in self._chosen] for rows in (blanks, others))  # type: ignore[return-value]
+
+    def _kept(self, key: tuple[Any, ...], latents: Any, setting: Setting, who: Sequence[int]) -> Readings:
+        """The readings under a key, from the cache or made now; a file appears whole or not at all."""
+        name = hashlib.sha256(repr((self.crowd, *key)).encode()).hexdigest()[:24]
+        file = self.folder / f"{key[0]}-{name}.npz"
+        if not file.is_file():
+            readings = self.look(latents(), setting.backbone, who)
+            draft = self.folder / f".{name}.{os.getpid()}.npz"
+            np.savez(draft, *readings.columns())
+            os.replace(draft, file)
+        with np.load(file) as arrays:
+            return Readings(*(arrays[f"arr_{k}"] for k in range(5)))
 
 
 def _pool(workers: int) -> ProcessPoolExecutor:
-    os.environ["OMP_NUM_THREADS"] = "1"
+    os.environ["OMP_NUM_THREADS"] = "1"  # threads of one process would wait for each other on a busy machine
     return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
-
-
-__all__ = ["DESIGN", "VALIDATION", "Course", "Crowd", "Lab", "Looks", "Setting", "look", "references", "replace", "sample", "sigmas_of"]
