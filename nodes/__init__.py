@@ -8,6 +8,7 @@ from .identity import EncodeIdentity, FacePose
 from .loaders import LoadBackbone, LoadIdentityEncoder, LoadInfuseNet
 from .paths import check_name, register_folders, share_references
 from .probe import IdentityProbe, LoadFaceRecognizer, StopAtPeak
+from .score import Score
 from .sigmas import Sigmas
 from .sweep import Sweep
 
@@ -23,6 +24,7 @@ NODES: list[type[io.ComfyNode]] = [
     IdentityProbe,
     StopAtPeak,
     DriftReport,
+    Score,
     Sweep,
 ]
 

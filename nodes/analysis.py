@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import math
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import torch
 from comfy_api.latest import io
 
-from ..infusenet.drift import analyse, in_words
+from ..infusenet import batch
+from ..infusenet.drift import analyse
 from ..infusenet.errors import SettingsError
 from ..infusenet.probe import Trace
+from ..infusenet.probe.lines import first_above
 from .convert import pictures_to_image, with_samples
 from .sockets import TraceSocket, schema
 from .watching import chart
@@ -38,8 +41,9 @@ class DriftReport(io.ComfyNode):
             "DriftReport",
             "Identity Drift Report",
             description="Says at which step identity formed and peaked, how far it drifted afterwards, and what to try "
-            "next; hands over the best step's latent. Steps are those of this one run, completed, from 1. Connect the "
-            "sampler's latent, or a picture made from it: that makes the report follow the run.",
+            "next; of a batch, also for each picture, and which came out best. Hands over the best step's latent. "
+            "Steps are those of this one run, completed, from 1. Connect the sampler's latent, or a picture made from "
+            "it: that makes the report follow the run.",
             search_aliases=["face similarity", "identity drift", "arcface score", "chart", "plot"],
             inputs=[
                 TraceSocket.Input("trace", tooltip="From Identity Probe."),
@@ -68,7 +72,9 @@ class DriftReport(io.ComfyNode):
                 io.Float.Output(
                     "drift", display_name="drift", tooltip="Peak - final, never negative; NaN = undefined."
                 ),
-                io.String.Output("json", display_name="json", tooltip="The whole record."),
+                io.String.Output(
+                    "json", display_name="json", tooltip="The whole record, with each picture's peak, final and drift."
+                ),
                 io.String.Output("csv", display_name="csv", tooltip="A row for each step and picture."),
             ],
             hidden=[io.Hidden.unique_id, io.Hidden.prompt],
@@ -90,7 +96,6 @@ class DriftReport(io.ComfyNode):
         if note is not None:
             record = replace(record, warnings=(*record.warnings, note))
         figures = analyse(record)
-        words = in_words(record)
         best, best_step = best_of(run, record, samples)
         return io.NodeOutput(
             draw(record),
@@ -99,11 +104,11 @@ class DriftReport(io.ComfyNode):
             best_step,
             math.nan if figures.peak is None else figures.peak.value,
             math.nan if figures.drift is None else figures.drift,
-            record.to_json(),
+            record_json(record),
             record.to_csv(),
             ui={
                 UI: [{"run": run.name, "probe": trace.node, "sampler": run.place.node, **chart.curve(record)}],
-                "text": [words],
+                "text": [chart.words(record)],
             },
         )
 
@@ -173,6 +178,18 @@ def finished(run: Run, vae: Any) -> Trace:
     if final is None:
         return replace(trace, warnings=(*trace.warnings, _LOST))
     return replace(trace, final=final, run=replace(trace.run, final_decoder=decoder.name))
+
+
+def record_json(trace: Trace) -> str:
+    """The record as JSON; `report` in it holds what follows from it: where it is above the lines, and each picture."""
+    figures = batch.figures_of(trace)
+    best = batch.best_of(figures)
+    report = {
+        "first_above": first_above(trace),
+        "best_picture": None if best is None else best.picture,
+        "pictures": [asdict(one) for one in figures],
+    }
+    return json.dumps({**json.loads(trace.to_json()), "report": report}, indent=1, allow_nan=False) + "\n"
 
 
 def draw(trace: Trace) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from comfy_api.latest import io
 
 from ..infusenet import miniature as shipped
 from ..infusenet.errors import SettingsError
-from ..infusenet.probe import Baseline, Reference
+from ..infusenet.measures import LEAST_IMPOSTORS, Baseline, Reference, impostors, measure_of
 from . import paths
 from .convert import Picture, image_to_pictures
 from .loaders import chosen, face_inputs, show
@@ -21,6 +22,9 @@ from .watching.run import AFTER, LIVE, StopRule
 from .watching.watch import Watch, last_live_probe, set_rule
 
 log = logging.getLogger(__name__)
+
+ONE, EACH = "one person", "one per image"
+"""Whom a batch of references shows."""
 
 _STRANGERS, _SEED = 16, 8_100_000
 
@@ -110,9 +114,10 @@ class IdentityProbe(io.ComfyNode):
                 io.Image.Input(
                     "strangers",
                     optional=True,
-                    tooltip="Pictures of other people, for the line that shows what a stranger scores. The miniature "
-                    "has its own.",
+                    tooltip="Pictures of other people, at least 5 faces, for the line that shows what a stranger "
+                    "scores. Without them it is unknown. The miniature has its own.",
                 ),
+                references_input(),
             ],
             outputs=[
                 io.Model.Output(
@@ -125,17 +130,18 @@ class IdentityProbe(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, model, recognizer, reference, when, every, vae=None, strangers=None) -> io.NodeOutput:
+    def execute(
+        cls, model, recognizer, reference, when, every, vae=None, strangers=None, references=ONE
+    ) -> io.NodeOutput:
         """Read the reference, then listen."""
-        person = Reference.from_pictures(recognizer, image_to_pictures(reference), source="reference image")
-        others = baseline(recognizer, person, strangers)
-        if strangers is not None and others is None:
-            message = "No face was found in the strangers' pictures, so the chart has no line of theirs."
+        people = read_references(recognizer, reference, references)
+        others, message = other_people(recognizer, people, strangers)
+        if message is not None:
             log.warning("%s", message)
             show(cls, message)
         watch = Watch(
             recognizer,
-            person,
+            people,
             node=str(getattr(getattr(cls, "hidden", None), "unique_id", None) or ""),
             when=when,
             every=every,
@@ -145,13 +151,44 @@ class IdentityProbe(io.ComfyNode):
         return io.NodeOutput(watch.attach(model), watch)
 
 
-def baseline(recognizer: Any, person: Reference, strangers: Any) -> Baseline | None:
-    """What other people score: those given, else drawn ones for the miniature's recognizer, else unknown."""
+def references_input() -> io.Input:
+    """The input that tells whom a batch of references shows."""
+    return io.Combo.Input(
+        "references",
+        options=[ONE, EACH],
+        default=ONE,
+        optional=True,
+        tooltip="A batch of references. one person: they show one person, whose mean counts. one per image: the first "
+        "belongs to the first picture, and so on, beginning again where there are fewer; as Encode Identity's batch.",
+    )
+
+
+def read_references(recognizer: Any, reference: Any, references: str) -> list[Reference]:
+    """The person in an IMAGE; or, with "one per image", the person in each."""
+    pictures = image_to_pictures(reference)
+    groups = [[picture] for picture in pictures] if references == EACH else [pictures]
+    return [Reference.from_pictures(recognizer, group, source="reference image") for group in groups]
+
+
+def other_people(recognizer: Any, people: Sequence[Reference], strangers: Any) -> tuple[Baseline | None, str | None]:
+    """What other people score: those given, else drawn ones for the miniature's recognizer, else unknown.
+
+    Returns:
+        The line, of all references together; and what to tell the user where the given ones do not give one.
+    """
     if strangers is not None:
-        return person.baseline(recognizer, image_to_pictures(strangers))
-    if Path(getattr(recognizer, "path", "")).parent == shipped.FACE_PACK:
-        return person.baseline(recognizer, drawn_strangers())
-    return None
+        pictures = image_to_pictures(strangers)
+    elif Path(getattr(recognizer, "path", "")).parent == shipped.FACE_PACK:
+        pictures = drawn_strangers()
+    else:
+        return None, None
+    line, faces = impostors(measure_of(recognizer), people, pictures)
+    if line is not None or strangers is None:
+        return line, None
+    return None, (
+        f"strangers: a face was found in {faces} of {len(pictures)} pictures, and {LEAST_IMPOSTORS} are needed, so "
+        "what other people score is unknown."
+    )
 
 
 @cache

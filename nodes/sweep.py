@@ -7,12 +7,12 @@ from functools import partial
 import comfy.samplers
 from comfy_api.latest import io
 
-from ..infusenet.probe import Reference
+from ..infusenet.measures import Reference, measure_of
 from ..infusenet.values import AXES, MOST, NOTHING, Tried, best_of, in_words, parse_values, to_csv
 from . import trials
 from .convert import Picture, image_to_pictures, pictures_to_image, with_samples
 from .loaders import show
-from .probe import baseline
+from .probe import other_people
 from .sockets import RecognizerSocket, schema
 from .watching.decoders import full_decoder
 
@@ -119,7 +119,7 @@ class Sweep(io.ComfyNode):
         planned = trials.make_trials(kind, wanted, model, positive, negative, samples, steps=steps, seed=seed)
         note = trials.note_on(kind, model, positive)
         person = Reference.from_pictures(recognizer, image_to_pictures(reference), source="reference image")
-        strangers = baseline(recognizer, person, None)
+        strangers, _ = other_people(recognizer, [person], None)
         count = len(planned) * len(samples)
         looked = trials.run_trials(
             planned,
@@ -142,8 +142,10 @@ class Sweep(io.ComfyNode):
                 best = look.latents
         words = " ".join(filter(None, [in_words(tried, kind), note]))
         show(cls, words)
-        figure = values_figure(tried, kind, recognizer=recognizer.name, strangers=strangers, note=note)
-        found, table = best_of(tried), to_csv(tried, kind, cfg=cfg, sampler=sampler_name)
+        rule, lines = str(measure_of(recognizer).rule), {"strangers": strangers, "blank": person.blank}
+        figure = values_figure(tried, kind, recognizer=recognizer.name, **lines, note=note)
+        made = {"cfg": cfg, "sampler": sampler_name}
+        found, table = best_of(tried), to_csv(tried, kind, **made, recognizer=recognizer.name, rule=rule)
         return io.NodeOutput(
             pictures_to_image([figure_pixels(figure)]),
             pictures_to_image([contact_sheet(pictures, tried, kind)]),

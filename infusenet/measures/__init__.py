@@ -12,7 +12,7 @@ from .base import (
     Rule,
     comparable,
 )
-from .faces import DetectedFace, FaceMeasure, Recognizer, as_measure, measure_of
+from .faces import DetectedFace, FaceMeasure, Recognizer, as_measure, impostors, measure_of
 
 __all__ = [
     "LEAST_IMPOSTORS",
@@ -29,5 +29,6 @@ __all__ = [
     "Rule",
     "as_measure",
     "comparable",
+    "impostors",
     "measure_of",
 ]

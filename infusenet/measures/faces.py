@@ -9,12 +9,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Protocol, runtime_checkable
-from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -29,6 +29,7 @@ CONFIDENT, FAINT = 0.5, 0.3
 """Confidence of a face, and of a trace of one, for recognizers that state none of their own."""
 
 _CROP = 112
+_KEPT = "_infusenet_measure"  # where a recognizer keeps its measure
 
 
 class DetectedFace(Protocol):
@@ -203,9 +204,7 @@ class FaceMeasure:
         Returns:
             Mean, deviation (n - 1) and count; None with fewer than five faces: then it is unknown.
         """
-        known = [reading.similarity for reading in self.read(pictures, reference)]
-        scores = [score for score in known if score is not None]
-        return Baseline.of(scores) if len(scores) >= LEAST_IMPOSTORS else None
+        return impostors(self, [reference], pictures)[0]
 
     # -- reading -------------------------------------------------------------------------------------------------------
 
@@ -355,7 +354,27 @@ class FaceReader:
         return self._references[item % len(self._references)]
 
 
-_MEASURES: WeakKeyDictionary[Any, FaceMeasure] = WeakKeyDictionary()
+def impostors(
+    measure: FaceMeasure, references: Sequence[Reference], pictures: Sequence[Pixels]
+) -> tuple[Baseline | None, int]:
+    """What other people score against all of several references; each picture is looked at once.
+
+    Args:
+        measure: the rule.
+        references: one or more.
+        pictures: RGB uint8 pictures of other people.
+
+    Returns:
+        The line (None with fewer than five faces: unknown), and in how many pictures a face was seen.
+    """
+    read = zip(measure.read(pictures, references[0]), pictures, strict=True)
+    known = [(reading, picture) for reading, picture in read if reading.similarity is not None]
+    if len(known) < LEAST_IMPOSTORS:
+        return None, len(known)
+    seen, shown = [reading for reading, _ in known], [picture for _, picture in known]
+    others = (measure.compare(seen, shown, [reference] * len(seen)) for reference in references[1:])
+    scores = ([one.similarity for one in group if one.similarity is not None] for group in (seen, *others))
+    return Baseline.pooled([Baseline.of(group) for group in scores]), len(known)
 
 
 def as_measure(measuring: Any) -> Measure:
@@ -365,10 +384,17 @@ def as_measure(measuring: Any) -> Measure:
 
 
 def measure_of(recognizer: Recognizer) -> FaceMeasure:
-    """The measure that belongs to a recognizer, always the same one: its blank crops are embedded once."""
-    if recognizer not in _MEASURES:
-        _MEASURES[recognizer] = FaceMeasure(recognizer)
-    return _MEASURES[recognizer]
+    """The measure that belongs to a recognizer, always the same one: its blank crops are embedded once.
+
+    It is kept with the recognizer, and goes with it; one that takes no attribute gets a new measure each time.
+    """
+    known = getattr(recognizer, _KEPT, None)
+    if isinstance(known, FaceMeasure) and known.recognizer is recognizer:
+        return known
+    measure = FaceMeasure(recognizer)
+    with contextlib.suppress(AttributeError):
+        setattr(recognizer, _KEPT, measure)
+    return measure
 
 
 def largest(faces: Sequence[DetectedFace]) -> DetectedFace | None:

@@ -4,6 +4,7 @@ Needs matplotlib; draws without pyplot, so it works headless and in threads.
 """
 
 from .curve import similarity_figure
+from .scores import scores_sheet
 from .sheet import face_grid, faces_sheet
 from .theme import DARK, LIGHT, Theme, figure_pixels
 from .values import contact_sheet, sheet_tile, values_figure
@@ -16,6 +17,7 @@ __all__ = [
     "face_grid",
     "faces_sheet",
     "figure_pixels",
+    "scores_sheet",
     "sheet_tile",
     "similarity_figure",
     "values_figure",

@@ -56,7 +56,7 @@ def face_grid(
     *,
     columns: int = 8,
     marked: int | None = None,
-    heading: str | None = None,
+    heading: str | Sequence[str] | None = None,
     theme: str = "light",
     tile: tuple[int, int] = (TILE, TILE),
 ) -> Pixels:
@@ -67,7 +67,7 @@ def face_grid(
         labels: one a face.
         columns: faces side by side.
         marked: the face to frame.
-        heading: a line above.
+        heading: a line above; or short texts, as many a line as there is room for.
         theme: "light" or "dark".
         tile: width and height of each in the sheet, pixels.
 
@@ -83,12 +83,18 @@ def face_grid(
         raise ValueError(f"Expected columns >= 1 and a label a face, got {columns}, {len(labels)} and {len(faces)}.")
     colours = theme_named(theme)
     across, rows = min(columns, max(len(faces), 1)), max(math.ceil(len(faces) / columns), 1)
-    top, (width, height) = GAP + (LINE + 6 if heading else 0), tile
-    row_height = height + 2 * LINE + GAP + 4
-    sheet = Image.new("RGB", (GAP + across * (width + GAP), top + rows * row_height), colours.paper)
-    draw, font = ImageDraw.Draw(sheet), ImageFont.truetype(_font(), TEXT)
-    if heading:
-        draw.text((GAP, GAP - 2), heading, colours.ink, font)
+    width, height = tile
+    breadth, row_height, font = (
+        GAP + across * (width + GAP),
+        height + 2 * LINE + GAP + 4,
+        ImageFont.truetype(_font(), TEXT),
+    )
+    above = _fitted(heading or [], breadth - 2 * GAP, font)
+    top = GAP + (LINE * len(above) + 6 if above else 0)
+    sheet = Image.new("RGB", (breadth, top + rows * row_height), colours.paper)
+    draw = ImageDraw.Draw(sheet)
+    for line, text in enumerate(above):
+        draw.text((GAP, GAP - 2 + line * LINE), text, colours.ink, font)
     for place, (face, label) in enumerate(zip(faces, labels, strict=True)):
         x, y = GAP + place % columns * (width + GAP), top + place // columns * row_height
         middle = x + width / 2
@@ -103,6 +109,18 @@ def face_grid(
         for line, text in enumerate(label.split("\n")[:2]):
             _centred(draw, text, middle, y + height + 5 + line * LINE, colours.quiet if line else colours.ink, font)
     return np.asarray(sheet)
+
+
+def _fitted(parts: str | Sequence[str], width: float, font: Any) -> list[str]:
+    """Short texts beside each other, as many a line as fit into so many pixels."""
+    lines: list[str] = []
+    for part in [parts] if isinstance(parts, str) else parts:
+        joined = f"{lines[-1]}   {part}" if lines else part
+        if lines and font.getlength(joined) <= width:
+            lines[-1] = joined
+        else:
+            lines.append(part)
+    return lines
 
 
 def _label(name: str, record: StepRecord, item: int) -> str:

@@ -165,6 +165,7 @@ class Trace:
         if not isinstance(data, dict) or data.pop("format", None) != FORMAT:
             raise TraceError(f'Expected a trace with "format": "{FORMAT}", got another kind of file.')
         version = data.pop("version", None)
+        data.pop("report", None)  # what was concluded from it, where somebody has written that beside it
         if type(version) is not int or version != VERSION:
             raise TraceError(
                 f"Expected a trace of version {VERSION}, got version {version!r}. Read it with the version of "

@@ -2,20 +2,36 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from typing import Any
 
+from ...infusenet import batch
 from ...infusenet.drift import analyse, in_words
-from ...infusenet.probe import StepRecord, Trace
+from ...infusenet.probe import Baseline, Rule, StepRecord, Trace
+from ...infusenet.probe.lines import OTHERS, judging_lines, published_name
 
 EVENT = "infusenet.probe"
 POINTS = 400  # of one curve
 
 
 def point(record: StepRecord) -> list[Any]:
-    """One step: [step, sigma, [similarity of each batch item], whether all faces were detected there]."""
-    sure = all(alignment == "detected" for alignment in record.alignment)
-    return [record.step, _short(record.sigma), [_short(value) for value in record.similarity], sure]
+    """One step: [step, sigma, [similarity of each batch item], [the items in which a face was seen]].
+
+    Before there was a rule of what is seen, the last was one truth value: all faces were detected there.
+    """
+    seen = [item for item, found in enumerate(record.found) if found and record.similarity[item] is not None]
+    return [record.step, _short(record.sigma), [_short(value) for value in record.similarity], seen]
+
+
+def lines(strangers: Baseline | None, blank: Baseline | None, published: float | None, recognizer: str) -> list[Any]:
+    """What stands beside a curve: [kind, name, level, deviation] of each line; without a level it is unknown."""
+    known = [[line.kind, line.name, _short(line.level), _short(line.std)] for line in judging_lines(strangers, blank)]
+    if strangers is None:
+        known.insert(0, ["impostor", OTHERS, None, None])
+    if published is not None:
+        known.append(["published", published_name(recognizer), published, None])
+    return known
 
 
 def curve(trace: Trace) -> dict[str, Any]:
@@ -29,18 +45,29 @@ def curve(trace: Trace) -> dict[str, Any]:
         for place, record in enumerate(trace.records)
         if place % stride == 0 or place == last or (peak is not None and record.step == peak.step)
     ]
-    baseline = trace.strangers
     return {
         "steps": trace.steps,
         "offset": trace.run.step_offset,
-        "baseline": None if baseline is None else _short(baseline.mean),
+        "lines": lines(trace.strangers, trace.blank, trace.published_line, trace.recognizer),
+        "by": measured_by(trace.recognizer, trace.rule),
         "points": [point(record) for record in kept],
         "counted": list(trace.counted),
         "final": _short(figures.final),
         "end_at": None if trace.final is None else [trace.final.step, _short(trace.final.sigma)],
         "status": trace.status,
-        "words": in_words(trace),
+        "pictures": [dataclasses.asdict(one) for one in batch.figures_of(trace)],
+        "words": words(trace),
     }
+
+
+def words(trace: Trace) -> str:
+    """What a report says: the course, of a batch each picture's, and what measured."""
+    return "\n".join([in_words(trace), *batch.in_words(trace), batch.measured_in_words(trace)])
+
+
+def measured_by(recognizer: str, rule: Rule | None) -> str:
+    """Network and rule: only what shares them is drawn together."""
+    return f"{recognizer.partition(' (')[0]}; {rule or 'no rule recorded'}"
 
 
 def _short(value: float | None) -> float | None:

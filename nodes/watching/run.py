@@ -116,13 +116,7 @@ class Run:
         info = replace(self._info, steps=steps, sampler=sampler or None)
         self.recorder.start(levels if self._follows else None, run=replace(info, decoder=None))
         self._sigmas = levels.tolist()
-        baseline = self._watch.strangers
-        self._send(
-            start=True,
-            steps=steps,
-            offset=info.step_offset,
-            baseline=None if baseline is None else baseline.mean,
-        )
+        self._send(start=True, steps=steps, offset=info.step_offset, **self._watch.beside)
 
     def step(self, index: int, x0: Tensor) -> None:
         """The sampler's callback: `x0` is the prediction in the model's space."""
@@ -181,7 +175,7 @@ class Run:
     def remeasure(self, pictures: Tensor, final: StepRecord) -> StepRecord | None:
         """The finished pictures measured anew, from another decoder; None where a face that was measured is lost."""
         watch = self._watch
-        again = ProbeRecorder(watch.recognizer, watch.reference, lambda latents: latents)
+        again = ProbeRecorder(watch.recognizer, watch.references, lambda latents: latents)
         again.start(batch=final.batch)
         measured = again.finish(pictures).final
         if measured is None:
@@ -260,7 +254,7 @@ class Run:
         kind = ProbeRecorder if watch.when == AFTER or in_loop else BackgroundRecorder
         return kind(
             watch.recognizer,
-            watch.reference,
+            watch.references,
             self._decode,
             when="after" if watch.when == AFTER else "live",
             every=watch.every,

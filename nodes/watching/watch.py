@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 from collections import deque
+from collections.abc import Sequence
 from typing import Any
 
 from comfy.patcher_extension import WrappersMP
@@ -12,7 +13,9 @@ from torch import Tensor
 
 from ...infusenet.drift import NOISE_LEFT
 from ...infusenet.errors import SettingsError
+from ...infusenet.measures import as_measure
 from ...infusenet.probe import Baseline, Reference
+from . import chart
 from .run import LIVE, Place, Run, StopRule
 
 log = logging.getLogger(__name__)
@@ -32,7 +35,7 @@ class Watch:
 
     Args:
         recognizer: measures.
-        reference: the person.
+        references: the person; or one for each picture of the batch, taken in turn.
         node: the probe node's id.
         when: "live" or "after the run".
         every: probe every so many steps.
@@ -43,7 +46,7 @@ class Watch:
     def __init__(
         self,
         recognizer: Any,
-        reference: Reference,
+        references: Reference | Sequence[Reference],
         *,
         node: str = "",
         when: str = LIVE,
@@ -51,7 +54,8 @@ class Watch:
         vae: Any = None,
         strangers: Baseline | None = None,
     ) -> None:
-        self.recognizer, self.reference, self.strangers = recognizer, reference, strangers
+        self.recognizer, self.strangers = recognizer, strangers
+        self.references = (references,) if isinstance(references, Reference) else tuple(references)
         self.node, self.when, self.every, self.vae = node, when, every, vae
         self.key = f"{KEY}:{node}:{next(_NUMBERS)}"
         self.runs: dict[tuple[str, int], Run] = {}
@@ -64,6 +68,17 @@ class Watch:
         model.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, self.key, self._around_run)
         model.add_wrapper_with_key(WrappersMP.SAMPLER_SAMPLE, self.key, self._around_sampler)
         return model
+
+    @property
+    def beside(self) -> dict[str, Any]:
+        """What the browser draws beside the curve of every run, before one has ended."""
+        measure = as_measure(self.recognizer)
+        blank = Baseline.pooled([reference.blank for reference in self.references])
+        published = getattr(measure, "published_line", None)
+        return {
+            "lines": chart.lines(self.strangers, blank, published, measure.name),
+            "by": chart.measured_by(measure.name, measure.rule),
+        }
 
     @property
     def latest(self) -> Run | None:

@@ -1,6 +1,6 @@
 // Draws runs as curves: similarity by noise level, at the size there is. Knows nothing of ComfyUI but its theme's colours;
 // all text goes through textContent.
-import { bands, bestOf, endOf, grouped, line, number, scales } from "./curves.js";
+import { barOf, bands, bestOf, endOf, grouped, line, linesOf, number, scales, shown } from "./curves.js";
 
 const SVG = "http://www.w3.org/2000/svg";
 const INK = "var(--input-text, #ddd)", QUIET = "var(--descrip-text, #999)", GRID = "var(--border-color, #4e4e4e)";
@@ -8,6 +8,7 @@ const PAPER = "var(--comfy-input-bg, #222)", ALERT = "var(--error-text, #ff6b6b)
 const HUES = ["var(--p-primary-color, #56b4e9)", "#d9822b", "#1f9d76", "#b5649c"]; // one a sampler
 const DOTS = 80; // points of a curve beyond which they are not marked one by one
 const ADVICE = { margin: "5px 0 3px", padding: "0 0 0 7px", borderLeft: `2px solid ${HUES[0]}` };
+const DASHES = { impostor: "5 4", blank: "1.5 3", published: "8 3 1.5 3" }; // by kind of line
 const ENDINGS = { interrupted: "interrupted", failed: "failed", "stopped at peak": "stopped" };
 
 const show = (value, digits = 3) => (number(value) ? value.toFixed(digits) : "unknown");
@@ -55,21 +56,22 @@ function drawAxes(svg, scale, longest) {
 
 function drawCurve(svg, curve, scale, hue) {
     const { run, series } = curve, { x, y } = scale, end = endOf(curve);
-    const measured = series.filter((point) => point.mean !== null);
+    const measured = series.filter((point) => point.mean !== null), drawn = series.filter((point) => shown(point) !== null);
     if (measured.some((point) => point.high > point.low)) {
         for (const points of bands(series, scale)) svg.append(make("polygon", { points, fill: hue, opacity: 0.22 }));
     }
     const stroke = { fill: "none", stroke: hue, "stroke-linejoin": "round" };
-    if (end && measured.length) {
-        const d = line([measured.at(-1), end], scale);
+    if (end && number(series.at(-1)?.mean)) {
+        const d = line([series.at(-1), end], scale);
         svg.append(make("path", { ...stroke, d, "stroke-dasharray": "3 3", opacity: 0.8 }));
     }
     svg.append(make("path", { ...stroke, d: line(series, scale), "stroke-width": 1.8, class: "now" }));
-    if (measured.length <= DOTS) {
-        const r = measured.length > 20 ? 2 : 3;
-        for (const point of measured) {
-            svg.append(make("circle", { cx: x(point), cy: y(point.mean), r, stroke: hue, "stroke-width": 1.2,
-                fill: point.sure ? hue : PAPER, class: "point" }));
+    if (drawn.length <= DOTS) {
+        const r = drawn.length > 20 ? 2 : 3;
+        for (const point of drawn) {
+            const seen = point.mean !== null;
+            svg.append(make("circle", { cx: x(point), cy: y(shown(point)), r, stroke: hue, "stroke-width": 1.2,
+                fill: seen ? hue : PAPER, class: seen ? "point" : "point unseen" }));
         }
     }
     if (end) {
@@ -84,13 +86,59 @@ function drawCurve(svg, curve, scale, hue) {
     }
 }
 
-function drawBaseline(svg, value, scale, marks) {
-    const at = scale.y(value), close = (side) => (mark) => Math.abs(mark.x - side) < 70 && Math.abs(mark.y - at + 7) < 14;
-    const left = marks.some(close(scale.right)) && !marks.some(close(scale.left)); // where no point is in the way
-    svg.append(make("line", { x1: scale.left, x2: scale.right, y1: at, y2: at, stroke: QUIET, "stroke-width": 1.2,
-        "stroke-dasharray": "5 4", class: "baseline" }));
-    const place = { x: left ? scale.left + 4 : scale.right, y: at - 4, "text-anchor": left ? "start" : "end" };
-    svg.append(make("text", { ...place, fill: QUIET, "font-size": 10 }, "other people"));
+function drawLines(svg, run, scale) { // and in grey what is not above them
+    const { left, right, ceiling, floor, y } = scale, bar = barOf(run);
+    if (bar) {
+        const top = Math.max(ceiling, y(bar.value));
+        svg.append(make("rect", { x: left, y: top, width: right - left, height: Math.max(0, floor - top), fill: QUIET,
+            opacity: 0.12, class: "below" }));
+    }
+    for (const { kind, level } of linesOf(run)) {
+        if (!number(level)) continue;
+        svg.append(make("line", { x1: left, x2: right, y1: y(level), y2: y(level), stroke: QUIET, "stroke-width": 1.3,
+            "stroke-dasharray": DASHES[kind] ?? "2 2", class: `baseline ${kind}` }));
+    }
+}
+
+function sample(mark) { // of a line or a point, for the legend
+    const svg = make("svg", { width: 18, height: 8, viewBox: "0 0 18 8" });
+    Object.assign(svg.style, { flex: "none" });
+    svg.append(mark);
+    return svg;
+}
+
+function entry(text, mark, colour = QUIET) {
+    const row = html({ display: "flex", alignItems: "center", gap: "5px", whiteSpace: "nowrap", color: colour });
+    if (mark) row.append(sample(mark));
+    row.append(html({}, text));
+    return row;
+}
+
+function legendOf(curve, hue) { // where the curve is above the lines, the lines' names, and what a hollow point is
+    const { run, series } = curve, above = aboveOf(curve);
+    const entries = above ? [entry(above, null, INK)] : [];
+    for (const first of entries) first.style.flexBasis = "100%"; // a line of its own
+    for (const { kind, name, level } of linesOf(run)) {
+        const dashes = { x1: 0, x2: 18, y1: 4, y2: 4, stroke: QUIET, "stroke-width": 1.3, "stroke-dasharray": DASHES[kind] ?? "2 2" };
+        const known = number(level);
+        const value = known ? `${name} ${level.toFixed(kind === "published" ? 3 : 2)}` : `${name}: unknown`;
+        entries.push(entry(value, known ? make("line", dashes) : null));
+    }
+    if (series.some((point) => number(point.faint))) {
+        const ring = { cx: 9, cy: 4, r: 3, fill: "none", stroke: hue, "stroke-width": 1.2 };
+        entries.push(entry("no face seen", make("circle", ring)));
+    }
+    return entries;
+}
+
+function aboveOf({ run, series }) { // in words; nothing while it may still come
+    const bar = barOf(run), end = endOf({ run, series });
+    if (!bar || !series.some((point) => point.mean !== null)) return "";
+    const first = [...series, end].find((point) => point && point.mean > bar.value);
+    const alone = linesOf(run).find(({ spread }) => number(spread)).kind === "blank" ? "the blank line" : "other people";
+    const lines = bar.lines > 1 ? "both lines" : alone;
+    if (first) return `above ${lines} from step ${first.step}`;
+    return run.status === undefined ? "" : `never above ${lines}`;
 }
 
 function state({ run, series }) { // how far it got, in words
@@ -102,7 +150,7 @@ function state({ run, series }) { // how far it got, in words
 
 function peakOf(curve) {
     const best = bestOf(curve);
-    if (!best) return "";
+    if (!best) return curve.run.status !== undefined && curve.series.length ? "no face seen" : "";
     return `peak ${show(best.mean, 2)}, ${best.finished ? "finished picture" : `step ${best.step}`}`;
 }
 
@@ -116,10 +164,10 @@ function message(runs) { // instead of a curve
 
 function told(point, sampler) { // on hover
     const place = point.finished ? "finished picture" : `step ${point.step}`;
-    const lines = [`${place}, σ ${show(point.sigma)}`, `similarity ${show(point.mean)}`];
-    if (point.count > 1) lines.push(`${show(point.low)} to ${show(point.high)} in ${point.count} pictures`);
+    const lines = [`${place}, σ ${show(point.sigma)}`, `similarity ${show(shown(point))}`];
+    if (point.count > 1 && point.low < point.high) lines.push(`${show(point.low)} to ${show(point.high)} in ${point.count} pictures`);
     if (sampler) lines.unshift(sampler);
-    if (!point.sure) lines.push("no face detected in this step");
+    if (point.mean === null) lines.push("no face seen in this step");
     return lines.join("\n");
 }
 
@@ -130,14 +178,14 @@ export class Chart {
         const row = { display: "flex", justifyContent: "space-between", gap: "8px", padding: "0 10px", color: QUIET, flex: "none",
             whiteSpace: "nowrap" };
         const part = { overflow: "hidden", textOverflow: "ellipsis" };
-        this.element = html({ width: "100%", height: "100%", minHeight: "190px", overflow: "hidden", display: "flex",
+        this.element = html({ width: "100%", height: "100%", minHeight: "220px", overflow: "hidden", display: "flex",
             flexDirection: "column", background: PAPER, borderRadius: "6px", font: "11px/1.45 Inter, Arial, sans-serif",
             padding: "6px 0", boxSizing: "border-box" });
         this.left = html(part);
         this.peak = html({ flex: "none", color: INK });
         const head = html(row);
         head.append(this.left, this.peak);
-        this.plot = html({ position: "relative", flex: "1 1 0", minHeight: "0", overflow: "hidden" });
+        this.plot = html({ position: "relative", flex: "1 1 0", minHeight: "110px", overflow: "hidden" });
         this.svg = make("svg", { role: "img", width: "100%", height: "100%" });
         this.svg.style.display = "block";
         this.tip = html({ position: "absolute", display: "none", pointerEvents: "none", whiteSpace: "pre", padding: "3px 7px",
@@ -148,7 +196,8 @@ export class Chart {
         const foot = html(row);
         foot.append(this.state, this.finished);
         this.names = html({ padding: "0 10px", flex: "none" });
-        this.element.append(head, this.plot, foot, this.names);
+        this.legend = html({ display: "flex", flexWrap: "wrap", columnGap: "12px", padding: "0 10px", flex: "none" });
+        this.element.append(head, this.plot, foot, this.names, this.legend);
         if (withWords) {
             this.words = html({ padding: "6px 10px 0", marginTop: "4px", overflow: "auto", color: INK, flex: "0 1 auto",
                 scrollbarWidth: "thin", scrollbarColor: `${QUIET} transparent`, maxHeight: "52%",
@@ -175,7 +224,7 @@ export class Chart {
         this.label(groups);
         if (!width || !height) return;
         this.svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
-        if (!curves.some(({ run, series }) => number(run.final) || series.some((point) => point.mean !== null))) {
+        if (!curves.some(({ run, series }) => number(run.final) || series.some((point) => shown(point) !== null))) {
             const middle = { x: width / 2, y: height / 2, fill: QUIET, "font-size": 11, "text-anchor": "middle" };
             this.svg.append(make("text", middle, message(this.runs)));
             return;
@@ -183,6 +232,7 @@ export class Chart {
         const scale = this.scale = scales(curves, width, height);
         const start = ({ series }) => (series.length ? scale.x(series[0]) : Infinity);
         const widest = groups.map(({ curves: [now] }) => now).sort((a, b) => start(a) - start(b));
+        drawLines(this.svg, curves[0].run, scale);
         drawAxes(this.svg, scale, widest[0]);
         for (const { curves: [, ...earlier], hue } of groups) {
             for (const { series } of earlier.reverse()) {
@@ -191,10 +241,8 @@ export class Chart {
             }
         }
         this.marks = groups.flatMap(({ name, curves: [now] }) => [...now.series, endOf(now)]
-            .filter((point) => point && point.mean !== null)
-            .map((point) => ({ point, name: groups.length > 1 ? name : "", x: scale.x(point), y: scale.y(point.mean) })));
-        const baseline = groups[0].curves[0].run.baseline;
-        if (number(baseline)) drawBaseline(this.svg, baseline, scale, this.marks);
+            .filter((point) => point && shown(point) !== null)
+            .map((point) => ({ point, name: groups.length > 1 ? name : "", x: scale.x(point), y: scale.y(shown(point)) })));
         for (const { curves: [now], hue } of [...groups].reverse()) drawCurve(this.svg, now, scale, hue);
         this.cross = make("g", { visibility: "hidden" });
         this.svg.append(this.cross);
@@ -211,15 +259,16 @@ export class Chart {
         this.names.replaceChildren();
         for (const { name, hue, curves: [curve] } of alone ? [] : groups) {
             const said = [peakOf(curve), finishedOf(curve)].filter(Boolean).join(", ");
-            const entry = html({ overflow: "hidden", textOverflow: "ellipsis", whiteSpace: "nowrap", color: INK },
+            const row = html({ overflow: "hidden", textOverflow: "ellipsis", whiteSpace: "nowrap", color: INK },
                 ` ${name ?? "sampler"}: ${said}`);
             const swatch = document.createElement("span");
             Object.assign(swatch.style, { display: "inline-block", width: "14px", borderTop: `2px solid ${hue}`,
                 verticalAlign: "middle" });
-            entry.prepend(swatch);
-            this.names.append(entry);
+            row.prepend(swatch);
+            this.names.append(row);
         }
-        this.svg.setAttribute("aria-label", [this.left, this.peak, this.state].map((one) => one.textContent).join("; "));
+        this.legend.replaceChildren(...(now ? legendOf(now, groups[0].hue) : []));
+        this.svg.setAttribute("aria-label", [this.left, this.peak, this.state, this.legend].map((one) => one.textContent).join("; "));
         this.words?.replaceChildren(...(now?.run.words ?? "").replaceAll(" %", "\u00a0%").split("\n").filter(Boolean)
             .map((text) => html(text.startsWith("Try next:") ? ADVICE : { margin: "0 0 2px" }, text)));
         if (this.words) this.words.style.display = now?.run.words ? "" : "none";

@@ -4,24 +4,42 @@ const BOUNDED = 1.5; // noise levels above this are of a schedule without an upp
 
 export const number = (value) => typeof value === "number";
 
-// A run's points as [{step, sigma, mean, low, high, count, sure}]. As in the record, the mean is over one fixed set of
-// batch items and undefined where one of them is.
+// A run's points as [{step, sigma, mean, faint, low, high, count}]. As in the record, the mean is over one fixed set of
+// batch items, and undefined where no face was seen in one of them; such a step may have a `faint` value, measured where
+// the face is known to be: for the eye alone.
 export function reading(run) {
     const points = run.points ?? [];
-    const seen = (items) => [...items.keys()].filter((item) => number(items[item]));
-    const counted = run.counted ?? [...new Set(points.flatMap(([, , items]) => seen(items)))];
-    return points.map(([step, sigma, items, sure]) => {
-        const values = counted.map((item) => items[item]).filter(number);
-        const whole = counted.length > 0 && values.length === counted.length;
-        const mean = whole ? values.reduce((a, b) => a + b, 0) / values.length : null;
-        return { step, sigma, sure, mean, low: Math.min(...values), high: Math.max(...values), count: counted.length };
+    const defined = (items) => [...items.keys()].filter((item) => number(items[item]));
+    const seen = ([, , items, told]) => (Array.isArray(told) ? told : told ? defined(items) : []); // older ones: all or none
+    const counted = run.counted ?? [...new Set(points.flatMap(seen))];
+    return points.map((point) => {
+        const [step, sigma, items] = point, sure = seen(point), chosen = counted.length ? counted : [...items.keys()];
+        const values = chosen.map((item) => items[item]).filter(number);
+        const mean = values.length && values.length === chosen.length ? values.reduce((a, b) => a + b, 0) / values.length : null;
+        const whole = counted.length > 0 && counted.every((item) => sure.includes(item));
+        return { step, sigma, mean: whole ? mean : null, faint: whole ? null : mean, low: Math.min(...values),
+            high: Math.max(...values), count: chosen.length };
     });
+}
+
+export const shown = (point) => point.mean ?? point.faint; // where a point is drawn, if anywhere
+
+// What stands beside a run's curve, as [{kind, name, level, spread}]; a level of null is unknown.
+export function linesOf(run) {
+    const told = run.lines ?? (number(run.baseline) ? [["impostor", "other people", run.baseline, null]] : []);
+    return told.map(([kind, name, level, spread]) => ({ kind, name, level, spread }));
+}
+
+// From where on a likeness is above the lines of other people and of no face by two deviations.
+export function barOf(run) {
+    const tops = linesOf(run).filter(({ spread }) => number(spread)).map(({ level, spread }) => level + 2 * spread);
+    return tops.length ? { value: Math.max(...tops), lines: tops.length } : null;
 }
 
 // One group for each sampler, the newest first: its newest run in full, the earlier ones faint.
 export function grouped(runs, named, hues) {
     const groups = new Map();
-    for (const run of runs) {
+    for (const run of runs.filter(({ by }) => by === runs[0].by)) { // of one network and rule: others do not compare
         if (!groups.has(run.sampler)) groups.set(run.sampler, []);
         groups.get(run.sampler).push({ run, series: reading(run) });
     }
@@ -33,7 +51,7 @@ export function grouped(runs, named, hues) {
 export function endOf({ run, series }) { // the finished picture, as a point
     if (!number(run.final)) return null;
     const [step, sigma] = run.end_at ?? [series.at(-1)?.step, 0];
-    return { step, sigma, mean: run.final, low: run.final, high: run.final, finished: true, sure: true };
+    return { step, sigma, mean: run.final, low: run.final, high: run.final, finished: true };
 }
 
 export function bestOf({ run, series }) { // the peak: as the record has it, else the highest so far
@@ -46,7 +64,8 @@ export function scales(curves, width, height) {
     const bySigma = points.every((point) => number(point.sigma));
     const floor = height - (bySigma ? 30 : 18);
     const values = points.filter((point) => point.mean !== null).flatMap((point) => [point.low, point.high]);
-    values.push(...curves.map(({ run }) => run.baseline).filter(number));
+    values.push(...points.map((point) => point.faint).filter(number));
+    values.push(...curves.slice(0, 1).flatMap(({ run }) => linesOf(run).map(({ level }) => level)).filter(number));
     const low = Math.min(0, ...values), high = Math.max(0.2, ...values), span = (high - low) * 1.06;
     const top = Math.max(1e-6, ...points.map((point) => point.sigma).filter(number));
     const noise = (sigma) => (top > BOUNDED ? sigma / (1 + sigma) : sigma); // as a share, where there is no upper bound

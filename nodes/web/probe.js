@@ -75,7 +75,7 @@ function refresh(node) {
 function attach(node) {
     const report = node.comfyClass === REPORT, chart = new Chart(report);
     const widget = node.addDOMWidget("infusenet_chart", "infusenet_chart", chart.element, {
-        serialize: false, hideOnZoom: false, getMinHeight: () => (report ? 360 : 200),
+        serialize: false, hideOnZoom: false, getMinHeight: () => (report ? 420 : 255),
         getValue: () => "", setValue: () => {},
     });
     widget.serialize = false; // not in the workflow's widget values either

@@ -1,8 +1,8 @@
 """The templates' pictures, example_workflows/NAME.jpg.
 
 Run `python tests/host/pictures.py [NAME ...]` where COMFYUI_PATH names a ComfyUI, with its Python: it starts a server
-of its own. A miniature template shows its reference beside what it really made, a sweep its chart above its sheet;
-others show their graph, as a browser draws it.
+of its own. A miniature template shows its reference beside what it really made, a sweep its chart above its sheet, a
+score its sheet; others show their graph, as a browser draws it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from server import REPOSITORY, Server
 from test_browser import FILES, LOAD
 
 TEMPLATES = REPOSITORY / "example_workflows"
-RUN = ("miniature", "sweep")  # templates that show what they made
+RUN = ("miniature", "score", "sweep")  # templates that show what they made
 SIDE, GAP = 384, 16
 QUALITY = 88
 WINDOW, MARGIN, WIDTH = (2800, 1600), 100, 1280  # of the page, around the graph, of a graph's picture
@@ -30,7 +30,7 @@ SHOW = """
 const settings = app.extensionManager?.setting;
 await settings?.set('Comfy.Minimap.Visible', false);
 await settings?.set('LiteGraph.Canvas.MinFontSizeForLOD', 0);
-const [margin, pageWidth, pageHeight] = [%d, %d, %d];
+const [margin, pageWidth, pageHeight] = [%d, innerWidth, innerHeight]; // less than the window
 const boxes = [...app.graph._nodes, ...app.graph._groups].map(item => {
     const [x, y] = item.pos, [w, h] = item.size;
     return [x, y - 30, x + w, y + h];
@@ -65,13 +65,17 @@ def made(server: Any, name: str) -> Image.Image:
 
 
 def swept(server: Any, name: str) -> Image.Image:
-    """Chart and sheet of a sweep."""
+    """Chart, if there is one, and sheet of a sweep or a score."""
     graph = json.loads((TEMPLATES / "api" / f"{name}.json").read_text())
     said, outputs = server.run(graph)
     if said != "success":
         raise SystemExit(f"{name}: {said}")
     node = {entry["_meta"]["title"]: key for key, entry in graph.items()}
-    parts = [Image.fromarray(server.picture(outputs[node[title]]["images"][0])) for title in ("Chart", "Sheet")]
+    parts = [
+        Image.fromarray(server.picture(outputs[node[title]]["images"][0]))
+        for title in ("Chart", "Sheet")
+        if title in node
+    ]
     width = max(part.width for part in parts)
     picture = Image.new("RGB", (width, sum(part.height for part in parts) + GAP), "white")
     top = 0
@@ -84,7 +88,7 @@ def swept(server: Any, name: str) -> Image.Image:
 def drawn(page: Browser, name: str, folder: Path) -> Image.Image:
     """A template's graph in the browser, and nothing around it."""
     page.evaluate(LOAD.replace("NAME", name))
-    left, top, width, height = page.evaluate(SHOW % (MARGIN, WINDOW[0], WINDOW[1]))
+    left, top, width, height = page.evaluate(SHOW % MARGIN)
     page.screenshot(folder / "page.png", (left, top, width, height))
     picture = Image.open(folder / "page.png").convert("RGB")
     return picture.resize((WIDTH, round(WIDTH * picture.height / picture.width)), Image.Resampling.LANCZOS)
@@ -107,7 +111,7 @@ def main() -> None:
             for name in sorted(names, key=lambda name: name.startswith(RUN)):  # runs leave notices on the page
                 if name.startswith("miniature"):
                     picture = made(server, name)
-                elif name.startswith("sweep"):
+                elif name.startswith(("score", "sweep")):
                     picture = swept(server, name)
                 elif page:
                     picture = drawn(page, name, folder)

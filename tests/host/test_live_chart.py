@@ -41,7 +41,8 @@ window.look = (chart) => {
     const count = (query) => chart.querySelectorAll(query).length, box = chart.getBoundingClientRect();
     const name = (query) => [...chart.querySelectorAll(query)];
     return {
-        points: count('circle.point'), now: count('path.now'), earlier: count('path.earlier'), bands: count('polygon'),
+        points: count('circle.point'), unseen: count('circle.unseen'), now: count('path.now'),
+        earlier: count('path.earlier'), bands: count('polygon'), below: count('rect.below'),
         peaks: count('circle.peak'), finished: count('path.finished'), baselines: count('line.baseline'),
         text: chart.innerText, seen: box.width > 50 && box.height > 50,
         outside: name('svg text').filter((text) => {
@@ -215,13 +216,15 @@ def test_it_grows_and_earlier_runs_stay_as_faint_lines_through_a_reload_and_a_ca
         (chart,) = charts(page, kind)
         assert chart["seen"] and chart["outside"] == []
         assert {key: chart[key] for key in ("points", "now", "earlier", "peaks", "finished", "baselines")} == {
-            "points": 16, "now": 1, "earlier": 5, "peaks": 1, "finished": 1, "baselines": 1
+            "points": 16, "now": 1, "earlier": 5, "peaks": 1, "finished": 1, "baselines": 2
         }  # fmt: skip
         assert re.search(r"peak 0\.\d\d", chart["text"]) and "16 of 16 steps" in chart["text"]
+        for name in (r"other people -?0\.\d\d", r"no face \(blank\) -?0\.\d\d", r"above both lines"):
+            assert re.search(name, chart["text"])
     assert "It peaked at step" in charts(page, REPORT)[0]["text"]
     told = hover(page, PROBE, 0.5)
     picture(page, "six-runs")
-    assert re.fullmatch(r"step \d+, σ 0\.\d{3}\nsimilarity -?0\.\d{3}(\nno face detected in this step)?", told)
+    assert re.fullmatch(r"step \d+, σ 0\.\d{3}\nsimilarity -?0\.\d{3}(\nno face seen in this step)?", told)
     run(page)  # everything is cached
     assert page.evaluate("return window.heard") == [] and charts(page, PROBE)[0]["earlier"] == 5
     page.open(site.address)
@@ -304,6 +307,118 @@ def test_a_run_that_is_reported_again_is_the_one_shown(page):
     assert report["now"] == chart["now"] == 1 and chart["earlier"] == 1
 
 
+TOLD = """
+const {api} = await import('/scripts/api.js');
+const id = (type) => String(app.graph.nodes.find((node) => node.type === type).id);
+const told = {sampler: '1', probe: id('PROBE'), status: 'complete', words: '', ...GIVEN};
+const detail = {node: id('REPORT'), display_node: id('REPORT'), output: {infusenet_drift: [told]}};
+api.dispatchEvent(new CustomEvent('executed', {detail}));
+await new Promise((done) => setTimeout(done, 400));
+""".replace("PROBE", PROBE).replace("REPORT", REPORT)
+
+
+def tell(page, **curve):
+    """Give both charts a run's curve, as a report's `ui` does."""
+    page.evaluate(TOLD.replace("GIVEN", json.dumps(curve)))
+
+
+FOG = [0.22, 0.16, 0.11, 0.06, 0.01, -0.03, -0.06, -0.02]  # of real faces, where nothing is seen yet
+FACE = [
+    0.14,
+    0.2,
+    0.28,
+    0.35,
+    0.41,
+    0.46,
+    0.5,
+    0.53,
+    0.55,
+    0.56,
+    0.55,
+    0.55,
+    0.54,
+    0.53,
+    0.53,
+    0.52,
+    0.51,
+    0.5,
+    0.5,
+    0.5,
+]
+LINES = [
+    ["impostor", "other people", 0.11, 0.05],
+    ["blank", "no face (blank)", 0.19, 0.06],
+    ["published", "SFace's same-person line", 0.363, None],
+]
+
+
+def foggy(lines=LINES, **changes):
+    """A run of 28 steps in which a face is seen from step 9 on, but not at step 14."""
+    values = [*FOG, *FACE]
+    points = [
+        [step, 1 - (step - 1) / 28, [value], [0] if step > 8 and step != 14 else []]
+        for step, value in enumerate(values, start=1)
+    ]
+    made = {"run": "foggy", "steps": 28, "points": points, "counted": [0], "final": 0.5, "end_at": [28, 0], "by": "a"}
+    return made | {"lines": lines} | changes
+
+
+@pytest.mark.slow
+def test_steps_without_a_seen_face_are_hollow_and_never_a_peak_and_the_lines_have_names(page):
+    load(page, graph())
+    tell(page, **foggy(words="A run of real faces, as it may look.\nTry next: look at the chart."))
+    for kind in (PROBE, REPORT):
+        (chart,) = charts(page, kind)
+        assert (chart["points"], chart["unseen"], chart["baselines"], chart["below"]) == (28, 9, 3, 1)
+        assert chart["outside"] == [] and "peak 0.56, step 18" in chart["text"]
+        for text in (
+            "above both lines from step 12",
+            "other people 0.11",
+            "no face (blank) 0.19",
+            "SFace's same-person line 0.363",
+            "no face seen",
+        ):
+            assert text in chart["text"]
+    path = page.evaluate(f"return window.charts('{PROBE}')[0].querySelector('path.now').getAttribute('d')")
+    assert path.count("M") == 2 and path.count("M") + path.count("L") == 19, "the curve goes through seen steps alone"
+    assert "no face seen in this step" in hover(page, PROBE, 0.1)
+    picture(page, "fog-dark")
+    light = "await app.extensionManager.setting.set('Comfy.ColorPalette', 'light');"
+    page.evaluate(light + "await new Promise((done) => setTimeout(done, 1000))")
+    picture(page, "fog-light")
+    page.evaluate("await app.extensionManager.setting.set('Comfy.ColorPalette', 'dark')")
+    tell(page, **foggy([["impostor", "other people", None, None], LINES[1]], run="unknown", status="interrupted"))
+    show(page, 250)
+    (chart,) = charts(page, PROBE)
+    assert "other people: unknown" in chart["text"] and "above the blank line from step 12" in chart["text"]
+    assert chart["earlier"] == 1 and chart["baselines"] == 1
+    picture(page, "unknown-250")
+
+
+@pytest.mark.slow
+def test_nothing_seen_makes_hollow_points_without_a_peak(page):
+    load(page, graph())
+    points = [[step, 1 - step / 4, [0.2], []] for step in (1, 2, 3)]
+    tell(page, **foggy(run="blind", points=points, counted=[], final=None, end_at=None))
+    (chart,) = charts(page, PROBE)
+    assert (chart["points"], chart["unseen"], chart["peaks"], chart["finished"]) == (3, 3, 0, 0)
+    assert "no face seen" in chart["text"] and "above" not in chart["text"] and "peak" not in chart["text"]
+    picture(page, "blind")
+
+
+@pytest.mark.slow
+def test_what_was_saved_before_there_were_lines_is_still_drawn_and_not_mixed_with_what_is_new(page):
+    load(page, graph())
+    old = {"run": "old", "steps": 3, "baseline": 0.05, "counted": [0], "final": 0.5, "end_at": [3, 0]}
+    tell(page, **old, points=[[1, 1, [0.1], False], [2, 0.6, [0.4], True], [3, 0.3, [0.5], True]])
+    (chart,) = charts(page, PROBE)
+    assert (chart["points"], chart["unseen"], chart["baselines"], chart["finished"]) == (3, 1, 1, 1)
+    assert "other people 0.05" in chart["text"] and "peak 0.50" in chart["text"] and chart["below"] == 0
+    tell(page, **foggy())
+    (chart,) = charts(page, PROBE)
+    assert (chart["points"], chart["earlier"]) == (28, 0), "another rule's run is no line to compare with"
+
+
 @pytest.mark.slow
 def test_it_works_inside_a_subgraph(page, site):
     load(page, graph())
@@ -384,9 +499,9 @@ def test_names_are_text(page, site):
 def test_a_thousand_steps_of_eight_pictures_leave_the_page_responsive(page, pack):
     """The longest gap between two frames while all of it arrives within two seconds, against the same wait without."""
     empty = pack.module("infusenet.probe").StepRecord.empty(1000, 0.0123456789, 8)
-    sure = ("detected",) * 8
+    sure = (True,) * 8
     sent = pack.module("nodes.watching.chart").point(
-        dataclasses.replace(empty, similarity=tuple(0.1 + item / 13 for item in range(8)), alignment=sure)
+        dataclasses.replace(empty, similarity=tuple(0.1 + item / 13 for item in range(8)), found=sure)
     )
     load(page, graph())
     assert len(json.dumps(sent)) < 200

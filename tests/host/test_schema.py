@@ -61,7 +61,7 @@ CONTRACT = {
     "IdentityProbe": (
         "Identity Probe",
         "model MODEL, recognizer INFUSENET_RECOGNIZER, reference IMAGE, when COMBO, every INT, vae VAE, "
-        "strangers IMAGE",
+        "strangers IMAGE, references COMBO",
         "model MODEL, trace INFUSENET_TRACE",
     ),
     "StopAtPeak": (
@@ -74,10 +74,17 @@ CONTRACT = {
         "trace INFUSENET_TRACE, samples LATENT, image IMAGE, vae VAE",
         "chart IMAGE, faces IMAGE, best LATENT, best_step INT, peak FLOAT, drift FLOAT, json STRING, csv STRING",
     ),
+    "Score": (
+        "Identity Score",
+        "images IMAGE, recognizer INFUSENET_RECOGNIZER, reference IMAGE, show COMBO, strangers IMAGE, references COMBO",
+        "pictures IMAGE, best IMAGE, best_index INT, best_similarity FLOAT, scores FLOAT, text STRING, json STRING, "
+        "sheet IMAGE",
+    ),
 }
 OPTIONAL = {
     "Apply": ["negative", "pose_image", "mask"],
-    "IdentityProbe": ["vae", "strangers"],
+    "IdentityProbe": ["vae", "strangers", "references"],
+    "Score": ["strangers", "references"],
     "DriftReport": ["samples", "image", "vae"],
 }
 DEFAULTS = {
@@ -106,6 +113,9 @@ CHOICES = {
     ("Apply", "gate"): ["step", "percent"],
     ("LoadFaceRecognizer", "device"): ["auto", "cpu", "cuda"],
     ("IdentityProbe", "when"): ["live", "after the run"],
+    ("IdentityProbe", "references"): ["one person", "one per image"],
+    ("Score", "references"): ["one person", "one per image"],
+    ("Score", "show"): ["pictures", "aligned faces"],
     ("Sweep", "axis"): ["steps", "strength", "guidance", "seed"],
 }
 FILE_COMBOS = [
@@ -193,7 +203,7 @@ def test_the_contract_holds_every_node(pack):
 
 def test_what_makes_a_node_run(pack):
     outputs = {name for name, node in pack.nodes.items() if node.OUTPUT_NODE}
-    assert outputs == {"DriftReport", "Sweep"}
+    assert outputs == {"DriftReport", "Score", "Sweep"}
     assert pack.nodes["IdentityProbe"].NOT_IDEMPOTENT  # two identical probes must not share one record
 
 

@@ -1,6 +1,8 @@
 """The one rule: references, other people, the blank line, and which face of a picture is read."""
 
+import gc
 import math
+import weakref
 from types import SimpleNamespace
 from typing import Any
 
@@ -200,3 +202,16 @@ def test_the_gallery_thins_out_evenly() -> None:
     assert gallery.steps[0] == 1 and len(gallery.steps) <= 4 and len(gaps) == 1
     gallery.put(1, (None, None))
     assert gallery.get(1) == (None, None) and gallery.get(2) == ()
+
+
+def test_a_measure_belongs_to_its_recognizer_and_goes_with_it(lab: SimpleNamespace) -> None:
+    recognizer = lab.FakeRecognizer()
+    measure = measure_of(recognizer)
+    assert measure_of(recognizer) is measure
+    twin = lab.FakeRecognizer()
+    vars(twin).update(vars(recognizer))
+    assert measure_of(twin).recognizer is twin, "what was copied with it is another's"
+    gone = weakref.ref(recognizer)
+    del recognizer, measure, twin
+    gc.collect()
+    assert gone() is None

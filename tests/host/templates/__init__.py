@@ -8,6 +8,7 @@ from typing import Any
 
 from .adapter import flux, ksampler, miniature, two_people
 from .probe import probe_dev, probe_ksampler, probe_schnell
+from .score import score
 from .sweep import sweep
 
 FOLDER = Path(__file__).parents[3] / "example_workflows"
@@ -20,6 +21,7 @@ TEMPLATES = {
     "probe_schnell": probe_schnell,
     "probe_dev_stop_at_peak": probe_dev,
     "probe_ksampler": probe_ksampler,
+    "score": score,
     "sweep_steps": sweep,
 }
 

@@ -39,8 +39,8 @@ _TALL = {  # pictures, texts and charts
     "LoadImage": 290,
     "PreviewImage": 250,
     "SaveImage": 400,
-    "InfuseNet_IdentityProbe": 210,
-    "InfuseNet_DriftReport": 340,
+    "InfuseNet_IdentityProbe": 265,
+    "InfuseNet_DriftReport": 430,
 }
 
 Link = tuple[str, int]

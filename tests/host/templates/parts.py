@@ -109,9 +109,17 @@ def apply(graph: Graph, positive: Link, identity: Link, suffix: str = "", **more
     )
 
 
-def sample(graph: Graph, positive: Link, width: int, height: int, prefix: str, model: Link = ("Backbone", 0)) -> None:
+def sample(
+    graph: Graph,
+    positive: Link,
+    width: int,
+    height: int,
+    prefix: str,
+    model: Link = ("Backbone", 0),
+    batch: int = 1,
+) -> None:
     """The exact schedule, euler, and the picture."""
-    graph.add("Size", "EmptySD3LatentImage", "Sampling", width=width, height=height, batch_size=1)
+    graph.add("Size", "EmptySD3LatentImage", "Sampling", width=width, height=height, batch_size=batch)
     graph.add(
         "Schedule", "InfuseNet_Sigmas", "Sampling", model=("Backbone", 0), latent=("Size", 0), steps=0, denoise=1.0
     )
