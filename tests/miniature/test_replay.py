@@ -13,7 +13,7 @@ from infusenet.miniature.replay import compare, follow, lab, page, stops
 
 @pytest.fixture(scope="module")
 def few(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    made = lab.Lab(lab.VALIDATION, 4, tmp_path_factory.mktemp("replay"))
+    made = lab.Lab(lab.VALIDATION, 3, tmp_path_factory.mktemp("replay"))
     yield made
     made.close()
 
@@ -30,16 +30,16 @@ def test_every_kind_of_advice_does_no_harm(few: Any) -> None:
     assert {one["kind"] for one in rows} == set(follow.KINDS)
     for one in rows:
         row = one["row"]
-        assert row.runs >= 2, one
+        assert row.runs >= 1, one
         assert row.gain > 0 and row.sharpness > 0.85, one
 
 
 def test_a_run_that_is_cut_short_is_the_run_up_to_there(few: Any) -> None:
     course, steps = few.course(stops.DEV), few.steps(stops.DEV)
-    made = few.tails(stops.DEV, course, [12] * 4, 4)
+    made = few.tails(stops.DEV, course, [12] * 3, 4)
     row = compare.pair("", made, steps.at(27), 16)
     assert row.gain > -0.01 and row.sharpness > 0.9 and row.evaluations == 16
-    whole = few.tails(stops.DEV, course, [24, 25, 28, 28], 4)
+    whole = few.tails(stops.DEV, course, [24, 25, 28], 4)
     assert np.allclose(whole.judged, steps.at(27).judged, atol=1e-4), "nothing would be saved: they are finished"
 
 

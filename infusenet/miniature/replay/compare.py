@@ -66,5 +66,6 @@ def half_width(values: Floats) -> float | None:
     if free < 2:
         return None
     z = 1.959964
-    t = z + (z**3 + z) / (4 * free) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * free**2)  # Student's quantile, expanded
+    terms = (z, (z**3 + z) / 4, (5 * z**5 + 16 * z**3 + 3 * z) / 96, (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384)
+    t = math.fsum(term / free**power for power, term in enumerate(terms))  # Student's quantile, expanded
     return t * float(np.std(values, ddof=1)) / math.sqrt(len(values))
