@@ -73,7 +73,8 @@ def _nothing(trace: Trace) -> str:
 
 def _course(trace: Trace, figures: Drift, peak: Peak) -> list[str]:
     """Where the likeness was there, where it peaked, what followed."""
-    total, batch = trace.steps, " (mean of the batch)" if len(trace.counted) > 1 else ""
+    total = trace.steps if trace.stopped_after is None else len(trace.sigmas) - 1  # of a run cut short: those it had
+    batch = " (mean of the batch)" if len(trace.counted) > 1 else ""
     lines = []
     if figures.formed is not None:
         lines.append(
@@ -101,6 +102,8 @@ def _stopped(trace: Trace, peak: Peak) -> str:
     """What was handed on by Stop at Identity Peak."""
     step = peak.step if trace.final is None else trace.final.step
     cut = trace.stopped_after
+    if cut is None and trace.records and trace.records[-1].step == trace.steps:
+        return f"It was finished, and the prediction of step {step} kept: the most alike one that is sharp enough."
     if cut is None or step <= cut:
         return f"Sampling was stopped: the picture is the prediction of step {step}."
     finished = "" if trace.final is None else trace.mean(trace.final)

@@ -263,14 +263,22 @@ def test_words_for_nothing_measured() -> None:
 def test_words_for_a_partial_run() -> None:
     say = said(trace_of(DRIFTING[:5], final=None, status="interrupted", reason="cancelled"))
     assert say("run was interrupted: cancelled")
-    stopped = said(replace(trace_of(DRIFTING), status="stopped at peak", final=record(4, (0.5,))))
+    short = trace_of(DRIFTING[:6], run=RunInfo(steps=8), status="stopped at peak")
+    stopped = said(replace(short, final=record(4, (0.5,))))
     assert stopped("the picture is the prediction of step 4") and not stopped("Try next")
+
+
+def test_words_for_a_run_that_was_finished_and_its_best_kept() -> None:
+    kept = replace(trace_of(DRIFTING), status="stopped at peak", final=record(5, (0.49,)))
+    assert said(kept)("It was finished, and the prediction of step 5 kept") and not said(kept)("Try next")
 
 
 def test_words_for_a_run_that_was_cut_short() -> None:
     trace = trace_of(long_run(RISING)[:16], run=RunInfo(steps=28), status="stopped at peak", stopped_after=12)
     say = said(trace)
-    assert say("cut short after step 12 of 28; 4 larger steps removed the remaining noise. Its similarity is 0.300.")
+    assert say("It peaked at step 15 of 16") and say(
+        "cut short after step 12 of 28; 4 larger steps removed the remaining noise. Its similarity is 0.300."
+    )
     assert not say("Try next") and not say("no drift")
 
 
@@ -291,7 +299,7 @@ def test_a_finished_picture_without_a_face_does_not_hide_the_steps() -> None:
 
 
 def test_a_stopped_run_names_the_step_that_was_handed_on() -> None:
-    stopped = trace_of([0.9, 0.5, 0.4], status="stopped at peak")
+    stopped = trace_of([0.9, 0.5, 0.4], status="stopped at peak", run=RunInfo(steps=8))
     words = in_words(replace(stopped, final=record(2, (0.5,))))
     assert "It peaked at step 1" in words and "the picture is the prediction of step 2" in words
 

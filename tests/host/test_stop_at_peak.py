@@ -167,17 +167,20 @@ def test_a_run_cut_short_is_the_whole_run_up_to_there_then_a_tail(probed, run, m
     model, whole, seen = mini("mini-dev")[0], [], []
     complete = sample(model, text, sampler, told(whole))
     watched, watch = probed([0.9])
+    sample(watched, text, sampler)
+    levels = next(iter(watch.runs.values())).trace.sigmas
     (stopping,) = run("StopAtPeak", model=watched, **OLD, share=0.5, tail_steps=2)
     got = sample(stopping, text, sampler, told(seen))
     assert [(step, total) for step, _, total in seen] == [(0, 8), (1, 8), (2, 8), (3, 8), (4, 6), (5, 6)]
     assert all(torch.equal(one[1], other[1]) for one, other in zip(seen[:4], whole[:4], strict=True)), "bit for bit"
-    assert torch.isfinite(got).all() and torch.nn.functional.mse_loss(got, complete) < 0.5 * complete.var()
+    far = 1.0 if sampler == "lcm" else 0.5  # it draws new noise in every step
+    assert torch.isfinite(got).all() and torch.nn.functional.mse_loss(got, complete) < far * complete.var()
     (one,) = watch.runs.values()
     trace = one.trace
     assert trace.status == "stopped at peak" and trace.stopped_after == 4 and trace.run.steps == 8
     assert [record.step for record in trace.records] == [1, 2, 3, 4, 5, 6] and len(trace.sigmas) == 7
     assert trace.final.step == 6 and trace.sigmas[-1] < 2e-3
-    assert trace.sigmas[5] == pytest.approx(trace_levels(model)[6], abs=1e-4), "halfway through what was left"
+    assert trace.sigmas[:5] == levels[:5] and trace.sigmas[5] == pytest.approx(levels[6], abs=1e-6)
     assert "cut short after step 4" in trace.reason
 
 
