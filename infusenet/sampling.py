@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -59,6 +60,41 @@ def check_steps(steps: int) -> None:
     """Raise SettingsError unless `steps` is a whole number of at least 1."""
     if isinstance(steps, bool) or int(steps) != steps or steps < 1:
         raise SettingsError(f"Expected a whole number of steps, 1 or more, got {steps}. Try 4 for schnell, 28 for dev.")
+
+
+def tail(sigmas: Tensor | Sequence[float], step: int, steps: int) -> Tensor:
+    """The noise levels of a run that is cut short: from where it stands to its end, in a few larger steps.
+
+    The levels lie at even distances along what is left of the schedule, linearly between its own, so that they keep
+    its shape: a schedule that is dense at some noise stays so. Evaluations so far and to come: `step` + `steps`.
+
+    Args:
+        sigmas: the run's noise levels [N+1], falling.
+        step: steps completed, 0..N.
+        steps: how many more, 1 or more.
+
+    Returns:
+        [steps + 1] in the dtype of `sigmas`, from sigmas[step] to sigmas[N], both exact. The rest of the schedule
+        unchanged, N - step steps, where that is no more than `steps`.
+
+    Raises:
+        SettingsError: `step` is not one of the run's, or `steps` is below 1.
+    """
+    levels = torch.as_tensor(sigmas, dtype=None if isinstance(sigmas, Tensor) else torch.float32)
+    total = len(levels) - 1
+    if total < 0 or not 0 <= step <= total or steps < 1:
+        raise SettingsError(
+            f"Expected a step in 0..{max(total, 0)} of a run and 1 step more or more, got {step} and {steps}."
+        )
+    left = total - step
+    if steps >= left:
+        return levels[step:]
+    places = step + left * torch.arange(steps + 1, dtype=torch.float64) / steps
+    below = places.floor().long().clamp(max=total - 1)
+    share = places - below
+    wide = levels.detach().double().cpu()
+    between = (wide[below] + share * (wide[below + 1] - wide[below])).to(levels)
+    return torch.cat([levels[step : step + 1], between[1:-1], levels[-1:]])
 
 
 def conditioning_window(steps: int, start: float, end: float) -> list[bool]:

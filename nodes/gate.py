@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ..infusenet.sampling import conditioning_window
 
-_CLOCK = "infusenet_step_clock"
+_CLOCK, _SCHEDULE = "infusenet_step_clock", "infusenet_schedule"
 _LOOKING_AHEAD = (
     "sample_heun",
     "sample_exp_heun",
@@ -79,12 +79,25 @@ def is_on(transformer_options: dict[str, Any], sigma: float, start: float, end: 
     Returns:
         None where the noise levels are not known (a sampler of another pack).
     """
-    sigmas = transformer_options.get("sample_sigmas")
+    sigmas = transformer_options.get(_SCHEDULE, transformer_options.get("sample_sigmas"))
     if sigmas is None or len(sigmas) < 2:
         return None
     clock = transformer_options.get(_CLOCK)
     step = clock.step if clock is not None else step_of(sigmas, sigma)
     return conditioning_window(len(sigmas) - 1, start, end)[step]
+
+
+def keep_schedule(transformer_options: dict[str, Any], sigmas: Tensor) -> None:
+    """A run goes on at other noise levels, in fewer steps: steps are still those of the schedule that it began with.
+
+    Args:
+        transformer_options: the host's, of the run.
+        sigmas: the noise levels that it began with [N+1].
+    """
+    transformer_options.setdefault(_SCHEDULE, sigmas.detach().clone())
+    clock = transformer_options.get(_CLOCK)
+    if clock is not None:
+        clock.looks_ahead = False  # its counting is of the steps before
 
 
 def _set_clock(

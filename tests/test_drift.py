@@ -1,4 +1,4 @@
-"""Peak, drift, window and advice, on curves whose answers are plain to see."""
+"""Peak, drift, window and words, on curves whose answers are plain to see."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -6,16 +6,29 @@ from typing import Any
 
 import pytest
 
-from infusenet.drift import Peak, analyse, drift_of, in_words, peak_of, recommended_steps, should_stop, window_of
-from infusenet.probe import Baseline, ReferenceInfo, RunInfo, StepRecord, Trace
+from infusenet.drift import (
+    Peak,
+    above_lines,
+    analyse,
+    drift_of,
+    in_words,
+    peak_of,
+    recommended_steps,
+    window_of,
+)
+from infusenet.probe import Baseline, ReferenceInfo, Rule, RunInfo, StepRecord, Trace
 
 Curve = list[float | None]
 
 
-def record(step: int, values: tuple[float | None, ...], alignment: Any = "detected") -> StepRecord:
+BLANK, OTHERS = Baseline(0.05, 0.02, 16), Baseline(0.02, 0.05, 30)
+
+
+def record(step: int, values: tuple[float | None, ...], seen: bool = True) -> StepRecord:
     none = (None,) * len(values)
-    kinds = tuple(None if value is None else alignment for value in values)
-    return StepRecord(step, 1 / step, values, tuple(v is not None for v in values), kinds, none, none, none)
+    kinds: Any = tuple(None if value is None else "detected" if seen else "back-filled" for value in values)
+    found = tuple(value is not None and seen for value in values)
+    return StepRecord(step, 1 / step, values, found, kinds, none, none, none)
 
 
 def trace_of(curve: Curve, final: float | None = None, **changes: Any) -> Trace:
@@ -38,7 +51,8 @@ def trace_of(curve: Curve, final: float | None = None, **changes: Any) -> Trace:
             warnings=(),
             seconds_in_loop=0.0,
             seconds_after=0.0,
-            run=RunInfo(),
+            run=RunInfo(strength=1.0),
+            rule=Rule("face 1"),
         ),
         **changes,
     )
@@ -49,24 +63,64 @@ STEADY: Curve = [0.2, 0.49, 0.5, 0.5, 0.5, 0.49, 0.49, 0.49]
 RISING: Curve = [0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5]
 
 
+def long_run(curve: Curve, steps: int = 28) -> Curve:
+    """The curve stretched over a run of so many steps."""
+    return [curve[place * len(curve) // steps] for place in range(steps)]
+
+
 def test_a_drifting_face() -> None:
-    figures = analyse(trace_of(DRIFTING))
+    figures = analyse(trace_of(DRIFTING, blank=BLANK))
     assert figures.peak == Peak(4, 0.5) and figures.final == 0.4
     assert figures.drift == pytest.approx(0.1)
     assert figures.formed == 3 and figures.window == (3, 5), "0.475 is 5 % below the peak"
-    assert figures.recommended_steps == 4 == recommended_steps(trace_of(DRIFTING))
+    assert figures.recommended_steps is None, "a run of 8 steps is not cut"
     assert figures.alignment == "detected"
 
 
+def test_a_long_run_that_drifts_suggests_its_peak_but_no_fewer_than_30_percent() -> None:
+    assert recommended_steps(trace_of(long_run(DRIFTING))) == 12
+    early = [0.5, *[0.4] * 27]
+    assert analyse(trace_of(early)).peak == Peak(1, 0.5) and recommended_steps(trace_of(early)) == 9
+    assert (
+        recommended_steps(trace_of(long_run(STEADY))) is None and recommended_steps(trace_of(long_run(RISING))) is None
+    )
+
+
 def test_a_face_that_forms_early_and_holds() -> None:
-    figures = analyse(trace_of(STEADY))
-    assert (figures.formed, figures.window, figures.recommended_steps) == (2, (2, 8), 2)
+    figures = analyse(trace_of(STEADY, blank=BLANK))
+    assert (figures.formed, figures.window, figures.recommended_steps) == (2, (2, 8), None)
     assert figures.peak == Peak(3, 0.5), "the first of equals"
 
 
 def test_a_face_that_rises_to_the_end() -> None:
-    figures = analyse(trace_of(RISING))
+    figures = analyse(trace_of(RISING, blank=BLANK))
     assert (figures.peak, figures.drift, figures.formed, figures.recommended_steps) == (Peak(8, 0.5), 0.0, 8, None)
+
+
+def test_nothing_forms_below_a_line_or_without_one() -> None:
+    high = Baseline(0.4, 0.06, 16)
+    assert analyse(trace_of(STEADY)).formed is None, "no line is known"
+    for lines in ({"blank": high}, {"strangers": high}, {"strangers": OTHERS, "blank": high}):
+        trace = trace_of(STEADY, **lines)
+        assert analyse(trace).formed is None and above_lines(trace, 0.5) is False
+        assert "formed" not in in_words(trace) and analyse(trace).window == (2, 8)
+    both = trace_of(STEADY, strangers=OTHERS, blank=BLANK)
+    assert above_lines(both, 0.121) is True and above_lines(both, 0.119) is False, "0.02 + 2 x 0.05"
+    assert above_lines(both, None) is None and above_lines(trace_of(STEADY), 0.5) is None
+    assert above_lines(trace_of(STEADY, blank=Baseline(0.1, None, 1)), 0.5) is None, "a line without a deviation"
+
+
+def test_unseen_steps_conclude_nothing() -> None:
+    """The U: high values at a place where no face is seen, before a face is there."""
+    trace = trace_of(long_run(RISING), strangers=OTHERS, blank=BLANK)
+    hidden = tuple(record(r.step, (0.9,), seen=False) if r.step <= 10 else r for r in trace.records)
+    figures = analyse(replace(trace, records=hidden))
+    assert figures == analyse(replace(trace, records=trace.records[10:]))
+    assert figures.peak == Peak(26, 0.5) and figures.formed is not None and figures.formed > 10
+    nothing = replace(trace, records=tuple(record(r.step, (0.9,), seen=False) for r in trace.records), final=None)
+    assert (analyse(nothing).peak, analyse(nothing).formed, recommended_steps(nothing)) == (None, None, None)
+    assert "No face was seen with confidence in any of the 28" in in_words(nothing)
+    assert "Try next" not in in_words(nothing)
 
 
 def test_drift_is_never_negative() -> None:
@@ -78,7 +132,7 @@ def test_drift_is_never_negative() -> None:
 
 def test_undefined_steps_are_passed_over() -> None:
     curve: Curve = [None, 0.48, None, 0.5, None, 0.49, 0.3]
-    figures = analyse(trace_of(curve))
+    figures = analyse(trace_of(curve, blank=BLANK))
     assert (figures.peak, figures.formed, figures.window) == (Peak(4, 0.5), 2, (2, 6))
     assert peak_of([1, 2], [None, None]) is None
 
@@ -121,38 +175,19 @@ def test_the_mean_of_a_batch_decides() -> None:
 
 
 @pytest.mark.parametrize(
-    ("values", "settings", "expected"),
-    [
-        ([0.1, 0.5, 0.4, 0.4], {}, 1),
-        ([0.1, 0.5, 0.4], {}, None),
-        ([0.1, 0.5, 0.495, 0.495], {}, None),
-        ([0.1, 0.5, 0.495, 0.4, 0.4], {}, 1),
-        ([0.1, 0.5, 0.4, 0.495], {}, None),
-        ([0.5, 0.4], {"patience": 1}, 0),
-        ([0.5, 0.4], {"patience": 1, "min_steps": 3}, None),
-        ([0.5, None, 0.4, None, 0.4], {}, 0),
-        ([None, None, None], {}, None),
-        ([], {}, None),
-        ([0.5, 0.4, 0.4], {"tolerance": 0.2}, None),
-        ([0.5, 0.4, 0.4, 0.6], {}, None),
-    ],
-)
-def test_the_rule_of_stopping(values: Curve, settings: dict[str, Any], expected: int | None) -> None:
-    assert should_stop(values, **settings) == expected
-
-
-@pytest.mark.parametrize(
     "change",
     [
         {"status": "interrupted"},
         {"sigmas": (1.0, 0.8, 0.6)},
         {"run": RunInfo(step_offset=4)},
         {"status": "stopped at peak"},
+        {"sigmas": (0.7, 0.4, 0.0)},
+        {"sigmas": (4.0, 1.0, 0.0)},
     ],
 )
 def test_part_of_a_run_suggests_no_step_count(change: dict[str, Any]) -> None:
-    trace = trace_of(DRIFTING, **change)
-    assert recommended_steps(trace) is None
+    trace = trace_of(long_run(DRIFTING), **change)
+    assert recommended_steps(trace_of(long_run(DRIFTING))) and recommended_steps(trace) is None
     assert "separate run" not in in_words(trace)
 
 
@@ -168,29 +203,34 @@ def said(trace: Trace) -> Callable[..., bool]:
 
 
 def test_words_for_a_drifting_face() -> None:
-    say = said(trace_of(DRIFTING, strangers=Baseline(0.02, 0.1, 30), ceiling=0.78))
-    assert say("formed at step 3 of 8", "peaked at step 4 of 8", "0.500")
+    say = said(trace_of(DRIFTING, strangers=OTHERS, blank=BLANK, ceiling=0.78))
+    assert say("formed at step 3 of 8", "peaked at step 4 of 8", "0.500", "The curve is above both lines from step 2.")
     assert say("down to 0.400", "drift of 0.100, 20 % of the peak")
-    assert say("other people score 0.020 ± 0.100", "same person score 0.780")
-    assert say("Stop at Peak", "prediction of step 4", "4 steps as a separate run", "not this one cut short")
-    assert not say("end_percent")
+    assert say("other people score 0.020 ± 0.050", "without any face score 0.050 ± 0.020", "same person score 0.780")
+    assert not say("end_percent"), "to rest the adapter is never advised"
 
 
 def test_words_for_a_face_that_holds() -> None:
-    say = said(trace_of(STEADY))
-    assert say("within 5 % of the peak", "end_percent of 0.25", "after step 2", "2 steps as a separate run")
-    assert not say("Stop at Peak")
-
-
-def test_words_when_the_adapter_ended_before_the_drift() -> None:
-    assert said(trace_of(DRIFTING, run=RunInfo(end=0.5)))("end_percent above 0.5", "off after step 4")
-    assert not said(trace_of(DRIFTING, run=RunInfo(end=0.9)))("end_percent")
+    say = said(trace_of(STEADY, blank=BLANK))
+    assert say("within 5 % of the peak", "What other people score is unknown", "above the blank line from step 1")
+    assert not say("end_percent") and not say("saves time") and not say("Stop at Identity Peak")
 
 
 def test_words_for_no_identity() -> None:
     say = said(trace_of([0.05, 0.06, 0.04], strangers=Baseline(0.02, 0.1, 30)))
-    assert say("cannot be told from a stranger's", "clearer, frontal reference")
-    assert not say("separate run") and not say("Stop at Peak")
+    assert say("cannot be told from a stranger's", "never above other people")
+    assert not say("separate run") and not say("reference picture"), "a clearer one was not shown to help"
+
+
+def test_a_published_line_is_shown_as_what_it_is() -> None:
+    say = said(trace_of(STEADY, recognizer="sface.onnx 0123456789ab (CPU)", published_line=0.363))
+    assert say("The authors of sface.onnx speak of the same person from 0.363 on.")
+    assert not say("published", "above")
+
+
+def test_old_traces_say_which_rule_they_are_of() -> None:
+    assert said(trace_of(STEADY, rule=None))("Measured before rules were recorded")
+    assert not said(trace_of(STEADY))("before rules were recorded")
 
 
 @pytest.mark.parametrize("curve", [[0.009, -0.02], [-0.09, -0.12]])
@@ -211,15 +251,28 @@ def test_words_for_nothing_measured() -> None:
 def test_words_for_a_partial_run() -> None:
     say = said(trace_of(DRIFTING[:5], final=None, status="interrupted", reason="cancelled"))
     assert say("run was interrupted: cancelled")
-    stopped = said(replace(trace_of(DRIFTING), status="stopped at peak", final=record(4, (0.5,))))
+    short = trace_of(DRIFTING[:6], run=RunInfo(steps=8), status="stopped at peak")
+    stopped = said(replace(short, final=record(4, (0.5,))))
     assert stopped("the picture is the prediction of step 4") and not stopped("Try next")
+
+
+def test_words_for_a_run_that_was_finished_and_its_best_kept() -> None:
+    kept = replace(trace_of(DRIFTING), status="stopped at peak", final=record(5, (0.49,)))
+    assert said(kept)("It was finished, and the prediction of step 5 kept") and not said(kept)("Try next")
+
+
+def test_words_for_a_run_that_was_cut_short() -> None:
+    trace = trace_of(long_run(RISING)[:16], run=RunInfo(steps=28), status="stopped at peak", stopped_after=12)
+    say = said(trace)
+    assert say("It peaked at step 15 of 16") and say(
+        "cut short after step 12 of 28; 4 larger steps removed the remaining noise. Its similarity is 0.300."
+    )
+    assert not say("Try next") and not say("no drift")
 
 
 def test_words_carry_every_warning() -> None:
     trace = trace_of(DRIFTING, warnings=("mind this",), run=RunInfo(decoder="taef1", final_decoder="FLUX VAE"))
     assert said(trace)("mind this", "smaller decoder")
-    carried = replace(trace, records=tuple(replace(r, alignment=("carried",)) for r in trace.records))
-    assert said(carried)("an earlier step")
 
 
 def test_a_finished_picture_without_a_face_does_not_hide_the_steps() -> None:
@@ -234,7 +287,7 @@ def test_a_finished_picture_without_a_face_does_not_hide_the_steps() -> None:
 
 
 def test_a_stopped_run_names_the_step_that_was_handed_on() -> None:
-    stopped = trace_of([0.9, 0.5, 0.4], status="stopped at peak")
+    stopped = trace_of([0.9, 0.5, 0.4], status="stopped at peak", run=RunInfo(steps=8))
     words = in_words(replace(stopped, final=record(2, (0.5,))))
     assert "It peaked at step 1" in words and "the picture is the prediction of step 2" in words
 
@@ -245,14 +298,12 @@ def test_a_run_that_ended_before_its_first_step_says_so() -> None:
 
 
 def test_noise_that_uni_pc_leaves_is_none() -> None:
-    ended = trace_of(STEADY)
-    assert "Try next" in in_words(replace(ended, sigmas=(*ended.sigmas[:-1], 0.001)))
-    assert analyse(replace(ended, sigmas=(*ended.sigmas[:-1], 0.001))).recommended_steps == 2
-    assert analyse(replace(ended, sigmas=(*ended.sigmas[:-1], 0.1))).recommended_steps is None
+    ended = trace_of(long_run(DRIFTING))
+    assert recommended_steps(replace(ended, sigmas=(*ended.sigmas[:-1], 0.001))) == 12
+    assert recommended_steps(replace(ended, sigmas=(*ended.sigmas[:-1], 0.1))) is None
 
 
 @pytest.mark.parametrize("sampler", ["dpm_fast", "dpm_adaptive"])
-@pytest.mark.parametrize("curve", [STEADY, DRIFTING])
-def test_callbacks_that_are_no_steps_give_no_advice_in_steps(sampler: str, curve: Curve) -> None:
-    words = in_words(trace_of(curve, run=RunInfo(sampler=sampler, end=0.5)))
-    assert "end_percent" not in words and "separate run" not in words
+def test_callbacks_that_are_no_steps_give_no_advice_in_steps(sampler: str) -> None:
+    words = in_words(trace_of(long_run(DRIFTING), run=RunInfo(sampler=sampler, strength=1.0)))
+    assert "separate run" not in words and "Stop at Identity Peak" not in words

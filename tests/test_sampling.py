@@ -17,6 +17,7 @@ from infusenet.sampling import (
     flux_sigmas,
     pack_latents,
     residual_index,
+    tail,
     unpack_latents,
 )
 
@@ -186,3 +187,33 @@ def test_sizes_are_floored(size, floored):
 def test_a_size_below_one_token_is_refused():
     with pytest.raises(SettingsError, match="at least 16x16 pixels, got 15x64"):
         floor_size(15, 64)
+
+
+def test_a_tail_keeps_the_ends_and_the_schedules_shape():
+    levels = flux_sigmas(28, published("dev"), image_seq_len=4096)
+    got = tail(levels, 8, 4)
+    assert got.dtype == levels.dtype and torch.equal(got, levels[[8, 13, 18, 23, 28]]), "every fifth of the rest"
+    between = tail(levels, 9, 4)  # 19 steps are left: its levels lie between the schedule's own
+    assert len(between) == 5 and between[0] == levels[9] and between[-1] == 0
+    assert bool((between.diff() < 0).all()) and levels[14] < between[1] < levels[13]
+    assert float(between[1]) == pytest.approx(float(levels[13] + 0.75 * (levels[14] - levels[13])))
+    assert torch.equal(levels, flux_sigmas(28, published("dev"), image_seq_len=4096)), "nothing was written to"
+
+
+@pytest.mark.parametrize("steps", [4, 5, 100])
+def test_a_tail_as_long_as_what_is_left_is_what_is_left(steps):
+    levels = flux_sigmas(8, published("schnell"), image_seq_len=64)
+    assert torch.equal(tail(levels, 4, steps), levels[4:])
+
+
+def test_tails_at_the_edges():
+    levels = [1.0, 0.75, 0.5, 0.25, 0.0]
+    assert tail(levels, 0, 2).tolist() == [1.0, 0.5, 0.0], "from the start it is a run of fewer steps"
+    assert tail(levels, 3, 1).tolist() == [0.25, 0.0] and tail(levels, 4, 1).tolist() == [0.0]
+    assert tail([1.0, 0.5, 0.001], 0, 1).tolist() == pytest.approx([1.0, 0.001]), "what uni_pc writes in place of 0"
+
+
+@pytest.mark.parametrize(("step", "steps"), [(-1, 2), (5, 2), (2, 0), (2, -1)])
+def test_a_tail_that_cannot_be_meant_is_refused(step, steps):
+    with pytest.raises(SettingsError, match=r"in 0\.\.4"):
+        tail([1.0, 0.75, 0.5, 0.25, 0.0], step, steps)

@@ -42,6 +42,11 @@ class BackgroundRecorder(ProbeRecorder):
             self._worker.offer(step)
         return None
 
+    def measured(self, step: int) -> StepRecord | None:
+        """The record of a step that was just reported, once the thread has measured it."""
+        self._worker.wait_for(step)
+        return super().measured(step)
+
     def finish(self, *args: Any, **settings: Any) -> Trace:
         """Stop the thread after the step it is at, and measure the rest; see `ProbeRecorder.finish`."""
         self._worker.stop()
@@ -63,20 +68,27 @@ class _Worker(threading.Thread):
         self._waiting: deque[int] = deque(maxlen=WAITING)
         self._turn = threading.Condition()
         self._ended = False
+        self._measured: set[int] = set()
         self._gap: int | None = None
         self._before: Any = None
 
     def offer(self, step: int) -> None:
         """A step has been copied."""
         with self._turn:
+            self._measured.discard(step)
             self._waiting.append(step)
-            self._turn.notify()
+            self._turn.notify_all()
+
+    def wait_for(self, step: int) -> None:
+        """Wait until a step is measured, or the thread has ended."""
+        with self._turn:
+            self._turn.wait_for(lambda: step in self._measured or self._ended)
 
     def stop(self) -> None:
         """End the thread. What was measured after a dropped step is given back to be measured in order."""
         with self._turn:
             self._ended = True
-            self._turn.notify()
+            self._turn.notify_all()
         self.join()
         session = self._session
         if self._gap is None:
@@ -99,7 +111,16 @@ class _Worker(threading.Thread):
                         f"Measuring live failed at step {step} ({error}); the rest was measured after the run."
                     )
                     log.warning("The probe cannot measure live: %s", error, exc_info=True)
+                    self._done(step, last=True)
                     return
+                self._done(step)
+
+    def _done(self, step: int, *, last: bool = False) -> None:
+        """Tell who waits for a step."""
+        with self._turn:
+            self._measured.add(step)
+            self._ended |= last
+            self._turn.notify_all()
 
     def _next(self) -> int | None:
         """The next step to measure, or None at the end."""

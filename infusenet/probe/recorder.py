@@ -14,6 +14,7 @@ from ..measures import Baseline, Measure, Recognizer, Reference, ReferenceInfo, 
 from ..sampling import unpack_latents
 from .decode import as_pictures
 from .gallery import Gallery
+from .lines import bar_of
 from .records import Evaluation, RunInfo, Status, StepRecord, same_network
 from .session import Decode, Session
 from .stopwatch import stopwatch
@@ -197,6 +198,26 @@ class ProbeRecorder:
             self.on_step(i + 1, session.sigmas[i], latents)
         return {}
 
+    def measured(self, step: int) -> StepRecord | None:
+        """The record of a step that was reported, waiting for it where a thread measures; None where it has none."""
+        session = self._running()
+        return None if step in session.pending else session.records.get(step)
+
+    def cut_short(self, step: int, sigmas: Sequence[float]) -> None:
+        """The run goes on at other noise levels: those so far, and fewer from `step` completed steps on.
+
+        Args:
+            step: steps completed by now.
+            sigmas: all noise levels of the run as it will be.
+        """
+        session = self._running()
+        session.sigmas, session.cut = _floats(sigmas), step
+
+    @property
+    def bar(self) -> float | None:
+        """What a likeness must exceed to be above every known line; None where no line with a deviation is known."""
+        return bar_of(self.strangers, Baseline.pooled([reference.blank for reference in self.references]))
+
     # -- afterwards ------------------------------------------------------------------------------------------------
 
     def finish(
@@ -280,6 +301,7 @@ class ProbeRecorder:
             detector=getattr(self.measure, "detector", None),
             blank=Baseline.pooled([reference.blank for reference in self.references]),
             published_line=getattr(self.measure, "published_line", None),
+            stopped_after=session.cut,
         )
 
 

@@ -52,6 +52,7 @@ class Session:
     failure: str | None = None
     last_step: int = 0
     every_step_reported: bool = False
+    cut: int | None = None  # steps after which the run was cut short
     seconds_in_loop: float = 0.0
     taken: Counter[int] = field(default_factory=Counter)  # how often each step was reported
 

@@ -52,6 +52,8 @@ class Trace:
         detector: name of the network that found the faces; None where not known.
         blank: what crops without any face score against that reference; None where not measured.
         published_line: from which cosine on the recognizer's authors speak of the same person, where they say so.
+        stopped_after: steps of the schedule after which the run was cut short; `sigmas` then holds the levels that
+            were really run: those of the schedule so far, and those of the tail.
     """
 
     records: tuple[StepRecord, ...]
@@ -74,6 +76,7 @@ class Trace:
     detector: str | None = None
     blank: Baseline | None = None
     published_line: float | None = None
+    stopped_after: int | None = None
 
     def __post_init__(self) -> None:
         steps = [record.step for record in self.records]

@@ -13,15 +13,16 @@ import comfy.model_management
 import folder_paths
 from torch import Tensor
 
-from ...infusenet.drift import NOISE_LEFT, OWN_PACE, should_stop
+from ...infusenet.drift import NOISE_LEFT, OWN_PACE
 from ...infusenet.errors import SettingsError
 from ...infusenet.probe import ProbeRecorder, RunInfo, StepRecord, Trace
 from ...infusenet.probe.background import BackgroundRecorder
-from ...infusenet.probe.records import mean_of, same_network
+from ...infusenet.probe.records import same_network
 from ..adapter import InfuseNetControl, chain
 from . import chart
 from .decoders import Decoder, full_decoder, is_tiny, small_decoder
 from .others import recognizers_before
+from .stopping import SHORT, Cut, Judge, StopRule
 
 if TYPE_CHECKING:
     from .watch import Watch
@@ -30,16 +31,6 @@ log = logging.getLogger(__name__)
 
 LIVE, AFTER = "live", "after the run"
 _INTERRUPT = comfy.model_management.InterruptProcessingException
-
-
-@dataclass(frozen=True)
-class StopRule:
-    """When to stop: see `infusenet.drift.should_stop`. `key` names the probe that decides."""
-
-    key: str
-    patience: int
-    min_steps: int
-    tolerance: float
 
 
 @dataclass(frozen=True)
@@ -80,9 +71,9 @@ class Run:
         self.name = uuid.uuid4().hex
         self.trace: Trace | None = None
         self.final: Tensor | None = None
-        self.best_step: int | None = None  # set when it is time to stop
-        self.best_inside: Tensor | None = None  # that step's prediction, as the model has it
-        self.stopped_at: int | None = None
+        self.judge: Judge | None = None  # of a run with a rule of stopping
+        self.cut: Cut | None = None  # a run that was cut short, by this probe's rule or another's
+        self.stopped_at: int | None = None  # the step whose prediction is handed on, where that is not the end
         self.volume = False  # latents of video kind, [B, C, 1, h, w]
         self._model = guider.model_patcher.model
         self._device = guider.model_patcher.load_device
@@ -91,9 +82,6 @@ class Run:
         self._leaves_noise = False
         self._cancelled = False
         self._count, self._follows = 0, True
-        self._values: list[float | None] = []
-        self._highest, self._best = float("-inf"), 0
-        self._seen: set[int] = set()
         about = _about(guider)
         conditioning = conditions(watch.recognizer.name, (about.pop("recognizer", None), *place.recognizers))
         self._info = RunInfo(seed=seed, step_offset=place.offset, conditioning_recognizer=conditioning, **about)
@@ -116,6 +104,8 @@ class Run:
         info = replace(self._info, steps=steps, sampler=sampler or None)
         self.recorder.start(levels if self._follows else None, run=replace(info, decoder=None))
         self._sigmas = levels.tolist()
+        if self.rule is not None:
+            self.judge = Judge(self.rule, steps, self.recorder.bar)
         self._send(start=True, steps=steps, offset=info.step_offset, **self._watch.beside)
 
     def step(self, index: int, x0: Tensor) -> None:
@@ -129,18 +119,26 @@ class Run:
             latents = self._model.process_latent_out(x0.detach().float())
             self.volume = latents.ndim == 5
             record = self.recorder.on_step(step, sigma, flat(latents))
-            if self.rule is not None and record is not None:
-                self._judge(self.rule, step, record, x0)
+            if self.judge is not None and self.cut is None and self.judge.wants(step):
+                record = record or self.recorder.measured(step)
+                if record is not None:
+                    self.judge.look(step, record, x0)
         except Exception as error:
             log.warning("The identity probe failed at step %d: %s", index + 1, error, exc_info=True)
             self._trouble = self._trouble or f"step {index + 1}: {type(error).__name__}: {error}"
+
+    def follow(self, cut: Cut) -> None:
+        """The run goes on at other noise levels."""
+        if self.cut is None and hasattr(self, "_sigmas"):
+            self.cut, self._sigmas = cut, list(cut.levels)
+            self.recorder.cut_short(cut.step, cut.levels)
 
     def end(self, output: Tensor | None, error: BaseException | None = None) -> None:
         """Sampling is over: measure the rest, keep the trace, tell the browser."""
         try:
             self._end(output, error)
         finally:
-            self._model = self._decoder = self.best_inside = None  # nothing large is kept with the record
+            self._model = self._decoder = self.judge = None  # nothing large is kept with the record
 
     def _end(self, output: Tensor | None, error: BaseException | None) -> None:
         if not hasattr(self, "_sigmas"):  # it failed before its first step
@@ -184,22 +182,6 @@ class Run:
         lost = any(now is None and before is not None for now, before in pairs)
         return None if lost else replace(measured, step=final.step, sigma=final.sigma)
 
-    def _judge(self, rule: StopRule, step: int, record: StepRecord, x0: Tensor) -> None:
-        """Keep the best prediction so far, and decide whether to stop. Depends on the values alone."""
-        new = {item for item, value in enumerate(record.similarity) if value is not None} - self._seen
-        if new:  # the mean is over other pictures now, so that earlier ones cannot be compared with it
-            self._seen |= new
-            self._values, self._highest = [None] * len(self._values), float("-inf")
-        chosen = [record.similarity[item] for item in self._seen]
-        value = None if None in chosen else mean_of(chosen)
-        self._values.append(value)
-        if value is not None and value > self._highest:
-            self._highest, self.best_inside, self._best = value, x0.detach().clone(), step
-        if step >= rule.min_steps and should_stop(
-            self._values, patience=rule.patience, min_steps=1, tolerance=rule.tolerance
-        ) is not None:  # fmt: skip
-            self.best_step = self._best
-
     def _outcome(self, error: BaseException | None) -> tuple[Any, str | None]:
         """Status and reason for the trace."""
         if isinstance(error, _INTERRUPT) or self._cancelled:
@@ -208,6 +190,11 @@ class Run:
             return "failed", f"{type(error).__name__}: {error}"
         if self._trouble:
             return "failed", self._trouble
+        if self.cut is not None:
+            rest = len(self.cut.levels) - 1 - self.cut.step
+            return "stopped at peak", f"It was cut short after step {self.cut.step}; {rest} larger steps ended it."
+        if self.stopped_at is not None and self._count >= len(self._sigmas) - 1:
+            return "stopped at peak", f"It was finished; step {self.stopped_at} was kept."
         if self.stopped_at is not None:
             return "stopped at peak", f"The likeness fell after step {self.stopped_at}; sampling went no further."
         return None, None
@@ -250,7 +237,8 @@ class Run:
 
     def _make_recorder(self) -> ProbeRecorder:
         watch = self._watch
-        in_loop = self.rule is not None or "CPU" not in getattr(watch.recognizer, "provider", "CPU")
+        waits = self.rule is not None and self.rule.mode != SHORT  # for every step; else for few
+        in_loop = waits or "CPU" not in getattr(watch.recognizer, "provider", "CPU")
         kind = ProbeRecorder if watch.when == AFTER or in_loop else BackgroundRecorder
         return kind(
             watch.recognizer,

@@ -15,8 +15,9 @@ from ...infusenet.drift import NOISE_LEFT
 from ...infusenet.errors import SettingsError
 from ...infusenet.measures import as_measure
 from ...infusenet.probe import Baseline, Reference
-from . import chart
-from .run import LIVE, Place, Run, StopRule
+from . import chart, stopping
+from .run import LIVE, Place, Run
+from .stopping import CUT, SHORT, StopRule
 
 log = logging.getLogger(__name__)
 
@@ -91,7 +92,7 @@ class Watch:
         rule = _rule(guider.model_options, self.key)
         if rule is not None and float(sigmas[-1]) > NOISE_LEFT:
             raise SettingsError(
-                "Stop at Identity Peak returns a finished prediction, but this sampler ends with noise left (sigma "
+                "Stop at Identity Peak returns a finished picture, but this sampler ends with noise left (sigma "
                 f"{float(sigmas[-1]):.3f}). Let it run to the last step (end_at_step, return_with_leftover_noise), or "
                 "take the node out."
             )
@@ -123,27 +124,60 @@ class Watch:
         run = self._current
         if run is None:
             return executor(guider, sigmas, extra_args, callback, *rest, **named)
-        name = getattr(getattr(executor.class_obj, "sampler_function", None), "__name__", "")
-        run.begin(guider.inner_model, sigmas, name.removeprefix("sample_").removesuffix("_function"))
         shared = extra_args["model_options"].setdefault("transformer_options", {})
+        if CUT not in shared:
+            name = getattr(getattr(executor.class_obj, "sampler_function", None), "__name__", "")
+            run.begin(guider.inner_model, sigmas, name.removeprefix("sample_").removesuffix("_function"))
+        judge = run.judge
+        if judge is not None and judge.rule.mode == SHORT:
+            stopping.begin(shared)
+        newest: list[Tensor] = []
+
+        def hand_on(step: int, *more: Any) -> None:
+            """Previews and denoised_output show what is handed on."""
+            shared[_STOPPED] = judge.best_step  # type: ignore[union-attr]
+            if callback is not None:
+                callback(step, judge.best_inside, *more)  # type: ignore[union-attr]
 
         def listen(step: int, x0: Tensor, *more: Any) -> None:
+            cut = shared.get(CUT)
+            own = step  # a probe inside the one that decides is told the tail's own numbers
+            if cut is not None:
+                run.follow(cut)
+                own += cut.step if inside else 0
             if _STOPPED not in shared:
-                run.step(step, x0)
+                run.step(own, x0)
             if callback is not None:
                 callback(step, x0, *more)
-            if run.best_step is not None:
-                shared[_STOPPED] = run.best_step
-                if callback is not None:  # previews and denoised_output show what is handed on
-                    callback(step, run.best_inside, *more)
+            if judge is None or cut is not None:
+                return
+            if judge.cut_at is not None:
+                newest[:] = [x0.detach()]
                 raise _Stop(self.key)
+            if judge.best_step is not None:
+                hand_on(step, *more)
+                raise _Stop(self.key)
+            if step == len(sigmas) - 2:
+                judge.finish(x0.device)
+                if judge.best_step is not None:
+                    hand_on(step, *more)
 
+        inside = CUT in shared
         try:
-            return executor(guider, sigmas, extra_args, listen, *rest, **named)
+            output = executor(guider, sigmas, extra_args, listen, *rest, **named)
+            return output if judge is None or judge.best_inside is None or inside else judge.best_inside
         except _Stop as stop:
-            if stop.args != (self.key,):
+            if stop.args != (self.key,) or judge is None:
                 raise
-            return run.best_inside
+            if judge.cut_at is None:
+                return judge.best_inside
+
+            def again(levels: Tensor, ours: Any, told: Any, *others: Any) -> Any:
+                return executor(guider, levels, ours, told, *others, **named)
+
+            return stopping.cut_short(
+                again, listen, sigmas, judge.cut_at, judge.rule, guider, extra_args, rest, newest[0]
+            )
         finally:
             run.stopped_at = shared.get(_STOPPED)
 
@@ -163,6 +197,8 @@ def set_rule(model: Any, rule: StopRule) -> Any:
     """A clone of a MODEL whose sampling ends by the rule."""
     model = model.clone()
     model.model_options.setdefault("transformer_options", {})[KEY] = rule
+    if rule.mode == SHORT:
+        stopping.attach(model, rule.key)
     return model
 
 

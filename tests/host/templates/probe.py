@@ -1,4 +1,4 @@
-"""Templates of the probe: 4 steps, 28 steps that stop at the peak, and any model."""
+"""Templates of the probe: 4 steps, 28 steps that are cut short, and any model."""
 
 from __future__ import annotations
 
@@ -26,19 +26,55 @@ def probe_schnell() -> Graph:
 
 
 def probe_dev() -> Graph:
-    """End at the best step."""
+    """Cut a run short, and see it beside the finished one."""
     graph = Graph(
-        "## Stop at the identity peak, 28 steps\n\n*Stop* ends sampling once the likeness has fallen and gives back "
-        f"the best step's own prediction.\n\n{_MEASURED}, and your files in the other loaders.\n\n{SWITCH}"
+        "## Stop at the identity peak, 28 steps\n\n*Stop* cuts the run short after 12 of its 28 steps, once the face "
+        "is seen above the lines, and finishes the picture in 4 larger ones. *Whole run* is the same seed without it: "
+        "compare the two in *Both pictures* (the short one first), and their likeness in *Scores*. Without *Whole run* "
+        f"it is quicker.\n\n{_MEASURED}, and your files in the other loaders.\n\n{SWITCH}"
     )
     backbone(graph, "mini-dev")
     identity = person(graph)
     positive = prompt(graph, "a photo of a smiling person at the beach")
     applied = apply(graph, positive, identity)
     model = probe(graph, "Reference", "live")
-    graph.add("Stop", "InfuseNet_StopAtPeak", "Probe", model=model, patience=2, min_steps=2, tolerance=0.01)
+    graph.add(
+        "Stop",
+        "InfuseNet_StopAtPeak",
+        "Probe",
+        model=model,
+        patience=2,
+        min_steps=2,
+        tolerance=0.01,
+        mode="short tail",
+        share=0.4,
+        tail_steps=4,
+    )
     sample(graph, (applied, 0), 128, 128, "infusenet_stop_at_peak", ("Stop", 0))
     report(graph)
+    graph.add("Whole guider", "BasicGuider", "Sampling", model=("Backbone", 0), conditioning=(applied, 0))
+    graph.add(
+        "Whole run",
+        "SamplerCustomAdvanced",
+        "Sampling",
+        noise=("Noise", 0),
+        guider=("Whole guider", 0),
+        sampler=("Sampler", 0),
+        sigmas=("Schedule", 0),
+        latent_image=("Size", 0),
+    )
+    graph.add("Decode whole", "VAEDecode", "Report", samples=("Whole run", 0), vae=("Backbone", 2))
+    graph.add("Both", "ImageBatch", "Report", image1=("Decode", 0), image2=("Decode whole", 0))
+    graph.add("Both pictures", "PreviewImage", "Report", images=("Both", 0))
+    graph.add(
+        "Scores",
+        "InfuseNet_Score",
+        "Report",
+        images=("Both", 0),
+        recognizer=("Recognizer", 0),
+        reference=("Reference", 0),
+        show="pictures",
+    )
     return graph
 
 
