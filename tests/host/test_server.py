@@ -84,6 +84,7 @@ def test_the_miniatures_templates_run_as_shipped(server, name):
     assert complaints(server.text()) == []
 
 
+@pytest.mark.exact
 def test_the_same_seed_gives_the_same_picture_and_a_second_run_loads_nothing(server):
     graph = json.loads((TEMPLATES / "api" / "miniature.json").read_text())
     noise = next(node for node in graph.values() if node["class_type"] == "RandomNoise")["inputs"]
@@ -130,6 +131,7 @@ def saved_picture(server: Any, graph: dict[str, Any]) -> np.ndarray:
 
 
 @pytest.mark.slow
+@pytest.mark.exact
 def test_fifty_runs_keep_the_memory_and_equal_fresh_processes(server, sibling, pack, host, tmp_path):
     import psutil
 
