@@ -76,7 +76,7 @@ def test_memory_stays_bounded(watched, run, pack, sibling, request, when, provid
     started = held()
 
     def look(step, *_):
-        if step % 50 == 49:
+        if step % 100 == 99:
             seen.append(held() - started)
 
     out = comfy.sample.sample(
@@ -89,7 +89,7 @@ def test_memory_stays_bounded(watched, run, pack, sibling, request, when, provid
     assert trace.status == "complete" and len(trace.records) == STEPS and trace.batch == BATCH
     print(f"\n{when}, {provider}: {max(seen) / MB:.0f} MB more while sampling, {ended / MB:.0f} MB more afterwards")
     assert STEPS * latents.numel() * 4 > 1.5 * cap, "the cap is reached"
-    assert max(seen) < cap + 64 * MB  # the faces are 20 MB, a step's latents and pictures a few
+    assert max(seen) < cap + 40 * MB  # the faces are 20 MB, a step's latents and pictures a few
     late = seen[len(seen) * 3 // 5 :]
     assert max(late) - late[0] < 16 * MB, "beyond the cap only records are added; latents kept would be 200 MB"
     kept = [crop for step in one.recorder.gallery.steps for crop in one.recorder.gallery.get(step)]
