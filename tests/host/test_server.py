@@ -142,7 +142,7 @@ def test_fifty_runs_keep_the_memory_and_equal_fresh_processes(server, sibling, p
     print(
         f"memory: {memory[0]:.0f} MB after the first run, {memory[10]:.0f} after the 11th, {memory[-1]:.0f} at the end"
     )
-    assert grown < 1
+    assert grown < 0.15  # a picture kept is 0.2 MB
     for index in (0, 13, 49):
         fresh = sibling("server").Server(host, tmp_path / str(index))
         try:
