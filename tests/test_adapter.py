@@ -54,6 +54,7 @@ def test_residuals_equal_the_recordings(golden_case, goldens):
     golden_case.check("cn/single", torch.stack([torch.stack(single) for _, single in got]), tolerance)
 
 
+@pytest.mark.exact
 def test_the_main_guidance_is_not_used(network, goldens):
     case = goldens("cases/dev_s28_black")
     with torch.no_grad():
@@ -78,7 +79,9 @@ def test_one_identity_serves_a_batch(network, goldens):
     with torch.no_grad():
         one = network(**given)
         two = network(**{**given, "encoder_hidden_states": given["encoder_hidden_states"].repeat(2, 1, 1)})
-    assert all(torch.equal(a, b) for a, b in zip(one[0] + one[1], two[0] + two[1], strict=True))
+    for a, b in zip(one[0] + one[1], two[0] + two[1], strict=True):
+        # One is expanded, not copied, and float32 products of another layout round in another order.
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5)
 
 
 def test_other_numbers_of_identities_are_refused():

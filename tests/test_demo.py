@@ -31,6 +31,7 @@ def test_people_are_pictures_of_one_person_and_of_others(people):
         assert picture.dtype == np.uint8
 
 
+@pytest.mark.exact
 def test_the_same_seed_draws_the_same_people(people):
     again, other = draw_people(0), draw_people(1)
     assert np.array_equal(people.reference, again.reference)

@@ -121,6 +121,7 @@ def stacked(residuals, recorded):
     )
 
 
+@pytest.mark.exact
 def test_free_running_equals_the_recordings(golden_case, make):
     meta = golden_case.meta["case"]
     half = golden_case.name.endswith("_bf16")
@@ -207,6 +208,7 @@ def test_the_control_image_is_the_mode_by_default(dev, goldens):
     torch.testing.assert_close(got, want, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.exact
 def test_black_is_a_picture_and_is_encoded_once(dev, case, monkeypatch):
     encoded = []
     encode = dev.vae.encode
@@ -246,6 +248,7 @@ def test_sampled_control_images_differ_within_a_batch(dev, case):
     assert not torch.equal(*call["controlnet_cond"])
 
 
+@pytest.mark.exact
 @pytest.mark.parametrize("base", ["dev_5x9", "schnell_5x9"])
 @pytest.mark.parametrize("negative", [False, True])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -279,6 +282,7 @@ def test_outside_the_window_infusenet_does_not_run(schnell, case, caplog):
     assert "acts in none of the 1 steps" in caplog.text
 
 
+@pytest.mark.exact
 def test_defaults_are_the_backbones(make, case):
     for base, steps, guidance in (("dev_5x9", 28, 3.5), ("schnell_5x9", 4, None)):
         pipeline = make(base)
@@ -289,6 +293,7 @@ def test_defaults_are_the_backbones(make, case):
         assert torch.equal(pipeline.scheduler.sigmas, flux_sigmas(steps, pipeline.spec, image_seq_len=36))
 
 
+@pytest.mark.exact
 def test_a_size_is_floored_with_a_notice(dev, case, caplog):
     with caplog.at_level(logging.WARNING, "infusenet"):
         rounded = run(dev, case, width=111, height=97)
@@ -308,14 +313,17 @@ def test_copies_of_a_prompt(dev, case):
         torch.testing.assert_close(got[i : i + 1], one, rtol=1e-4, atol=1e-4)
 
 
-def test_one_identity_serves_a_batch_bit_for_bit(dev, case):
+@pytest.mark.exact
+def test_one_identity_serves_a_batch(dev, case):
     both = {**texts(case), "latents": case["in/latents_init"]}
     one = case["in/id_tokens"][:1]
-    assert torch.equal(run(dev, case, **both, identity=one), run(dev, case, **both, identity=one.repeat(2, 1, 1)))
-    wrapped = SimpleNamespace(tokens=one)
-    assert torch.equal(run(dev, case, **both, identity=one), run(dev, case, **both, identity=wrapped))
+    alone = run(dev, case, **both, identity=one)
+    assert torch.equal(alone, run(dev, case, **both, identity=SimpleNamespace(tokens=one)))
+    # One is expanded, not copied, and float32 products of another layout round in another order.
+    torch.testing.assert_close(alone, run(dev, case, **both, identity=one.repeat(2, 1, 1)), rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.exact
 def test_an_interrupt_stops_the_loop(dev, case):
     def stop(pipeline, step, _t, values):
         pipeline._interrupt = step == 1
@@ -340,6 +348,7 @@ def test_custom_sigmas_count_as_steps(dev, case):
         run(dev, case, sigmas=own)
 
 
+@pytest.mark.exact
 def test_every_output_type(dev, case):
     assert isinstance(run(dev, case, output_type="pil")[0], Image.Image)
     assert run(dev, case, output_type="np").shape == (1, 96, 96, 3)
@@ -385,6 +394,7 @@ def test_the_stock_controlnet_is_refused(make, case, goldens):
         run(make(net=None, controlnet=None), case)
 
 
+@pytest.mark.exact
 @pytest.mark.parametrize("kind", ["pil", "gray", "array", "float", "list", "tensor_u8"])
 def test_control_images_of_every_kind_are_the_same(dev, kind, case):
     picture = np.zeros((96, 96, 3), np.uint8)

@@ -22,6 +22,7 @@ from infusenet.sampling import (
 )
 
 
+@pytest.mark.exact
 @pytest.mark.parametrize("name", BACKBONES)
 def test_sigmas_are_bit_equal_to_diffusers(name):
     from diffusers import FlowMatchEulerDiscreteScheduler
@@ -39,6 +40,7 @@ def test_sigmas_are_bit_equal_to_diffusers(name):
             assert torch.equal(got, scheduler.sigmas), (tokens, steps)
 
 
+@pytest.mark.exact
 def test_sigmas_equal_the_recorded_table(goldens):
     rows = goldens.table("schedules")
     assert len(rows) >= 80
@@ -130,6 +132,7 @@ def test_denoised_from_two_latents_agrees_with_the_velocity():
     )
 
 
+@pytest.mark.exact
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 def test_the_last_denoised_is_the_last_step(dtype):
     from diffusers import FlowMatchEulerDiscreteScheduler

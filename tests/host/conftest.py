@@ -76,7 +76,7 @@ def _start_host(host: Path) -> None:
     import comfy.model_management
     import torch
 
-    torch.set_num_threads(1)
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", 1)))
 
 
 def load_pack() -> ModuleType:

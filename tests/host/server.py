@@ -49,7 +49,7 @@ class Server:
             cwd=host,
             stdout=self.log,
             stderr=subprocess.STDOUT,
-            env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
+            env={"OMP_NUM_THREADS": "1", **os.environ, "PYTHONPATH": path},
         )
         self._wait_until_up()
 

@@ -241,6 +241,7 @@ def test_the_callback_still_reaches_the_caller(applied, parts):
     assert steps == [(0, 4), (1, 4), (2, 4), (3, 4)]
 
 
+@pytest.mark.exact
 def test_gated_out_equals_no_infusenet(applied, parts):
     """end 0.2 of 4 steps leaves no step."""
     assert torch.equal(sample(parts, applied(end_percent=0.2)[0]), sample(parts, parts.text))
@@ -257,6 +258,7 @@ def halves(soft=False):
     return left, 1 - left
 
 
+@pytest.mark.exact
 def test_disjoint_masks_act_alone_each_in_its_region(applied, parts, heard):
     left, right = halves()
     one = applied(mask=left)[0]
@@ -396,6 +398,7 @@ def test_identities_are_taken_again_from_the_first(pack):
     assert to_batch(letters[:1], 2, 2).flatten().tolist() == [1, 1, 1, 1]
 
 
+@pytest.mark.exact
 def test_what_a_run_shares_is_placed_once(pack, applied, parts, monkeypatch):
     """Tokens, control picture and mask go to the computing device once a run, not once a step."""
     module, placed = pack.module("nodes.adapter"), []

@@ -93,6 +93,7 @@ def published(variant, steps, tokens):
     return scheduler.sigmas
 
 
+@pytest.mark.exact
 @pytest.mark.parametrize("variant", ["dev", "schnell"])
 def test_sigmas_are_bit_equal_to_diffusers_for_every_number_of_steps(run, mini, variant):
     model = mini(f"mini-{variant}")[0]
@@ -104,6 +105,7 @@ def test_sigmas_are_bit_equal_to_diffusers_for_every_number_of_steps(run, mini, 
             assert count == steps and torch.equal(got, published(variant, steps, tokens)), (height, width, steps)
 
 
+@pytest.mark.exact
 @pytest.mark.parametrize("variant", ["dev", "schnell"])
 def test_sigmas_are_the_same_whatever_loaded_the_model(run, models, variant):
     latent = {"samples": torch.zeros(1, 16, 108, 144)}
@@ -114,6 +116,7 @@ def test_sigmas_are_the_same_whatever_loaded_the_model(run, models, variant):
             assert count == (steps or (28 if variant == "dev" else 4))
 
 
+@pytest.mark.exact
 def test_apply_takes_every_model(run, mini, mini_infusenet, models):
     """The identity acts on each of them, and near what it does on the plain one where the weights are near."""
     import comfy.samplers

@@ -98,6 +98,7 @@ def test_no_face(encode, errors):
         encode(photo(batch=2))
 
 
+@pytest.mark.exact
 def test_two_faces(encode, errors):
     """The largest, or the one asked for; one that is not there is an error that says how many there are."""
     largest = encode(photo(), FACE, OTHER)[1]

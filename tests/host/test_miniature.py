@@ -74,6 +74,7 @@ def test_sigmas_follow_the_formula(run, mini, backbone, steps, size):
     torch.testing.assert_close(sigmas, torch.tensor(want), rtol=3e-6, atol=1e-7)
 
 
+@pytest.mark.exact
 def test_denoise_is_the_tail_of_a_longer_schedule(run, mini):
     model = mini("mini-dev")[0]
     latent = {"samples": torch.zeros(1, 16, 16, 16)}
@@ -84,6 +85,7 @@ def test_denoise_is_the_tail_of_a_longer_schedule(run, mini):
     assert count == 0 and nothing.numel() == 0
 
 
+@pytest.mark.exact
 def test_recorded_schedules(pack, goldens):
     """Every recorded schedule, both variants and real sizes, to the last bit that diffusers itself keeps."""
     published = pack.module("infusenet.backbones").published

@@ -64,6 +64,7 @@ def only(watch):
     return one
 
 
+@pytest.mark.exact
 @pytest.mark.parametrize("when", ["live", "after the run"])
 @pytest.mark.parametrize("sampler", ALL)
 def test_it_changes_nothing_and_sees_every_step(probe, sample, mini, sampler, when):
@@ -116,6 +117,7 @@ def test_a_record_that_is_kept_keeps_no_model(probe, sample, pack, when):
     assert only(watch).trace.status == "complete" and network() is None
 
 
+@pytest.mark.exact
 def test_several_probes_may_be_stacked(probe, sample, mini):
     first, one = probe(when="live")
     second, two = probe(first, when="after the run")
@@ -215,6 +217,7 @@ def test_the_best_step_is_the_peaks(probe, sample, run, pack, monkeypatch):
     assert (step, peak, drift) == (3, 0.99, 0.0) and torch.equal(best["samples"], latent["samples"])
 
 
+@pytest.mark.exact
 def test_a_probe_that_cannot_start_harms_no_picture(probe, sample, mini, pack, monkeypatch, caplog):
     watching = pack.module("nodes.watching.run")
     want = sample(mini("mini-schnell")[0])
@@ -226,6 +229,7 @@ def test_a_probe_that_cannot_start_harms_no_picture(probe, sample, mini, pack, m
         caplog.clear()
 
 
+@pytest.mark.exact
 @pytest.mark.parametrize("when", ["live", "after the run"])
 def test_an_interrupt_leaves_a_marked_partial_record(probe, sample, when, mini):
     import comfy.model_management
@@ -299,6 +303,7 @@ def test_an_error_in_the_sampler_is_told_and_passed_on(probe, sample):
     assert (trace.status, len(trace.records)) == ("failed", 2) and "custom" in trace.reason
 
 
+@pytest.mark.exact
 @pytest.mark.parametrize("when", ["live", "after the run"])
 def test_a_recognizer_that_fails_harms_no_picture(run, sample, mini, recognizer, person, pack, when):
     broken = SimpleNamespace(

@@ -62,6 +62,7 @@ def taesd_decoder(seed=1):
     return {name: torch.randn(v.shape, generator=generator) * 0.05 for name, v in network.state_dict().items()}
 
 
+@pytest.mark.exact
 def test_a_taesd_file_is_used_as_the_host_uses_it(approx, unknown, probed, pack, host):
     import comfy.taesd.taesd
     import latent_preview
@@ -79,6 +80,7 @@ def test_a_taesd_file_is_used_as_the_host_uses_it(approx, unknown, probed, pack,
     assert_same_picture(decoder.decode(out), previewer.decode_latent_to_preview(unknown.model.process_latent_in(out)))
 
 
+@pytest.mark.exact
 def test_without_one_the_hosts_linear_preview_is_used_and_told(approx, unknown, probed, pack, host):
     import latent_preview
 
@@ -93,6 +95,7 @@ def test_without_one_the_hosts_linear_preview_is_used_and_told(approx, unknown, 
     assert_same_picture(decoder.decode(out), theirs)
 
 
+@pytest.mark.exact
 @pytest.mark.parametrize("damage", ["cut off", "another model's"])
 def test_a_taesd_file_that_does_not_fit_is_told_and_the_preview_used(approx, unknown, probed, damage):
     from safetensors.torch import save_file
@@ -169,6 +172,7 @@ def video_like(person, mini, host):
     return make
 
 
+@pytest.mark.exact
 def test_latents_with_one_frame_are_pictures(approx, probed, run, video_like):
     model, vae = video_like()
     one, watch, out = probed(model, vae, (2, 16, 1, 16, 16), when="after the run")
@@ -178,6 +182,7 @@ def test_latents_with_one_frame_are_pictures(approx, probed, run, video_like):
     assert step >= 1 and best["samples"].shape == out.shape == (2, 16, 1, 16, 16)
 
 
+@pytest.mark.exact
 def test_they_are_previewed_live_and_their_finished_picture_measured(approx, probed, run, pack, video_like):
     import latent_preview
 
@@ -198,6 +203,7 @@ def test_they_are_previewed_live_and_their_finished_picture_measured(approx, pro
     assert record["run"]["final_decoder"] == "VAE" and record["final"]["similarity"][0] > 0.9
 
 
+@pytest.mark.exact
 def test_video_is_refused_in_words_and_sampled_all_the_same(approx, probed, video_like):
     model, vae = video_like(frames=3)
     one, _, out = probed(model, vae, (1, 16, 3, 16, 16))

@@ -86,6 +86,7 @@ def ends(messages):
     return [data for kind, data in messages if kind == "infusenet.probe" and data.get("end")]
 
 
+@pytest.mark.exact
 @pytest.mark.parametrize("when", ["live", "after the run"])
 def test_cancelled_at_step_3_of_8_a_partial_record_is_marked_and_the_next_run_is_clean(server, listening, when):
     seed = 100 + len(when)
@@ -122,6 +123,7 @@ def test_a_custom_sampler_that_fails_is_told_by_its_own_words_and_the_next_run_i
     assert (said, curve["status"], len(curve["points"])) == ("success", "complete", STEPS)
 
 
+@pytest.mark.exact
 def test_of_a_list_each_picture_has_its_own_record(server):
     graph = probing(120, "after the run", steps=4)
     change(graph, "Size", batch_size=3)
@@ -150,6 +152,7 @@ def test_of_a_list_each_picture_has_its_own_record(server):
         assert said == "success" and curve["points"] == want["points"] and len(want["points"]) == 4
 
 
+@pytest.mark.exact
 def test_two_identical_probes_have_a_record_each(server):
     graph = double(probing(130, "after the run", steps=4), "Probe", "Guider", "Sampling", "Report")
     said, outputs = server.run(graph)

@@ -81,6 +81,7 @@ WAYS = {  # name -> how to sample, and the steps of it; a slice goes on from the
 
 
 @pytest.mark.slow
+@pytest.mark.exact
 @pytest.mark.parametrize("masked", [False, True], ids=["plain", "mask"])
 @pytest.mark.parametrize("batch", [1, 3])
 @pytest.mark.parametrize("way", WAYS)

@@ -48,6 +48,7 @@ def test_a_template_runs_and_reports(server, name):
     assert "Traceback" not in server.text()
 
 
+@pytest.mark.exact
 def test_the_picture_is_the_unprobed_one(server):
     graph = load("probe_schnell")
     _, outputs = server.run(graph)

@@ -62,6 +62,7 @@ def sample(model, text, sampler, keep=None, **more):
     ).clone()
 
 
+@pytest.mark.exact
 @pytest.mark.parametrize("sampler", ["euler", "heun", "dpmpp_2m", "dpmpp_sde"])
 def test_it_is_the_full_runs_prediction_bit_for_bit(probed, run, mini, text, sampler):
     model = mini("mini-dev")[0]

@@ -110,6 +110,7 @@ def test_the_host_can_load_a_part_afresh(mini, streamed, part):
     assert_same_weights(fresh.model, patcher.model)
 
 
+@pytest.mark.exact
 def test_a_live_probe_looks_through_a_vae_whose_weights_are_streamed(pack, mini, streamed, monkeypatch):
     model, _, vae, *_ = mini("mini-schnell")
     decoders, latents = pack.module("nodes.watching.decoders"), torch.randn(1, 16, 16, 16)

@@ -129,6 +129,7 @@ def hooks_of(network):
     ]
 
 
+@pytest.mark.exact
 def test_nothing_changes_and_nothing_stays(pack, parts):
     """Bit for bit; also when a run is cut short."""
     _, _, backbone, network, guider, start, sigmas = parts("dev_batch2")

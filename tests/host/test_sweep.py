@@ -118,6 +118,7 @@ def table(text):
     return list(csv.DictReader(io.StringIO(text)))
 
 
+@pytest.mark.exact
 def test_steps_are_separate_runs_of_the_hosts_own_sampler(sweep, sampled, applied, latents_of):
     made = sweep("steps", "4, 1, 2")
     want = [sampled(*applied(), steps=steps) for steps in (4, 1, 2)]
@@ -132,12 +133,14 @@ def test_steps_are_separate_runs_of_the_hosts_own_sampler(sweep, sampled, applie
     assert made.chart.shape == (1, 420, 700, 3) and made.sheet.shape[0] == 1 and made.sheet.shape[2] == 10 + 3 * 202
 
 
+@pytest.mark.exact
 def test_seeds_and_samplers_and_true_cfg(sweep, sampled, applied, latents_of):
     sweep("seed", "3, 18446744073709551615", sampler_name="dpmpp_2m", cfg=2.0, steps=2)
     for got, seed in zip(latents_of, (3, 2**64 - 1), strict=True):
         assert torch.equal(got, sampled(*applied(), seed=seed, sampler="dpmpp_2m", cfg=2.0, steps=2))
 
 
+@pytest.mark.exact
 def test_strength_is_apply_at_that_strength_and_changes_copies_alone(sweep, sampled, applied, latents_of):
     conditioning = applied(strength=0.8)
     control = conditioning[0][0][1]["control"]
@@ -149,6 +152,7 @@ def test_strength_is_apply_at_that_strength_and_changes_copies_alone(sweep, samp
     assert {key: value for key, value in vars(control).items() if value is not state[key]} == {}
 
 
+@pytest.mark.exact
 def test_guidance_is_fluxguidance_and_zero_steps_are_the_variants_own(sweep, sampled, applied, latents_of):
     conditioning = applied()
     sweep("guidance", "0, 1.5", conditioning=conditioning, backbone="mini-dev")
@@ -160,6 +164,7 @@ def test_guidance_is_fluxguidance_and_zero_steps_are_the_variants_own(sweep, sam
     assert table(made.csv)[0]["steps"] == "4"
 
 
+@pytest.mark.exact
 def test_guidance_on_schnell_is_flat_and_said_to_be(pack, mini, sweep, applied, latents_of):
     trials, axes = pack.module("nodes.trials"), pack.module("infusenet.values").AXES
     sweep("guidance", "0, 3.5", backbone="mini-schnell")
@@ -227,6 +232,7 @@ def test_positive_and_negative_share_a_copy_as_they_shared_the_control(pack, app
     assert positive[0][1]["control"] is not conditioning[0][0][1]["control"]
 
 
+@pytest.mark.exact
 def test_a_probed_model_is_swept_as_an_unprobed_one(run, mini, recognizer, person, sweep, latents_of):
     """The probe's record is then the last run's."""
     settings = {"recognizer": recognizer, "reference": person, "when": "after the run", "every": 1}
@@ -237,6 +243,7 @@ def test_a_probed_model_is_swept_as_an_unprobed_one(run, mini, recognizer, perso
     assert (watch.latest.trace.status, watch.latest.trace.steps) == ("complete", 3)
 
 
+@pytest.mark.exact
 def test_a_batch_and_a_mask_are_sampled_as_by_the_host(sweep, sampled, applied, latents_of, pack):
     generator = torch.Generator().manual_seed(1)
     mask = torch.zeros(1, 8 * SIZE, 8 * SIZE)
@@ -256,6 +263,7 @@ def test_a_batch_and_a_mask_are_sampled_as_by_the_host(sweep, sampled, applied, 
             assert float(one[0]["value_similarity"]) == pytest.approx(sum(known) / len(known))
 
 
+@pytest.mark.exact
 def test_an_empty_latent_of_four_channels_is_fitted_as_by_the_host(sweep, sampled, applied, latents_of):
     latent = {"samples": torch.zeros(1, 4, SIZE, SIZE)}
     sweep("seed", "1", latent_image=latent)
@@ -296,6 +304,7 @@ def test_no_face_at_all_gives_the_first_and_minus_one(sweep, latents_of):
     assert all(row["similarity"] == row["value_similarity"] == "" for row in table(made.csv))
 
 
+@pytest.mark.exact
 def test_little_memory_gives_the_same(pack, sweep, latents_of, monkeypatch):
     want = sweep("seed", "1, 2, 3")
     monkeypatch.setattr(pack.module("nodes.trials"), "KEPT", 1)  # one value at a time
@@ -341,6 +350,7 @@ def test_progress_is_that_of_all_values_together(sweep, monkeypatch):
     assert done == sorted(done) and done[-1] == 6
 
 
+@pytest.mark.exact
 @pytest.mark.parametrize("when", [1, 2, 4, 6])
 def test_an_interrupt_ends_it_between_and_within_values(sweep, applied, monkeypatch, when):
     """At the n-th step; the next sweep is as if nothing had been."""
@@ -429,6 +439,7 @@ def stable_diffusion(host):
     )
 
 
+@pytest.mark.exact
 def test_a_model_that_is_not_flux_is_sampled_with_simple_and_says_so(pack, sweep, stable_diffusion, latents_of):
     import comfy.sample
     import comfy.samplers

@@ -80,6 +80,7 @@ def test_a_bad_value_is_one_message_in_which_it_is_named(server, graph):
     assert "'vier' is no number" in said and len(said.splitlines()) == 1
 
 
+@pytest.mark.exact
 @pytest.mark.parametrize("runs", [0, 1, 5])
 def test_cancelled_anywhere_it_ends_at_once_and_leaves_nothing(server, graph, runs):
     """During the first run, or after some: then the shipped sweep gives what it gave before, bit for bit."""

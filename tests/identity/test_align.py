@@ -40,6 +40,7 @@ def test_crops_equal_the_recorded(goldens: Any, name: str) -> None:
     assert (off.max(axis=-1) > 0).mean() <= 0.1
 
 
+@pytest.mark.exact
 def test_keypoint_pictures_equal_the_recorded(goldens: Any) -> None:
     cases = json.loads((goldens.folder / "frontend" / "draw_kps.json").read_text())
     assert cases
@@ -48,6 +49,7 @@ def test_keypoint_pictures_equal_the_recorded(goldens: Any) -> None:
         assert np.array_equal(drawn, read(goldens.folder / "frontend" / "draw_kps" / f"{name}.png")), name
 
 
+@pytest.mark.exact
 def test_fitted_pictures_equal_the_recorded(goldens: Any) -> None:
     cases = json.loads((goldens.folder / "frontend" / "resize_and_pad.json").read_text())
     assert cases
@@ -57,6 +59,7 @@ def test_fitted_pictures_equal_the_recorded(goldens: Any) -> None:
         assert np.array_equal(fitted, read(folder / f"{name}.out.png")), name
 
 
+@pytest.mark.exact
 def test_the_whole_call_fits_its_pose_picture_before_looking_for_a_face(goldens: Any) -> None:
     golden = goldens("frontend/wrapper_call_kps")
     seen = []
@@ -72,6 +75,7 @@ def test_the_whole_call_fits_its_pose_picture_before_looking_for_a_face(goldens:
     assert np.array_equal(seen[0], golden["detector/control_image_bgr_u8"].numpy()[..., ::-1])
 
 
+@pytest.mark.exact
 def test_the_pose_is_that_of_the_first_face() -> None:
     class Found:
         def __init__(self, shift: float) -> None:

@@ -46,6 +46,7 @@ def encoder(files: dict[str, Path]) -> IdentityEncoder:
     return IdentityEncoder.from_files(**files)
 
 
+@pytest.mark.exact
 def test_one_photo_becomes_eight_tokens(encoder: IdentityEncoder, scene: Scene) -> None:
     picture = scene((64, 56, 32))
     identity = encoder.encode([picture])
@@ -99,6 +100,7 @@ def test_pictures_without_a_face_are_named(encoder: IdentityEncoder, scene: Scen
         encoder.encode([empty, small], on_no_face="skip")
 
 
+@pytest.mark.exact
 def test_of_several_faces_the_largest_is_taken_with_a_notice(
     encoder: IdentityEncoder, scene: Scene, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -136,6 +138,7 @@ def test_odd_calls(encoder: IdentityEncoder, scene: Scene) -> None:
         encoder.encode([np.zeros((8, 8, 3), np.float32)])
 
 
+@pytest.mark.exact
 def test_the_recognizer_stays_float32_whatever_the_tokens_are(
     files: dict[str, Path], encoder: IdentityEncoder, scene: Scene
 ) -> None:
@@ -221,6 +224,7 @@ def test_the_lazy_names_are_all_there() -> None:
     assert set(package.__all__) <= set(dir(package))
 
 
+@pytest.mark.exact
 def test_faces_are_read_from_any(encoder: IdentityEncoder, scene: Scene, kps_of: Any) -> None:
     rgb = scene((64, 56, 32))
     rgba = np.dstack([rgb, np.full((128, 128), 255, np.uint8)])

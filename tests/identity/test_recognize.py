@@ -72,6 +72,7 @@ def test_wrong_crops_are_refused(recognizer: FaceRecognizer) -> None:
             recognizer.embed(wrong)
 
 
+@pytest.mark.exact
 def test_a_picture_is_cropped_to_bgr_and_embedded(recognizer: FaceRecognizer, scene: Scene, kps_of: Any) -> None:
     picture = scene((64, 56, 32))
     (face,) = recognizer.detect(picture)
@@ -83,6 +84,7 @@ def test_a_picture_is_cropped_to_bgr_and_embedded(recognizer: FaceRecognizer, sc
     assert not np.allclose(got, by_hand(crop[..., ::-1]), atol=1e-2)
 
 
+@pytest.mark.exact
 def test_another_face_can_be_asked_for(recognizer: FaceRecognizer, scene: Scene) -> None:
     picture = scene((32, 64, 20), (88, 64, 30))
     assert np.array_equal(recognizer.embed_picture(picture), recognizer.embed_picture(picture, face=1))

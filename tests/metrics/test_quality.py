@@ -54,6 +54,7 @@ def test_undefined_is_nan_for_that_picture_alone() -> None:
     assert math.isnan(rms_contrast(torch.rand(1, 3, 0, 8)).item())
 
 
+@pytest.mark.exact
 def test_half_precision_is_measured_in_float32(pictures: torch.Tensor) -> None:
     half = pictures.half()
     assert torch.equal(sharpness(half), sharpness(half.float()))

@@ -55,6 +55,7 @@ def test_token_norms_by_hand() -> None:
     assert norm_ratio(stream, 0 * stream).isnan().all()
 
 
+@pytest.mark.exact
 @torch.no_grad()
 def test_nothing_changes_and_nothing_stays(transformer: Any, given: dict[str, Any]) -> None:
     before = hooks_of(transformer)

@@ -93,6 +93,7 @@ def test_the_ceilings_scenes_have_the_prompts_attributes():
     assert len(set(scene["yaw"].tolist())) == 6
 
 
+@pytest.mark.exact
 def test_a_job_gives_the_same_pictures_again_and_they_show_what_was_asked_for():
     prompt = next(k for k, p in enumerate(captions.PROMPTS) if p.text.endswith("blue suit in a studio"))
     job = subjects.Job(subjects.SCHNELL, prompt, 0, (1, 2), 4)

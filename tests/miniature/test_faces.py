@@ -63,6 +63,7 @@ def test_share_of_styled_pictures(share):
     assert (scene["style"] > 0).double().mean().item() == pytest.approx(share, abs=0.04)
 
 
+@pytest.mark.exact
 def test_same_seed_same_pictures_and_part_of_a_batch_equals_the_batch():
     first, second = draw(3), draw(3)
     assert torch.equal(first[2].images, second[2].images)
@@ -175,6 +176,7 @@ def test_another_scene_is_another_picture_of_the_same_person():
     assert ((first - second).abs().mean((1, 2, 3)) > 0.01).all()
 
 
+@pytest.mark.exact
 @pytest.mark.parametrize("style", range(1, 5))
 def test_every_style_changes_the_picture_but_not_the_layout(style):
     identity, scene, photo = draw(10, styled=0.0)

@@ -257,6 +257,7 @@ def test_nothing_global_is_touched() -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.exact
 def test_drawing_in_threads_gives_the_same_picture() -> None:
     alone, drawn = figure_pixels(similarity_figure(trace_of(SHORT))), []
     threads = [

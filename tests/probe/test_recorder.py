@@ -27,6 +27,7 @@ def steps(lab: SimpleNamespace) -> list[torch.Tensor]:
     return [lab.latents(lab.looks(value)) for value in CURVE]
 
 
+@pytest.mark.exact
 @pytest.mark.parametrize("when", ["live", "after"])
 def test_every_step_is_measured(make: Any, lab: SimpleNamespace, steps: list[torch.Tensor], when: str) -> None:
     recorder = make(when=when)
@@ -64,6 +65,7 @@ def test_after_looks_at_nothing_during_sampling(make: Any, lab: SimpleNamespace,
     assert [record.step for record in heard] == [1, 2, 3, 4]
 
 
+@pytest.mark.exact
 def test_live_equals_after_in_a_batch_with_missed_faces(make: Any, lab: SimpleNamespace) -> None:
     seen = [[0, 0, 0], [1, 0, 0], [0, 1, 0], [1, 1, 0], [0, 0, 0]]
     steps = [
@@ -227,6 +229,7 @@ def test_an_interrupted_run_gives_what_was_seen(make: Any, steps: list[torch.Ten
     assert trace.records[2].similarity[0] == pytest.approx(0.9, abs=EIGHT_BITS)
 
 
+@pytest.mark.exact
 def test_stopped_at_peak_says_which_step_the_picture_is(make: Any, steps: list[torch.Tensor]) -> None:
     recorder = make(when="live")
     feed(recorder, steps)

@@ -39,6 +39,7 @@ def test_two_lines_change_and_no_other() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.exact
 def test_the_diff_runs_as_it_is_written() -> None:
     import torch
 

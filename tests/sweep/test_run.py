@@ -305,6 +305,7 @@ def pictures(out: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.slow
+@pytest.mark.exact
 def test_killed_ten_times_and_resumed_it_is_the_same_table(tmp_path: Path) -> None:
     """SIGKILL at random moments while a job is in flight: one result is there in this run, and more are to come."""
     spec, whole, out = tmp_path / "long.toml", tmp_path / "whole", tmp_path / "out"
@@ -333,6 +334,7 @@ def test_killed_ten_times_and_resumed_it_is_the_same_table(tmp_path: Path) -> No
 
 
 @pytest.mark.slow
+@pytest.mark.exact
 @pytest.mark.parametrize("world", [1, 2, 4])
 def test_several_processes_make_the_same_table(whole: tuple[Path, Path], tmp_path: Path, world: int) -> None:
     out = tmp_path / "out"
