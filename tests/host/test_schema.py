@@ -233,9 +233,10 @@ def test_loaders_state_the_licence_of_each_file(pack, name):
 
 
 def test_importing_the_pack_is_quick_and_light(host):
-    """Less than 0.3 s on top of the host, and none of the large packages."""
+    """Less than a tenth of what the host itself takes, in the processor's time, and none of the large packages."""
     script = f"""
     import sys, time
+    host = time.process_time()
     sys.path.insert(0, {str(host)!r})
     sys.argv = ["main.py", "--cpu"]
     import comfy.options
@@ -243,7 +244,7 @@ def test_importing_the_pack_is_quick_and_light(host):
     import asyncio, importlib.util, comfy.sd, comfy.controlnet, comfy.samplers, folder_paths
     from comfy_api.latest import io
     before = set(sys.modules)
-    start = time.perf_counter()
+    start = time.process_time()
     spec = importlib.util.spec_from_file_location(
         "p", {str(Path(__file__).parents[2] / "__init__.py")!r},
         submodule_search_locations=[{str(Path(__file__).parents[2])!r}])
@@ -252,16 +253,16 @@ def test_importing_the_pack_is_quick_and_light(host):
     spec.loader.exec_module(module)
     extension = asyncio.run(module.comfy_entrypoint())
     [cls.GET_SCHEMA() for cls in asyncio.run(extension.get_node_list())]
-    print(time.perf_counter() - start)
+    print((time.process_time() - start) / (start - host))
     heavy = {{"insightface", "onnxruntime", "onnx", "diffusers", "matplotlib", "cv2", "skimage"}}
     print(sorted(heavy & (set(sys.modules) - before)))
     """
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(script)], cwd=host, capture_output=True, text=True, check=True
     )
-    seconds, heavy = done.stdout.strip().splitlines()[-2:]
+    share, heavy = done.stdout.strip().splitlines()[-2:]
     assert heavy == "[]"
-    assert float(seconds) < 0.3
+    assert float(share) < 0.1
 
 
 def test_a_failing_start_tells_where(pack, monkeypatch, caplog):
