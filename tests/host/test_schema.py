@@ -66,7 +66,7 @@ CONTRACT = {
     ),
     "StopAtPeak": (
         "Stop at Identity Peak",
-        "model MODEL, patience INT, min_steps INT, tolerance FLOAT",
+        "model MODEL, patience INT, min_steps INT, tolerance FLOAT, mode COMBO, share FLOAT, tail_steps INT",
         "model MODEL",
     ),
     "DriftReport": (

@@ -40,7 +40,7 @@ def test_a_run_that_is_cut_short_is_the_run_up_to_there(few: Any) -> None:
     row = compare.pair("", made, steps.at(27), 16)
     assert row.gain > -0.01 and row.sharpness > 0.9 and row.evaluations == 16
     whole = few.tails(stops.DEV, course, [24, 25, 28], 4)
-    assert np.allclose(whole.judged, steps.at(27).judged, atol=1e-4), "nothing would be saved: they are finished"
+    assert np.allclose(whole.judged, steps.at(27).judged, atol=1e-3), "nothing would be saved: they are finished"
 
 
 def readings(likeness: list[float], sharpness: float = 1.0) -> lab.Readings:
