@@ -125,6 +125,16 @@ def test_folders_without_one_clear_file_are_refused(tmp_path: Path) -> None:
         weights.read_weights(tmp_path)
 
 
+def test_a_pickle_may_end_anywhere(tmp_path: Path) -> None:
+    path = tmp_path / "legacy.bin"
+    torch.save({"weight": torch.ones(2)}, path, _use_new_zipfile_serialization=False)
+    whole = path.read_bytes()
+    for end in range(1, len(whole) - 8):
+        path.write_bytes(whole[:end])
+        with pytest.raises(WeightsError, match="Download it again|without named tensors|was refused"):
+            weights.read_weights(path)
+
+
 @pytest.mark.parametrize("keep", [0.05, 0.5, 0.999])
 @pytest.mark.parametrize("name", ["m.safetensors", "m.bin", "legacy.bin"])
 def test_a_truncated_file_says_so(tmp_path: Path, name: str, keep: float) -> None:
