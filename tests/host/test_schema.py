@@ -86,6 +86,7 @@ OPTIONAL = {
     "IdentityProbe": ["vae", "strangers", "references"],
     "Score": ["strangers", "references"],
     "DriftReport": ["samples", "image", "vae"],
+    "StopAtPeak": ["mode", "share", "tail_steps"],
 }
 DEFAULTS = {
     ("Sigmas", "steps"): (0, 0, 200),
@@ -114,6 +115,7 @@ CHOICES = {
     ("LoadFaceRecognizer", "device"): ["auto", "cpu", "cuda"],
     ("IdentityProbe", "when"): ["live", "after the run"],
     ("IdentityProbe", "references"): ["one person", "one per image"],
+    ("StopAtPeak", "mode"): ["short tail", "finish, keep the best", "at the peak"],
     ("Score", "references"): ["one person", "one per image"],
     ("Score", "show"): ["pictures", "aligned faces"],
     ("Sweep", "axis"): ["steps", "strength", "guidance", "seed"],
