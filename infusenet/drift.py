@@ -3,6 +3,7 @@
 from .advice import advise, why_none
 from .probe.lines import above_in_words
 from .probe.trace import Trace
+from .stopping import should_stop
 from .trajectory import (
     NOISE_LEFT,
     OWN_PACE,
@@ -30,6 +31,7 @@ __all__ = [
     "matters",
     "peak_of",
     "recommended_steps",
+    "should_stop",
     "whole",
     "window_of",
 ]

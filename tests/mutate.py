@@ -145,10 +145,10 @@ MISTAKES = (
         ("tests/metrics/test_streams.py",),
     ),
     Mistake(
-        "back-filling: from the surest smudge, though a face was seen",
+        "back-filling: from the latest smudge",
         "infusenet/measures/faces.py",
-        "place = self._known.first.get(item)\n            if place is None and item",
-        "place = None\n            if item",
+        "if score > self._known.surest.get(item, (0.0, place))[0]:",
+        "if score > 0.0:",
         ("tests/probe/test_measures.py",),
     ),
     Mistake(

@@ -153,9 +153,7 @@ def read_pickle(path: Path, device: str | torch.device = "cpu") -> dict[str, Ten
             held = torch.load(str(path), map_location=device, weights_only=True, mmap=zipped or None)
     except pickle.UnpicklingError as error:
         raise WeightsError(_pickle_complaint(path, str(error))) from error
-    except (
-        Exception
-    ) as error:  # damaged bytes raise anything: struct.error, EOFError
+    except Exception as error:  # damaged bytes raise anything: struct.error, EOFError
         reason = str(error).strip().split("\n", 1)[0][:200] or type(error).__name__
         raise WeightsError(f"{path} is incomplete or damaged, or not PyTorch's ({reason}). {AGAIN}") from error
     state = _unwrapped(held)

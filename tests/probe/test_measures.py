@@ -132,7 +132,7 @@ def test_an_unsure_face_has_one_answer_everywhere(lab: SimpleNamespace) -> None:
     assert step.similarity[0] is not None and trace.means == (None,) and trace.best is None
 
 
-def test_back_filling_is_from_a_confident_face_where_there_is_one(lab: SimpleNamespace) -> None:
+def test_back_filling_is_from_the_surest_face(lab: SimpleNamespace) -> None:
     recognizer = Sees({64: []})
     person = Reference.from_pictures(Sees({64: [face(lab, 20, 0.9, 30.0)]}), [PICTURE])
     reader = FaceMeasure(recognizer).reader([person])
@@ -144,6 +144,9 @@ def test_back_filling_is_from_a_confident_face_where_there_is_one(lab: SimpleNam
     reader.read([PICTURE], [0])
     (filled,) = reader.back_fill([PICTURE], [0])
     assert filled.place[0, 0] * 64 == pytest.approx(10) and not filled.seen
+    recognizer.faces[64] = [face(lab, 20, 0.8, 40.0)]
+    reader.read([PICTURE], [0])
+    assert reader.back_fill([PICTURE], [0])[0].place[0, 0] * 64 == pytest.approx(10), "the surest of the confident"
     assert not reader.can_back_fill(1)
 
 
@@ -184,7 +187,7 @@ def test_a_reader_can_go_back_to_what_it_knew(recognizer: Any, reference: Refere
     reader.read(shown, [1])
     reader.restore(after)
     assert reader.read(hidden, [0])[0].alignment == "carried" and not reader.can_back_fill(1)
-    assert before.first == {}, "what was remembered is a copy"
+    assert before.surest == {}, "what was remembered is a copy"
 
 
 def test_pixels_are_rounded_and_clamped() -> None:
