@@ -52,9 +52,11 @@ def test_a_pair_is_compared_run_by_run() -> None:
     row = compare.pair(
         "x", readings([0.5, 0.6, 0.7, float("nan")], 0.9), readings([0.4, 0.5, 0.6, 0.1]), [10, 20, 20, 30]
     )
-    assert row.gain == pytest.approx(0.05), "no face counts as 0: a loss of 0.1"
+    assert row.gain == pytest.approx(0.1) and row.faceless == 1, "a picture without a face is in no mean"
     assert row.worse == 0.25 and row.evaluations == 20 and row.sharpness == pytest.approx(0.9)
-    assert row.low is not None and row.low < 0 < row.high and not row.helps  # type: ignore[operator]
+    assert row.low is not None and not row.helps, "to lose the face is to be worse"
+    spread = compare.pair("x", readings([0.5, 0.2, 0.7]), readings([0.4, 0.5, 0.6]), 1)
+    assert spread.low is not None and spread.low < 0 < spread.high and not spread.helps  # type: ignore[operator]
     assert compare.pair("x", readings([0.5, 0.61, 0.7]), readings([0.4, 0.5, 0.6]), 1).helps
     assert compare.half_width(np.array([1.0, 2.0, 3.0, 4.0, 5.0])) == pytest.approx(2.776 * 1.5811 / 5**0.5, rel=0.01)
     assert compare.pair("x", readings([]), readings([]), 0).gain is None

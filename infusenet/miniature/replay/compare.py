@@ -21,9 +21,10 @@ class Row:
     Attributes:
         name: of the way.
         runs: how many pairs.
+        faceless: pairs of which one picture shows no face; they are in no mean.
         gain: mean difference of likeness, cosine.
         low, high: its 95 % interval (t, runs are independent).
-        worse: share of runs below by more than .03.
+        worse: share of all runs below by more than .03, or that lost the face.
         evaluations: mean evaluations of the network of a picture.
         looks: mean predictions that the probe must look at before it decides.
         sharpness: mean sharpness, as a share of the other way's.
@@ -38,6 +39,7 @@ class Row:
     evaluations: float
     looks: float
     sharpness: float | None
+    faceless: int = 0
 
     @property
     def helps(self) -> bool:
@@ -52,12 +54,16 @@ def pair(name: str, new: Readings, old: Readings, evaluations: Any, looks: Any =
     cost, looked = float(np.mean(evaluations)), float(np.mean(looks))
     if not runs:
         return Row(name, 0, None, None, None, None, 0.0, 0.0, None)
-    gain = float(difference.mean())
-    half = half_width(difference)
+    known = np.isfinite(difference)
+    lost = new.seen < old.seen
+    if not known.any():
+        return Row(name, runs, None, None, None, float(lost.mean()), cost, looked, None, runs)
+    gain = float(difference[known].mean())
+    half = half_width(difference[known])
     sharpness = float(new.sharpness.mean() / old.sharpness.mean())
-    worse = float((difference < -LOSS).mean())
+    worse = float(((difference < -LOSS) | lost).mean())
     low, high = (None, None) if half is None else (gain - half, gain + half)
-    return Row(name, runs, gain, low, high, worse, cost, looked, sharpness)
+    return Row(name, runs, gain, low, high, worse, cost, looked, sharpness, int((~known).sum()))
 
 
 def half_width(values: Floats) -> float | None:

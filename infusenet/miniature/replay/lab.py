@@ -106,8 +106,8 @@ class Readings:
 
     @property
     def likeness(self) -> Floats:
-        """The judge's word, 0 where no face is seen: a picture without the person's face is not like the person."""
-        return np.where(self.seen, self.judged, 0.0)
+        """The judge's word; NaN where no face is seen."""
+        return np.where(self.seen, self.judged, np.nan)
 
     def at(self, places: Any) -> Readings:
         """One of each subject's readings [n, N] -> [n]; places [n]."""

@@ -32,7 +32,8 @@ def page(record: dict[str, Any]) -> str:
         "its prompts and a noise of its own. One recognizer chooses, another judges; neither knows these people. "
         "<b>Gain</b>: mean difference of the judge's cosine to the run as it was, with its 95 % interval. "
         f"<b>Worse</b>: share of runs below by more than {LOSS}. <b>Sharpness</b>: mean variance of the Laplacian, as "
-        "a share. A picture without a face counts as 0.</p>",
+        "a share. A run that loses the face is worse; a pair without a face is in no mean "
+        f"({_faceless(record)}).</p>",
         "<h2>Stopping early (mini-dev, 28 steps)</h2>",
         _rules(stopping["rules"], clock),
         f"<p>Time: of a run to its end without any probe, on this machine (a step {clock['step']:.3f} s, a look "
@@ -53,6 +54,13 @@ def page(record: dict[str, Any]) -> str:
         "</html>",
     ]
     return "\n".join(parts) + "\n"
+
+
+def _faceless(record: dict[str, Any]) -> str:
+    """How many pairs of all tables are in no mean for want of a face."""
+    stopping = record["stopping"]
+    rows = [*stopping["rules"], *stopping["schnell"], *(one["row"] for one in record["advice"]), *record["rejected"]]
+    return f"{sum(row['faceless'] for row in rows)} of {sum(row['runs'] for row in rows)}"
 
 
 def share_of_time(row: dict[str, Any], clock: dict[str, float], steps: int = 28) -> float:

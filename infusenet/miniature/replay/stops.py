@@ -141,7 +141,7 @@ def table(lab: Lab) -> dict[str, Any]:
             "never_stopped": int(sum(guarded(v, b, step).stop == total for v, b in zip(runs, bars, strict=True))),
         },
         "seen": steps.seen.mean(0).round(3).tolist(),
-        "likeness": np.round(steps.likeness.mean(0), 4).tolist(),
+        "likeness": [_mean(values) for values in steps.likeness.T],
         "relative_sharpness": np.round(steps.sharpness.mean(0) / old.sharpness.mean(), 3).tolist(),
     }
 
@@ -168,6 +168,13 @@ def _values(steps: Readings, k: int) -> list[float | None]:
 
 def _difference(name: str, one: Readings, other: Readings) -> dict[str, Any]:
     difference = one.likeness - other.likeness
+    difference = difference[np.isfinite(difference)]
     gain, half = float(difference.mean()), half_width(difference)
     low, high = (None, None) if half is None else (gain - half, gain + half)
     return {"name": name, "gain": gain, "low": low, "high": high}
+
+
+def _mean(values: Any) -> float | None:
+    """Mean where a face is seen; None where none is."""
+    known = values[np.isfinite(values)]
+    return round(float(known.mean()), 4) if len(known) else None
