@@ -98,8 +98,8 @@ MISTAKES = (
     Mistake(
         "BGR order: the conditioning recognizer is given RGB",
         "infusenet/identity/encoder.py",
-        "np.ascontiguousarray(norm_crop(rgb, chosen.kps)[..., ::-1])",
-        "norm_crop(rgb, chosen.kps)",
+        "np.ascontiguousarray(norm_crop(turned.picture, chosen.kps)[..., ::-1])",
+        "norm_crop(turned.picture, chosen.kps)",
         ("tests/identity/test_encoder.py",),
     ),
     Mistake(

@@ -155,7 +155,9 @@ class TestMeasuring:
         found = compare(request(photos, others=others))
         assert (found.first.impostor is not None) == known
         verdicts = {result.first.verdict for result in found.measured}
-        assert known or all(verdict.startswith("unknown") or verdict == NOT_BLANK for verdict in verdicts)
+        assert known or all(
+            verdict.startswith("above blank, other people unknown") or verdict == NOT_BLANK for verdict in verdicts
+        )
         text = table(found)
         if not known:
             assert (f"{count} faces, 5 are needed" if count else "no other people given") in text

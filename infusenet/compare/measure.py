@@ -27,7 +27,7 @@ ABOVE = "above other people and blank"
 ITSELF = "a reference photo itself"
 NOT_BLANK = "not told apart from a blank picture"
 NOT_OTHERS = "not told apart from other people"
-UNKNOWN, NOBODY = "unknown", "no other people given"
+UNKNOWN = "other people unknown"
 
 Own = frozenset[str | None]  # content of the reference photos
 Progress = Callable[[Sequence[Any], str], Iterable[Any]]
@@ -102,7 +102,8 @@ class Judge:
         if others is not None:
             return ABOVE
         few = len(self.impostor_scores)
-        return f"{UNKNOWN}: {few} other faces, {LEAST_IMPOSTORS} are needed" if few else f"{UNKNOWN}: {NOBODY}"
+        unknown = f"{UNKNOWN} ({few} faces, {LEAST_IMPOSTORS} are needed)" if few else UNKNOWN
+        return unknown if blank is None else f"above blank, {unknown}"
 
 
 @dataclass(frozen=True)

@@ -52,7 +52,7 @@ _PAGE = Template("""<!doctype html>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="generator" content="infusenet compare">
-<title>How alike: $count</title>
+<title>Likeness: $count</title>
 <style>
 $style$more</style>
 </head>
@@ -61,7 +61,7 @@ $style$more</style>
 <header class="person">
 $reference
 <div>
-<h1>How alike to this person?</h1>
+<h1>How much like this person?</h1>
 <p class="lead">$lead</p>
 <p class="caution">A measurement. $caution</p>
 $tiles
