@@ -43,6 +43,10 @@ def summarise(
         "strangers": len(strangers),
         "same_person_similarity": rounded(mean(redrawn)),
         "recognizer": trace.recognizer,
+        "detector": trace.detector,
+        "rule": None if trace.rule is None else str(trace.rule),
+        "blank_similarity": None if trace.blank is None else rounded(trace.blank.mean),
+        "blank_std": None if trace.blank is None else rounded(trace.blank.std),
         "reference": reference,
         "seed": seed,
         "cores": os.cpu_count(),
@@ -89,6 +93,11 @@ def page_of(
         ),
         facts=(
             ("Recognizer that measured", summary["recognizer"]),
+            ("Rule of measuring", f"{summary['rule']}; faces found by {summary['detector']}"),
+            (
+                "A crop without any face",
+                f"scores {number(summary['blank_similarity'])} ± {number(summary['blank_std'])} against this reference",
+            ),
             ("Recognizer that conditioned", "another network, trained on other people"),
             ("Seed", str(summary["seed"])),
             ("Machine", f"{summary['cores']} cores, no GPU used"),

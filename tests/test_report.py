@@ -10,6 +10,7 @@ from PIL import Image
 
 from infusenet.charts import Run
 from infusenet.findings import page_of, reading, rounded, spread, summarise, table
+from infusenet.measures import Baseline, Rule
 from infusenet.report import Series, Shot, render
 
 PROMPTS = ("a person", "a person with <b>hats</b> & more")
@@ -36,7 +37,13 @@ def series(out):
 
 @pytest.fixture
 def trace():
-    return SimpleNamespace(recognizer="rec.onnx 0123", run=SimpleNamespace(versions={"torch": "9.9"}))
+    return SimpleNamespace(
+        recognizer="rec.onnx 0123",
+        detector="det.onnx 4567",
+        rule=Rule("face 1"),
+        blank=Baseline(0.1, 0.05, 16),
+        run=SimpleNamespace(versions={"torch": "9.9"}),
+    )
 
 
 @pytest.fixture
