@@ -74,6 +74,7 @@ def probe_dev() -> Graph:
         recognizer=("Recognizer", 0),
         reference=("Reference", 0),
         show="pictures",
+        references="one person",
     )
     return graph
 
