@@ -141,7 +141,7 @@ class Last:
 
     def __init__(self) -> None:
         self.x: Tensor | None = None
-        self.sigma = 0.0
+        self.sigma: Tensor | None = None  # a tensor still: to read it here would wait for the GPU at every step
         self.x0: Tensor | None = None
 
 
@@ -152,7 +152,7 @@ def remember(
     x0 = executor(x, timestep, model_options, *rest, **named)
     last = model_options.get("transformer_options", {}).get(_LAST)
     if last is not None:
-        last.x, last.sigma, last.x0 = x.detach().clone(), float(timestep.max()), x0.detach()
+        last.x, last.sigma, last.x0 = x.detach().clone(), timestep.detach().max(), x0.detach()
     return x0
 
 
@@ -195,7 +195,8 @@ def cut_short(
     """
     shared = extra_args["model_options"]["transformer_options"]
     last: Last = shared.pop(_LAST)
-    assert last.x is not None and last.x0 is not None
+    assert last.x is not None and last.x0 is not None and last.sigma is not None
+    asked = float(last.sigma)
     levels = tail(sigmas, step, rule.tail_steps)
     merged = torch.cat([sigmas[:step], levels])
     shared[CUT] = Cut(step, tuple(merged.detach().float().cpu().tolist()))
@@ -203,8 +204,8 @@ def cut_short(
     shared["sample_sigmas"] = merged
     total = len(merged) - 1
     # asked at the step's own level, as nearly all samplers do: then the callback's prediction is of that very state
-    x0 = predicted if abs(last.sigma - float(sigmas[step - 1])) <= 1e-4 * last.sigma else last.x0
-    state = x0 + (last.x - x0) * (float(levels[0]) / last.sigma)
+    x0 = predicted if abs(asked - float(sigmas[step - 1])) <= 1e-4 * asked else last.x0
+    state = x0 + (last.x - x0) * (float(levels[0]) / asked)
     noise, latent, *more = rest
     noise = as_noise(guider.inner_model.model_sampling, levels[0], state, latent)
     seed = extra_args.get("seed")
