@@ -36,6 +36,8 @@ __all__ = [
     "window_of",
 ]
 
+_TRIED = "What is advised was tried on the miniature's drawn faces, not on real ones: compare before you keep it."
+
 
 def in_words(trace: Trace) -> str:
     """What the trace shows and what to try next, in sentences, one thought a line.
@@ -51,6 +53,7 @@ def in_words(trace: Trace) -> str:
         return "\n".join([_nothing(trace), *_notes(trace, figures)])
     lines = [*_course(trace, figures, figures.peak), *_levels(trace, figures.peak)]
     advice = [f"Try next: {one.words}" for one in advise(trace)]
+    advice += [_TRIED] if advice else []
     return "\n".join([*lines, *(advice or why_none(trace)), *_notes(trace, figures)])
 
 

@@ -14,7 +14,7 @@ import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -48,7 +48,6 @@ class DetectedFace(Protocol):
         """Confidence, 0..1."""
 
 
-@runtime_checkable
 class Recognizer(Protocol):
     """What detects, aligns and embeds faces; `infusenet.identity.FaceRecognizer` is one.
 
