@@ -206,7 +206,7 @@ def write_series(
     sheet = save_picture(made.sheet, out / f"faces-{name}.png", inputs=inputs)
     trace = made.trace
     measured = [*trace.records, *([trace.final] if trace.final else [])]
-    run = Run(name, colour, [record.sigma or 0.0 for record in measured], [record.mean for record in measured])
+    run = Run(name, colour, [record.sigma or 0.0 for record in measured], [trace.mean(record) for record in measured])
     steps = BACKBONES[name].num_inference_steps
     return Series(
         name,
