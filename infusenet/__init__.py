@@ -4,17 +4,22 @@ Every name in `__all__` is imported when it is first used, so that `import infus
 none of the large libraries.
 """
 
+import sys
 from importlib import import_module
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 _HOME = {
     "backbones": ["BACKBONES", "BackboneSpec"],
-    "adapter": ["InfuseNetModel"],
-    "pipeline": ["InfuseNetPipeline"],
+    "adapters.infusenet.model": ["InfuseNetModel"],
+    "adapters.infusenet.pipeline": ["InfuseNetPipeline"],
+    "adapters.infusenet.encoder": ["Identity", "IdentityEncoder"],
     "loading": ["load_pipeline"],
-    "identity": ["FaceDetector", "FaceRecognizer", "Identity", "IdentityEncoder"],
-    "pictures": ["open_picture", "save_picture"],
+    "faces": ["FaceDetector", "FaceRecognizer"],
+    "files": ["open_picture", "save_picture"],
     "probe": ["ProbeRecorder", "StepRecord", "Trace"],
     "errors": ["FaceError", "InfuseNetError", "PackageError", "PictureError", "SettingsError", "WeightsError"],
 }
@@ -77,3 +82,74 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
+
+
+# -- modules that moved in 0.2: their old names are understood until 0.3, with a DeprecationWarning --------------------
+
+_MOVED = {
+    "adapter": "adapters.infusenet.model",
+    "advice": "probe.advice",
+    "arguments": "adapters.infusenet.arguments",
+    "batch": "probe.batch",
+    "drift": "probe.drift",
+    "findings": "demo.findings",
+    "identity": "faces adapters.infusenet.encoder adapters.infusenet.arcface adapters.infusenet.resampler",
+    "identity.align": "faces.align",
+    "identity.backends": "faces.backends",
+    "identity.detect": "faces.detect",
+    "identity.embed": "adapters.infusenet.arcface",
+    "identity.encoder": "adapters.infusenet.encoder",
+    "identity.opencv_zoo": "faces.opencv_zoo",
+    "identity.packages": "faces.packages",
+    "identity.project": "adapters.infusenet.resampler",
+    "identity.recognize": "faces.recognize",
+    "identity.runtime": "faces.runtime",
+    "identity.selftest": "faces.selftest",
+    "identity.turns": "faces.turns",
+    "metrics.blocks": "flux.blocks",
+    "order": "cli.generate",
+    "pictures": "files",
+    "pipeline": "adapters.infusenet.pipeline",
+    "plots": "charts",
+    "plots.curve": "charts.curve",
+    "plots.labels": "charts.labels",
+    "plots.scores": "charts.scores",
+    "plots.sheet": "charts.sheet",
+    "plots.theme": "charts.palette",
+    "plots.values": "charts.values",
+    "report": "demo.page",
+    "scores": "measures.scores",
+    "stopping": "probe.stopping",
+    "trajectory": "probe.trajectory",
+    "values": "axes",
+}
+"""Old names and the modules that hold what was there."""
+
+
+class _Moved(MetaPathFinder, Loader):
+    """Finds a module by its old name."""
+
+    def find_spec(self, fullname: str, path: Any = None, target: ModuleType | None = None) -> ModuleSpec | None:
+        old = fullname.removeprefix(f"{__name__}.")
+        if old == fullname or old not in _MOVED:
+            return None
+        return ModuleSpec(fullname, self, is_package=any(name.startswith(f"{old}.") for name in _MOVED))
+
+    def exec_module(self, module: ModuleType) -> None:
+        from warnings import warn
+
+        names = _MOVED[module.__name__.removeprefix(f"{__name__}.")].split()
+        warn(f"{module.__name__} has moved to {__name__}.{names[0]}", DeprecationWarning, stacklevel=2)
+        homes = [import_module(f".{name}", __name__) for name in names]
+
+        def attribute(name: str) -> Any:
+            for home in homes:
+                if not name.startswith("__") and hasattr(home, name):
+                    return getattr(home, name)
+            raise AttributeError(f"module {module.__name__!r} has no attribute {name!r}")
+
+        module.__getattr__ = attribute  # type: ignore[method-assign]
+
+
+if not any(type(finder).__name__ == "_Moved" and finder.__module__ == __name__ for finder in sys.meta_path):
+    sys.meta_path.insert(0, _Moved())  # before a folder that an update has left behind with old caches in it

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from .identity import IdentityEncoder
-    from .pipeline import InfuseNetPipeline
+    from .adapters.infusenet.encoder import IdentityEncoder
+    from .adapters.infusenet.pipeline import InfuseNetPipeline
     from .probe import ProbeRecorder, RunInfo, Trace
 
     Picture = NDArray[np.uint8]
@@ -126,7 +126,7 @@ def files_for(backbone: str | Path, folders: Sequence[Path], **given: Path | Non
 
 def load_encoder(files: Files, device: str = "auto", dtype: str | None = None) -> IdentityEncoder:
     """The identity encoder of a set-up."""
-    from .identity import IdentityEncoder
+    from .adapters.infusenet.encoder import IdentityEncoder
 
     parts = (files.image_proj, files.arcface, files.face_pack)
     return IdentityEncoder.from_files(*parts, device=device, dtype=_torch_dtype(dtype))
@@ -134,7 +134,7 @@ def load_encoder(files: Files, device: str = "auto", dtype: str | None = None) -
 
 def load_pipeline(files: Files, device: str = "auto", dtype: str | None = None, **options: Any) -> InfuseNetPipeline:
     """The pipeline of a set-up, quiet; options are `loading.load_pipeline`'s."""
-    from .identity.encoder import torch_device
+    from .adapters.infusenet.encoder import torch_device
     from .loading import load_pipeline as load
 
     options |= {"expected": files.expected, "device": torch_device(device), "dtype": _torch_dtype(dtype)}

@@ -10,11 +10,11 @@ import torch
 from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, FluxTransformer2DModel
 
 from . import miniature
-from .adapter import InfuseNetModel, load_network
+from .adapters.infusenet.model import InfuseNetModel, load_network
+from .adapters.infusenet.pipeline import InfuseNetPipeline
 from .backbones import BACKBONES, BackboneSpec, get_backbone, published, variant_of
 from .errors import SettingsError, WeightsError
-from .flux import flux_config
-from .pipeline import InfuseNetPipeline
+from .flux.networks import flux_config
 from .weights import Shapes, check, describe, load_checked, read_header, read_weights
 from .weights.original import is_original, to_diffusers
 

@@ -2,15 +2,15 @@
 
 from comfy_api.latest import ComfyExtension, io
 
-from .analysis import DriftReport
-from .control import ApplyInfuseNet
-from .identity import EncodeIdentity, FacePose
+from .flux.sigmas import Sigmas
+from .infusenet.apply import ApplyInfuseNet
+from .infusenet.encode import EncodeIdentity, FacePose
 from .loaders import LoadBackbone, LoadIdentityEncoder, LoadInfuseNet
 from .paths import check_name, register_folders, share_references
-from .probe import IdentityProbe, LoadFaceRecognizer, StopAtPeak
-from .score import Score
-from .sigmas import Sigmas
-from .sweep import Sweep
+from .probe.probe import IdentityProbe, LoadFaceRecognizer, StopAtPeak
+from .probe.report import DriftReport
+from .probe.score import Score
+from .sweep.sweep import Sweep
 
 NODES: list[type[io.ComfyNode]] = [
     LoadBackbone,

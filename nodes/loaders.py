@@ -14,8 +14,8 @@ from ..infusenet import miniature as shipped
 from ..infusenet.backbones import BackboneSpec, get_backbone
 from ..infusenet.errors import SettingsError
 from . import paths
-from .adapter import load_infusenet
 from .flux import files, miniature
+from .infusenet.adapter import load_infusenet
 from .shared import load_once
 from .sockets import MINIATURE, NONE, EncoderSocket, InfuseNetSocket, schema
 
@@ -261,7 +261,7 @@ def face_inputs(pack: str, device: str) -> list[io.Input]:
 
 def load_encoder(sources: tuple[Path, Path, Path], device: str) -> Any:
     """An IdentityEncoder; the face stack's packages are imported here."""
-    from ..infusenet.identity import IdentityEncoder
+    from ..infusenet.adapters.infusenet.encoder import IdentityEncoder
 
     return IdentityEncoder.from_files(*sources, device=device)
 

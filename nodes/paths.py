@@ -13,7 +13,7 @@ from urllib.parse import quote
 import folder_paths
 
 from ..infusenet.errors import SettingsError, WeightsError
-from ..infusenet.identity import backends
+from ..infusenet.faces import backends
 
 log = logging.getLogger(__name__)
 

@@ -55,7 +55,7 @@ MISTAKES = (
     ),
     Mistake(
         "guidance constant: InfuseNet gets FLUX's guidance",
-        "infusenet/adapter.py",
+        "infusenet/adapters/infusenet/model.py",
         "GUIDANCE = 1.0",
         "GUIDANCE = 3.5",
         ("tests/test_adapter.py",),
@@ -76,7 +76,7 @@ MISTAKES = (
     ),
     Mistake(
         "unseen steps: a run is cut short though a face is not seen",
-        "infusenet/stopping.py",
+        "infusenet/probe/stopping.py",
         "return bool(values) and len(known) == len(values) and",
         "return bool(known) and",
         ("tests/test_stopping.py",),
@@ -90,14 +90,14 @@ MISTAKES = (
     ),
     Mistake(
         "advice: given to runs without an adapter",
-        "infusenet/advice.py",
+        "infusenet/probe/advice.py",
         "if trace.run.strength is None:",
         "if False:",
         ("tests/test_advice.py",),
     ),
     Mistake(
         "BGR order: the conditioning recognizer is given RGB",
-        "infusenet/identity/encoder.py",
+        "infusenet/adapters/infusenet/encoder.py",
         "np.ascontiguousarray(norm_crop(turned.picture, chosen.kps)[..., ::-1])",
         "norm_crop(turned.picture, chosen.kps)",
         ("tests/identity/test_encoder.py",),
@@ -125,14 +125,14 @@ MISTAKES = (
     ),
     Mistake(
         "sweep: a picture without a face counts as 0",
-        "infusenet/values.py",
+        "infusenet/axes.py",
         "measured = [one for one in tried if one.similarity is not None]",
         "measured = list(tried)",
         ("tests/test_values.py",),
     ),
     Mistake(
         "values: ranges in floats, so that 0.1:0.7:0.1 drifts",
-        "infusenet/values.py",
+        "infusenet/axes.py",
         "return [start + place * step for place in range(math.floor(intervals) + 1)]",
         "return [Decimal(float(start) + place * float(step)) for place in range(math.floor(intervals) + 1)]",
         ("tests/test_values.py",),
@@ -160,7 +160,7 @@ MISTAKES = (
     ),
     Mistake(
         "BGR order: SFace is given BGR",
-        "infusenet/identity/opencv_zoo.py",
+        "infusenet/faces/opencv_zoo.py",
         "rgb = np.stack(crops)[..., ::-1].transpose",
         "rgb = np.stack(crops).transpose",
         ("tests/identity/test_opencv_zoo.py",),

@@ -7,9 +7,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from infusenet.adapter import InfuseNetModel, broadcast_identity
+from infusenet.adapters.infusenet.model import InfuseNetModel, broadcast_identity
 from infusenet.errors import SettingsError, WeightsError
-from infusenet.flux import expected_tensors, flux_config, rope_axes
+from infusenet.flux.networks import expected_tensors, flux_config, rope_axes
 
 NAME = "diffusion_pytorch_model.safetensors"
 

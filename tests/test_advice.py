@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from infusenet.advice import advise, why_none
 from infusenet.probe import Baseline, RunInfo, StepRecord, Trace
+from infusenet.probe.advice import advise, why_none
 
 from .test_drift import BLANK, DRIFTING, OTHERS, RISING, long_run, record, trace_of
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from infusenet.arguments import Batch, batch_of, check_packed, control_pixels, picture_size, single
+from infusenet.adapters.infusenet.arguments import Batch, batch_of, check_packed, control_pixels, picture_size, single
 from infusenet.backbones import BACKBONES
 from infusenet.errors import SettingsError
 

@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
-from infusenet.batch import TOLD, best_of, figures_of, in_words, measured_in_words
 from infusenet.probe import ReferenceInfo, Rule, RunInfo, StepRecord, Trace
+from infusenet.probe.batch import TOLD, best_of, figures_of, in_words, measured_in_words
 
 
 def trace_of(*steps: tuple[float | None, ...], final: tuple[float | None, ...]) -> Trace:

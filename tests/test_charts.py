@@ -6,7 +6,7 @@ import xml.etree.ElementTree as ElementTree
 
 import pytest
 
-from infusenet.charts import Row, Run, drift_chart, mean, number, strip_chart
+from infusenet.demo.svg import Row, Run, drift_chart, mean, number, strip_chart
 
 
 def elements(svg, kind, colour=""):

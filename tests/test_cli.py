@@ -21,8 +21,8 @@ ROOT = Path(__file__).resolve().parents[1]
 @pytest.fixture(scope="module")
 def face(tmp_path_factory):
     """A picture of a drawn person."""
-    from infusenet.demo import draw_people
-    from infusenet.pictures import save_picture
+    from infusenet.demo.run import draw_people
+    from infusenet.files import save_picture
 
     return save_picture(draw_people(3).reference, tmp_path_factory.mktemp("face") / "face.png")
 
@@ -95,7 +95,7 @@ class TestBadInput:
     def test_output_that_cannot_be_written_is_told_before_the_work(self, capsys, tmp_path, face, monkeypatch, out):
         (tmp_path / "taken.png").mkdir()
         (tmp_path / "file").touch()
-        monkeypatch.setattr("infusenet.order.load_encoder", lambda *_: pytest.fail("worked first"))
+        monkeypatch.setattr("infusenet.cli.generate.load_encoder", lambda *_: pytest.fail("worked first"))
         line = complaint(capsys, *order(face, tmp_path / out))
         assert "cannot be written" in line
         assert str(tmp_path) in line
@@ -224,10 +224,12 @@ class TestGenerate:
         monkeypatch.setattr(FaceRecognizer, "from_pack", from_pack)
         assert main([*order(face, tmp_path / "d.png", steps=1, device="cpu"), "--probe"]) == 0
         assert devices == ["cpu"]
-        monkeypatch.setattr("infusenet.order.load_encoder", lambda *_: SimpleNamespace(encode=lambda *_, **__: None))
+        monkeypatch.setattr(
+            "infusenet.cli.generate.load_encoder", lambda *_: SimpleNamespace(encode=lambda *_, **__: None)
+        )
         pipeline = SimpleNamespace(set_progress_bar_config=lambda **_: None)
-        monkeypatch.setattr("infusenet.order.load_pipeline", lambda *_, **__: pipeline)
-        monkeypatch.setattr("infusenet.order.probe_for", lambda *_: (_ for _ in ()).throw(SettingsError("enough")))
+        monkeypatch.setattr("infusenet.cli.generate.load_pipeline", lambda *_, **__: pipeline)
+        monkeypatch.setattr("infusenet.cli.generate.probe_for", lambda *_: (_ for _ in ()).throw(SettingsError("x")))
         assert main([*order(face, tmp_path / "e.png", steps=1, device="auto"), "--probe"]) == 2
         assert devices == ["cpu", "auto"]
         assert "measured by rec_mini.onnx" in capsys.readouterr().out

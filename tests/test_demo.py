@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from infusenet.demo import PROBED, REDRAWN, STRANGERS, defined, draw_people, png, user_person
+from infusenet.demo.run import PROBED, REDRAWN, STRANGERS, defined, draw_people, png, user_person
 from infusenet.miniature.captions import NINE
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -40,7 +40,7 @@ def test_the_same_seed_draws_the_same_people(people):
 
 
 def test_a_users_face_has_strangers_but_no_true_pictures(people, tmp_path):
-    from infusenet.pictures import save_picture
+    from infusenet.files import save_picture
 
     mine = user_person(save_picture(people.redrawn[0], tmp_path / "me.png"), 0)
     assert np.array_equal(mine.reference, people.redrawn[0])

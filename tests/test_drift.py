@@ -6,17 +6,8 @@ from typing import Any
 
 import pytest
 
-from infusenet.drift import (
-    Peak,
-    above_lines,
-    analyse,
-    drift_of,
-    in_words,
-    peak_of,
-    recommended_steps,
-    window_of,
-)
 from infusenet.probe import Baseline, ReferenceInfo, Rule, RunInfo, StepRecord, Trace
+from infusenet.probe.drift import Peak, above_lines, analyse, drift_of, in_words, peak_of, recommended_steps, window_of
 
 Curve = list[float | None]
 

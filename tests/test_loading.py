@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from infusenet import miniature
-from infusenet.adapter import InfuseNetModel
+from infusenet.adapters.infusenet.model import InfuseNetModel
 from infusenet.backbones import BACKBONES
 from infusenet.errors import SettingsError, WeightsError
 from infusenet.loading import load_pipeline

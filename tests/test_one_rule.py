@@ -11,10 +11,10 @@ from PIL import Image
 from infusenet import miniature
 from infusenet.compare import CompareRequest, compare
 from infusenet.errors import WeightsError
-from infusenet.identity import FaceRecognizer
+from infusenet.faces import FaceRecognizer
 from infusenet.measures import Reference, measure_of
+from infusenet.measures.scores import Scores
 from infusenet.probe import ProbeRecorder
-from infusenet.scores import Scores
 from infusenet.sweep.people import draw
 from infusenet.sweep.work import Worker
 

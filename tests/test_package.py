@@ -115,7 +115,7 @@ def test_wheel_holds_everything_the_package_reads(tmp_path: Path) -> None:
 
 
 def test_readme_and_error_name_the_same_way_to_a_gpu(monkeypatch) -> None:
-    from infusenet.identity import packages
+    from infusenet.faces import packages
 
     (command,) = [
         line

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from infusenet.errors import PictureError
-from infusenet.pictures import AI_MARK, as_rgb, open_picture, save_picture
+from infusenet.files import AI_MARK, as_rgb, open_picture, save_picture
 
 
 def sample(width: int = 12, height: int = 8) -> np.ndarray:

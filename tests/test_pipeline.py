@@ -8,9 +8,9 @@ import pytest
 import torch
 from PIL import Image
 
-from infusenet.adapter import InfuseNetModel
+from infusenet.adapters.infusenet.model import InfuseNetModel
+from infusenet.adapters.infusenet.pipeline import InfuseNetPipeline
 from infusenet.errors import SettingsError
-from infusenet.pipeline import InfuseNetPipeline
 from infusenet.sampling import flux_sigmas
 
 SEEN = ["latents", "noise_pred", "denoised", "controlnet_block_samples", "controlnet_single_block_samples"]

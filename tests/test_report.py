@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from infusenet.charts import Run
-from infusenet.findings import page_of, reading, rounded, spread, summarise, table
+from infusenet.demo.findings import page_of, reading, rounded, spread, summarise, table
+from infusenet.demo.page import Series, Shot, render
+from infusenet.demo.svg import Run
 from infusenet.measures import Baseline, Rule
-from infusenet.report import Series, Shot, render
 
 PROMPTS = ("a person", "a person with <b>hats</b> & more")
 
@@ -104,7 +104,7 @@ def test_page_without_true_pictures_has_no_ceiling(out, series, summary):
 
 
 def test_style_knows_dark_and_print():
-    from infusenet.report import STYLE
+    from infusenet.demo.page import STYLE
 
     style = STYLE.read_text(encoding="utf-8")
     assert "prefers-color-scheme: dark" in style

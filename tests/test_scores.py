@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from infusenet.charts import scores_sheet
 from infusenet.measures import Baseline, Reading, Rule
-from infusenet.plots import scores_sheet
-from infusenet.scores import Scores
+from infusenet.measures.scores import Scores
 
 VALUES = (0.3, None, 0.7, 0.7, -0.1)
 

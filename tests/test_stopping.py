@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from infusenet.stopping import best_kept, has_levelled, is_on_course, saves, should_stop, stop_step
+from infusenet.probe.stopping import best_kept, has_levelled, is_on_course, saves, should_stop, stop_step
 
 Curve = list[float | None]
 

@@ -7,8 +7,8 @@ import time
 
 import pytest
 
+from infusenet.axes import AXES, COLUMNS, MOST, Tried, as_text, best_of, in_words, parse_values, to_csv
 from infusenet.errors import SettingsError
-from infusenet.values import AXES, COLUMNS, MOST, Tried, as_text, best_of, in_words, parse_values, to_csv
 
 STEPS, STRENGTH, GUIDANCE, SEED = AXES["steps"], AXES["strength"], AXES["guidance"], AXES["seed"]
 

@@ -11,14 +11,14 @@ import numpy as np
 import torch
 
 from ..errors import FaceError, InfuseNetError, PictureError
-from ..measures import LEAST_IMPOSTORS, Baseline, FaceMeasure, Reading, Reference, Rule, measure_of
+from ..files import Picture, open_picture
+from ..measures import LEAST_IMPOSTORS, Baseline, FaceMeasure, Reading, ReferenceData, Rule, measure_of
 from ..metrics.similarity import copy_paste_score, cosine_similarity
-from ..pictures import Picture, open_picture
 from ..probe.versions import library_versions
 from .request import CompareRequest, digest, expand, pack_of
 
 if TYPE_CHECKING:
-    from ..identity import FaceRecognizer
+    from ..faces import FaceRecognizer
 
 _FAR = 6.0  # deviations above the rest from which one of the other people is doubted
 _THUMB = 224  # longer side of the small picture that a page shows, pixels
@@ -164,7 +164,7 @@ def compare(request: CompareRequest, progress: Progress | None = None) -> Compar
         PictureError: no reference photo can be read.
         InfuseNetError: a face pack cannot be opened.
     """
-    from ..identity import FaceRecognizer
+    from ..faces import FaceRecognizer
 
     show: Progress = progress or (lambda items, _: items)
     packs = [request.face_pack, *([] if request.second is None else [request.second])]
@@ -195,11 +195,11 @@ def compare(request: CompareRequest, progress: Progress | None = None) -> Compar
 class _Panel:
     """One recognizer at work: its measure, the reference, and what is known of the lines so far."""
 
-    def __init__(self, recognizer: FaceRecognizer, measure: FaceMeasure, reference: Reference) -> None:
+    def __init__(self, recognizer: FaceRecognizer, measure: FaceMeasure, reference: ReferenceData) -> None:
         self.recognizer, self.measure, self.reference = recognizer, measure, reference
         self.impostors: list[tuple[Path, float]] = []
         self.genuine: list[tuple[Path, float]] = []
-        self.other: Reference | None = None
+        self.other: ReferenceData | None = None
 
     @classmethod
     def of(cls, recognizer: FaceRecognizer, photos: Sequence[tuple[Path, Picture]], notes: list[str]) -> _Panel:

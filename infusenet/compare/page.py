@@ -7,9 +7,9 @@ from html import escape
 from itertools import groupby
 from string import Template
 
-from ..charts import Row, number, strip_chart
-from ..pictures import Picture
-from ..report import STYLE, figure, pairs, tile
+from ..demo.page import STYLE, figure, pairs, tile
+from ..demo.svg import Row, number, strip_chart
+from ..files import Picture
 from .measure import NOT_BLANK, NOT_OTHERS, Comparison, Judge, Measured, PictureResult
 from .tell import CAUTION, lines_of, reason_of, shown
 

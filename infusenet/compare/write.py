@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from ..cli.compare import FACES
+from ..cli.generate import check_writable
+from ..demo.page import data_uri
 from ..errors import SettingsError
-from ..order import check_writable
-from ..pictures import Picture, png
-from ..probe.trace import write_atomically
-from ..report import data_uri
+from ..files import Picture, png, write_atomically
 from .measure import Comparison
-from .options import FACES
 from .page import FEW, render
 from .request import CompareRequest
 from .tell import to_csv, to_json

@@ -7,12 +7,13 @@ from .base import (
     Measure,
     Reader,
     Reading,
-    Reference,
+    ReferenceData,
     ReferenceInfo,
     Rule,
     comparable,
 )
 from .faces import DetectedFace, FaceMeasure, Recognizer, as_measure, impostors, measure_of
+from .reference import Reference
 
 __all__ = [
     "LEAST_IMPOSTORS",
@@ -25,6 +26,7 @@ __all__ = [
     "Reading",
     "Recognizer",
     "Reference",
+    "ReferenceData",
     "ReferenceInfo",
     "Rule",
     "as_measure",

@@ -88,7 +88,7 @@ class ReferenceInfo:
 
 
 @dataclass(frozen=True)
-class Reference:
+class ReferenceData:
     """What pictures are compared with: one unit vector in the measure's space, from one or more pictures.
 
     Attributes:
@@ -102,39 +102,6 @@ class Reference:
     crops: tuple[Pixels, ...]
     info: ReferenceInfo
     blank: Baseline | None = None
-
-    @classmethod
-    def from_pictures(cls, recognizer: Any, pictures: Sequence[Pixels], *, source: str | None = None) -> Reference:
-        """Read the largest face of each picture and fuse them; see `FaceMeasure.reference`.
-
-        Args:
-            recognizer: the one that will measure.
-            pictures: RGB uint8 [H, W, 3], one or more, of one person.
-            source: a short word on where they are from, for the record.
-
-        Raises:
-            FaceError: there is no picture, one shows no face, or a face cannot be embedded.
-        """
-        from .faces import as_measure
-
-        return as_measure(recognizer).reference(pictures, source=source)
-
-    def baseline(self, recognizer: Any, strangers: Sequence[Pixels]) -> Baseline | None:
-        """What pictures of other people score against this reference; see `FaceMeasure.impostors`."""
-        from .faces import as_measure
-
-        return as_measure(recognizer).impostors(self, strangers)
-
-    def similarities(self, recognizer: Any, pictures: Sequence[Pixels]) -> list[float | None]:
-        """Cosine of each finished picture's face with this reference; None where no face is seen.
-
-        Args:
-            recognizer: the one that read the reference.
-            pictures: RGB uint8 [H, W, 3].
-        """
-        from .faces import as_measure
-
-        return [reading.similarity for reading in as_measure(recognizer).read(pictures, self)]
 
 
 @dataclass(frozen=True)
@@ -199,16 +166,16 @@ class Measure(Protocol):
     def rule(self) -> Rule:
         """How."""
 
-    def reference(self, pictures: Sequence[Pixels], *, source: str | None = None) -> Reference:
+    def reference(self, pictures: Sequence[Pixels], *, source: str | None = None) -> ReferenceData:
         """What to compare with."""
 
-    def read(self, pictures: Sequence[Pixels | None], reference: Reference) -> list[Reading]:
+    def read(self, pictures: Sequence[Pixels | None], reference: ReferenceData) -> list[Reading]:
         """Finished pictures, each by itself."""
 
-    def reader(self, references: Sequence[Reference], fallback: Any = None) -> Reader:
+    def reader(self, references: Sequence[ReferenceData], fallback: Any = None) -> Reader:
         """For the steps of one run; batch item i is compared with reference i (modulo their number)."""
 
-    def impostors(self, reference: Reference, pictures: Sequence[Pixels]) -> Baseline | None:
+    def impostors(self, reference: ReferenceData, pictures: Sequence[Pixels]) -> Baseline | None:
         """What others score against a reference; None where too few are seen."""
 
 

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from ..errors import FaceError
 from ..metrics.similarity import cosine_similarity, fuse_embeddings
-from .base import LEAST_IMPOSTORS, Baseline, Floats, Measure, Pixels, Reading, Reference, ReferenceInfo, Rule
+from .base import LEAST_IMPOSTORS, Baseline, Floats, Measure, Pixels, Reading, ReferenceData, ReferenceInfo, Rule
 from .blank import blank_crops
 
 CONFIDENT, FAINT = 0.5, 0.3
@@ -49,7 +49,7 @@ class DetectedFace(Protocol):
 
 
 class Recognizer(Protocol):
-    """What detects, aligns and embeds faces; `infusenet.identity.FaceRecognizer` is one.
+    """What detects, aligns and embeds faces; `infusenet.faces.FaceRecognizer` is one.
 
     `detect` may also take `threshold=` and `sizes=`; they are passed where it does. Optional attributes: `confident`
     and `faint` (the detector's thresholds), `sizes` (those it looks in), `detector_name`, `published_line` (its
@@ -137,7 +137,7 @@ class FaceMeasure:
 
     # -- references ----------------------------------------------------------------------------------------------------
 
-    def reference(self, pictures: Sequence[Pixels], *, source: str | None = None) -> Reference:
+    def reference(self, pictures: Sequence[Pixels], *, source: str | None = None) -> ReferenceData:
         """Read the face of each picture and fuse them. Photos that lie on their side are turned.
 
         Args:
@@ -169,7 +169,7 @@ class FaceMeasure:
         except ValueError as error:
             raise FaceError(f"The reference faces give no usable embedding: {error}") from error
         info = ReferenceInfo(len(crops), source, turned)
-        return Reference(embedding, tuple(crops), info, self.blank(embedding))
+        return ReferenceData(embedding, tuple(crops), info, self.blank(embedding))
 
     def _upright(self, picture: Pixels) -> tuple[Pixels, int]:
         """A reference photo with its face upright, and by how many degrees it was turned."""
@@ -193,7 +193,7 @@ class FaceMeasure:
     def _blank_embeddings(self) -> Tensor:
         return self.embed(blank_crops(int(getattr(self.recognizer, "crop_size", _CROP))))
 
-    def impostors(self, reference: Reference, pictures: Sequence[Pixels]) -> Baseline | None:
+    def impostors(self, reference: ReferenceData, pictures: Sequence[Pixels]) -> Baseline | None:
         """What other people score against a reference.
 
         Args:
@@ -207,7 +207,7 @@ class FaceMeasure:
 
     # -- reading -------------------------------------------------------------------------------------------------------
 
-    def read(self, pictures: Sequence[Pixels | None], reference: Reference) -> list[Reading]:
+    def read(self, pictures: Sequence[Pixels | None], reference: ReferenceData) -> list[Reading]:
         """Finished pictures, each by itself: no place is carried, so what is not seen has no similarity.
 
         Args:
@@ -219,7 +219,7 @@ class FaceMeasure:
         """
         return FaceReader(self, [reference]).read(pictures, range(len(pictures)))
 
-    def reader(self, references: Sequence[Reference], fallback: Any = None) -> FaceReader:
+    def reader(self, references: Sequence[ReferenceData], fallback: Any = None) -> FaceReader:
         """For the steps of one run; see `FaceReader`."""
         return FaceReader(self, references, fallback)
 
@@ -231,7 +231,7 @@ class FaceMeasure:
         self,
         readings: Sequence[Reading],
         pictures: Sequence[Pixels | None],
-        references: Sequence[Reference],
+        references: Sequence[ReferenceData],
     ) -> list[Reading]:
         """The readings with crop and similarity wherever there is a place; one reference a reading."""
         crops = [self._crop(picture, reading.place) for picture, reading in zip(pictures, readings, strict=True)]
@@ -285,7 +285,7 @@ class FaceReader:
             those of the pose picture.
     """
 
-    def __init__(self, measure: FaceMeasure, references: Sequence[Reference], fallback: Any = None) -> None:
+    def __init__(self, measure: FaceMeasure, references: Sequence[ReferenceData], fallback: Any = None) -> None:
         self._measure, self._references = measure, tuple(references)
         self._fallback = None if fallback is None else np.asarray(fallback, np.float32)
         self._known = Landmarks()
@@ -352,12 +352,12 @@ class FaceReader:
             readings.append(Reading(False, None, None if place is None else "back-filled", None, place))
         return self._measure.compare(readings, pictures, [self._reference(item) for item in items])
 
-    def _reference(self, item: int) -> Reference:
+    def _reference(self, item: int) -> ReferenceData:
         return self._references[item % len(self._references)]
 
 
 def impostors(
-    measure: FaceMeasure, references: Sequence[Reference], pictures: Sequence[Pixels]
+    measure: FaceMeasure, references: Sequence[ReferenceData], pictures: Sequence[Pixels]
 ) -> tuple[Baseline | None, int]:
     """What other people score against all of several references; each picture is looked at once.
 

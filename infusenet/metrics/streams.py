@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .blocks import Blocks, Residuals, arguments_of, blocks_of
+from ..flux.blocks import Blocks, Residuals, arguments_of, blocks_of
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ..identity import FaceRecognizer
+    from ..faces import FaceRecognizer
 
 WEIGHTS = Path(__file__).parent / "weights"
 BACKBONES = {"mini-dev": WEIGHTS / "mini-dev", "mini-schnell": WEIGHTS / "mini-schnell"}
@@ -48,6 +48,6 @@ def judging_recognizer(*, device: str = "cpu") -> FaceRecognizer:
         PackageError: insightface or onnxruntime is missing or broken.
         SettingsError: unknown device.
     """
-    from ..identity.recognize import FaceRecognizer
+    from ..faces.recognize import FaceRecognizer
 
     return FaceRecognizer.from_files(FACE_PACK / "det_mini.onnx", JUDGING_RECOGNIZER, device=device)

@@ -10,11 +10,11 @@ from typing import Any, Literal
 from torch import Tensor
 
 from ..errors import SettingsError
-from ..measures import Baseline, Measure, Recognizer, Reference, ReferenceInfo, as_measure
+from ..measures import Baseline, Measure, Recognizer, ReferenceData, ReferenceInfo, as_measure
+from ..measures.lines import bar_of
 from ..sampling import unpack_latents
 from .decode import as_pictures
 from .gallery import Gallery
-from .lines import bar_of
 from .records import Evaluation, RunInfo, Status, StepRecord, same_network
 from .session import Decode, Session
 from .stopwatch import stopwatch
@@ -66,7 +66,7 @@ class ProbeRecorder:
     def __init__(
         self,
         recognizer: Recognizer | Measure,
-        reference: Reference | Sequence[Reference],
+        reference: ReferenceData | Sequence[ReferenceData],
         decode: Decode,
         *,
         when: Evaluation = "after",
@@ -90,7 +90,7 @@ class ProbeRecorder:
                 f"Expected every >= 1, batch_size >= 1 and capacity >= 0, got {every}, {batch_size} and {capacity}."
             )
         self.measure = as_measure(recognizer)
-        self.references = (reference,) if isinstance(reference, Reference) else tuple(reference)
+        self.references = (reference,) if isinstance(reference, ReferenceData) else tuple(reference)
         if not self.references:
             raise SettingsError("The probe needs a reference to compare with, got none.")
         self.strangers, self.ceiling = strangers, ceiling
@@ -314,7 +314,7 @@ def _final(session: Session, pictures: Any, latents: Tensor | None, step: int | 
     return session.measure_final(ready, max(session.last_step, 1), sigma)
 
 
-def _of_all(references: Sequence[Reference]) -> ReferenceInfo:
+def _of_all(references: Sequence[ReferenceData]) -> ReferenceInfo:
     """One note on the references of all pictures."""
     if len(references) == 1:
         return references[0].info

@@ -5,12 +5,12 @@ import dataclasses
 import io
 import json
 import os
-import uuid
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..errors import InfuseNetError
+from ..files import write_atomically
 from ..measures.base import Baseline, ReferenceInfo, Rule
 from .records import Evaluation, RunInfo, Status, StepRecord, mean_of
 from .strict import build
@@ -226,24 +226,6 @@ class Trace:
                 cells = [values[name][item] for name in columns]
                 table.writerow(_blank([picture, record.step, record.sigma, item + 1, *cells, record.seconds, *by]))
         return text.getvalue()
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file that appears whole or not at all.
-
-    Args:
-        path: file to write; an earlier one is replaced.
-        content: its bytes.
-
-    Raises:
-        OSError: the folder is missing or not writable; nothing is left behind.
-    """
-    draft = path.with_name(f".{path.name[:64]}.{uuid.uuid4().hex}.part")
-    try:
-        draft.write_bytes(content)
-        os.replace(draft, path)
-    finally:
-        draft.unlink(missing_ok=True)
 
 
 def _blank(cells: list[Any]) -> list[Any]:

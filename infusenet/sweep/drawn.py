@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from . import draw
-from .draw import Point
+from ..charts import statistics as draw
+from ..charts.statistics import Point
 from .rows import Record, summary
 from .stats import Summary
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .draw_maps import Map, maps
+from ..charts.maps import Map, maps
 from .drawn import Drawn, both, counted, numbers
 from .figure_spec import FigureSpec
 from .rows import NAMES, Record, by, mean_of, number, series, summary
@@ -55,8 +55,8 @@ def pictures(figure: FigureSpec, rows: Sequence[Record], out: Path) -> Drawn:
     """The reference and what each method made of it, prompt by prompt."""
     import numpy as np
 
-    from ..pictures import png
-    from ..plots.sheet import face_grid
+    from ..charts.sheet import face_grid
+    from ..files import png
 
     groups, told, labels = series(rows), [], []
     tiles: list[Image.Image | None] = []

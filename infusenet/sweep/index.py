@@ -7,7 +7,7 @@ from html import escape
 from pathlib import Path
 from string import Template
 
-from ..probe.trace import write_atomically
+from ..files import write_atomically
 from .page import MORE, STYLE
 from .plan import load_plan
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from . import draw
-from .draw import Point
+from ..charts import statistics as draw
+from ..charts.statistics import Point
 from .drawn import INTERVAL, Drawn, both, counted, numbers
 from .figure_spec import ASKED_FOR, FigureSpec
 from .rows import NAMES, Record, by, mean_of, paired_values, series, summary

@@ -10,16 +10,16 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from ..charts import MISSING
+from ..charts.statistics import DOTS
+from ..demo.svg import MISSING
+from ..files import write_atomically
 from ..measures import comparable
-from ..probe.trace import write_atomically
-from .draw import DOTS
 from .figure_spec import FigureSpec
 from .figures import Drawn, draw_figure
 from .plan import Done, read_result
 from .table import block_records, records, step_records, to_csv
 
-STYLE = Path(__file__).parents[1] / "report.css"
+STYLE = Path(__file__).parents[1] / "demo" / "report.css"
 MORE = """\
 .plot { margin: 0 0 14px; }
 .plot picture { display: block; overflow-x: auto; background: var(--plot); border: 1px solid var(--line);

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InfuseNetError
-from ..pictures import ENDINGS, is_picture_file
+from ..files import ENDINGS, is_picture_file
 from .spec import Filter, People, SpecError
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class Person:
         """
         if not self.files:
             return [draw(self.number)]
-        from ..pictures import open_picture
+        from ..files import open_picture
 
         return [open_picture(path) for path in self.files]
 
@@ -129,7 +129,7 @@ def _unfit(faces: Sequence[Any], rule: Filter) -> str | None:
 
 def _digest(files: Sequence[Path]) -> str:
     """Content of pictures, each of which must open."""
-    from ..pictures import open_picture
+    from ..files import open_picture
 
     total = hashlib.sha256()
     for path in files:

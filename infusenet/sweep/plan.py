@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InfuseNetError
-from ..probe.trace import write_atomically
+from ..files import write_atomically
 from .figure_spec import FigureSpec
 from .jobs import Job, Row, expand, unique
 from .people import Person, chosen, find_people
@@ -58,7 +58,7 @@ def make_plan(spec: Spec, weights: Weights, command: str) -> Plan:
     people: list[Person] = candidates
     dropped: list[tuple[str, str]] = []
     if spec.people.filter is not None:
-        from ..identity import FaceDetector
+        from ..faces import FaceDetector
 
         detector = FaceDetector.from_pack(weights.files(spec.methods[0].backbone).face_pack)
         people, dropped = chosen(candidates, spec.people.filter, detector.detect)

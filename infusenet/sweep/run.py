@@ -111,7 +111,7 @@ def _save_people(plan: Plan, out: Path) -> None:
     """The reference of each person, for the report's grids; small, and no file of the user's is touched."""
     from PIL import Image
 
-    from ..pictures import save_picture
+    from ..files import save_picture
 
     (out / "people").mkdir(exist_ok=True)
     for person in plan.people:

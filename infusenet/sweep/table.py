@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..probe.trace import write_atomically
+from ..files import write_atomically
 from .plan import Done, read_result
 
 COLUMNS: dict[str, tuple[type, str]] = {

@@ -20,8 +20,9 @@ from .plan import Plan, picture_path
 from .weights import Weights
 
 if TYPE_CHECKING:
-    from ..identity import FaceRecognizer, Identity, IdentityEncoder
-    from ..pipeline import InfuseNetPipeline
+    from ..adapters.infusenet.encoder import Identity, IdentityEncoder
+    from ..adapters.infusenet.pipeline import InfuseNetPipeline
+    from ..faces import FaceRecognizer
     from ..probe import Reference, Trace
 
 log = logging.getLogger(__name__)
@@ -76,8 +77,8 @@ class Worker:
         return self._do(job)
 
     def _do(self, job: Job) -> dict[str, Any]:
+        from ..files import save_picture
         from ..measures import measure_of
-        from ..pictures import save_picture
         from ..probe import ProbeRecorder, vae_decoder
 
         pipeline = self._load(job)
@@ -185,7 +186,7 @@ class Worker:
 
     def _judge(self) -> FaceRecognizer:
         """The recognizer that measures: not the one that conditions."""
-        from ..identity import FaceRecognizer
+        from ..faces import FaceRecognizer
 
         if self._recognizer is None:
             pack = self.weights.files(self._any_role()).face_pack
@@ -211,7 +212,7 @@ class Worker:
 @contextmanager
 def _no_notices() -> Iterator[None]:
     """What a person would be told of is asked for on purpose: guidance on schnell, an adapter that acts in no step."""
-    from ..pipeline import log as of_the_pipeline
+    from ..adapters.infusenet.pipeline import log as of_the_pipeline
 
     levels = [(each, each.level) for each in (generate.log, of_the_pipeline)]
     try:

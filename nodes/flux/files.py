@@ -12,7 +12,7 @@ import torch
 
 from ...infusenet.backbones import BackboneSpec, variant_of
 from ...infusenet.errors import SettingsError, WeightsError
-from ...infusenet.flux import expected_tensors, flux_config
+from ...infusenet.flux.networks import expected_tensors, flux_config
 from ...infusenet.weights import Shapes, TensorInfo, check, count_blocks, describe, read_header, read_weights
 from .. import paths
 from ..shared import reloadable

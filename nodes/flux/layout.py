@@ -12,7 +12,7 @@ import torch
 from comfy.ldm.flux.model import FluxParams
 from torch import Tensor
 
-from ...infusenet.flux import read_config
+from ...infusenet.flux.networks import read_config
 
 _PATCH = 4  # latents of one image token
 

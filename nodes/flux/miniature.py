@@ -21,7 +21,7 @@ from comfy.text_encoders.flux import FluxClipModel, FluxTokenizer
 
 from ...infusenet.backbones import BackboneSpec
 from ...infusenet.errors import WeightsError
-from ...infusenet.flux import expected_tensors, flux_config
+from ...infusenet.flux.networks import expected_tensors, flux_config
 from ...infusenet.miniature import BACKBONES, WEIGHTS
 from ...infusenet.weights import check, read_weights
 from ..shared import reloadable

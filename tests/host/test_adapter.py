@@ -72,7 +72,7 @@ def assert_same(got, want):
 @pytest.fixture
 def heard(pack, monkeypatch):
     """Every evaluation in order: (noise level, control, the conditioning given)."""
-    control_class = pack.module("nodes.adapter").InfuseNetControl
+    control_class = pack.module("nodes.infusenet.adapter").InfuseNetControl
     original, seen = control_class.get_control, []
 
     def get_control(self, x, t, cond, number, options):
@@ -279,10 +279,10 @@ def test_disjoint_masks_act_alone_each_in_its_region(applied, parts, heard):
 def test_a_mask_is_averaged_over_each_tokens_area(pack):
     """16 x 16 pixels of a picture at its own size; another size is averaged likewise."""
     mask = torch.rand(2, 48, 32, generator=torch.Generator().manual_seed(0))
-    got = pack.module("nodes.adapter").mask_to_tokens(mask, 3, 2)
+    got = pack.module("nodes.infusenet.adapter").mask_to_tokens(mask, 3, 2)
     want = mask.reshape(2, 3, 16, 2, 16).mean((2, 4)).reshape(2, 6, 1)
     torch.testing.assert_close(got, want)
-    assert pack.module("nodes.adapter").mask_to_tokens(mask, 6, 4).shape == (2, 24, 1)
+    assert pack.module("nodes.infusenet.adapter").mask_to_tokens(mask, 6, 4).shape == (2, 24, 1)
 
 
 def test_a_soft_mask_scales_residuals_and_keeps_their_dtype(applied, parts, heard):
@@ -391,7 +391,7 @@ def test_one_identity_a_picture(applied, parts, together):
 
 
 def test_identities_are_taken_again_from_the_first(pack):
-    to_batch = pack.module("nodes.adapter").to_batch
+    to_batch = pack.module("nodes.infusenet.adapter").to_batch
     letters = torch.tensor([[1], [2]])
     assert to_batch(letters, 3, 2).flatten().tolist() == [1, 2, 1, 1, 2, 1]
     assert to_batch(letters, 1, 1).flatten().tolist() == [1]
@@ -401,7 +401,7 @@ def test_identities_are_taken_again_from_the_first(pack):
 @pytest.mark.exact
 def test_what_a_run_shares_is_placed_once(pack, applied, parts, monkeypatch):
     """Tokens, control picture and mask go to the computing device once a run, not once a step."""
-    module, placed = pack.module("nodes.adapter"), []
+    module, placed = pack.module("nodes.infusenet.adapter"), []
     original = module.to_batch
     monkeypatch.setattr(module, "to_batch", lambda *args: placed.append(args) or original(*args))
     positive = applied(mask=torch.ones(1, 128, 128))[0]
@@ -432,7 +432,7 @@ def test_inpainting_keeps_what_is_not_masked(applied, parts):
 
 
 def test_a_pose_picture_of_another_size_is_fitted_and_a_cut_is_said(pack, caplog):
-    fit = pack.module("nodes.hint").fit_pose
+    fit = pack.module("nodes.infusenet.hint").fit_pose
     pose = torch.zeros(1, 64, 64, 3)
     pose[:, 16:48, 16:48] = torch.tensor([1.0, 0.0, 0.0])
     taller = fit(pose, 64, 128)

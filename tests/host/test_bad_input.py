@@ -72,7 +72,7 @@ def kps(left, top, right, bottom):
 @pytest.fixture
 def encode(pack, run, shipped):
     """`encode(image, boxes...)`: Encode Identity with a detector that finds these faces."""
-    module = pack.module("infusenet.identity")
+    module = pack.module("infusenet.faces")
     encoder_class = module.IdentityEncoder
     recognizer, projector = module.IRSE.from_file(shipped.ARCFACE), module.Resampler.from_file(shipped.IMAGE_PROJ)
 
@@ -132,7 +132,7 @@ def test_photos_without_a_face_are_skipped_on_request(encode, errors):
 
 def test_what_was_chosen_or_left_out_is_said_on_the_node(encode, pack, monkeypatch):
     said = []
-    monkeypatch.setattr(pack.module("nodes.identity"), "show", lambda node, text: said.append(text))
+    monkeypatch.setattr(pack.module("nodes.infusenet.encode"), "show", lambda node, text: said.append(text))
     encode(photo(), FACE)
     assert said == []
     encode(photo(), FACE, OTHER)
@@ -323,7 +323,7 @@ def test_expected_tensors_of_the_published_models(pack, true):
     assert len(original) == 780
     assert round(sum(int(np.prod(shape)) for shape in shapes.values()) / 1e9, 1) == 11.9
     config = true.PUBLISHED | {"num_layers": 4, "num_single_layers": 10, "guidance_embeds": True}
-    adapter = pack.module("infusenet.flux").expected_tensors(config, controlnet=True)
+    adapter = pack.module("infusenet.flux.networks").expected_tensors(config, controlnet=True)
     assert len(adapter) == 314
     assert round(sum(int(np.prod(shape)) for shape in adapter.values()) / 1e9, 2) == 2.95
 

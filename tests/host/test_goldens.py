@@ -72,7 +72,7 @@ def guider_for(model, positive, negative, case):
 
 def listen(monkeypatch, pack):
     """Records each evaluation's residuals by noise level; None where InfuseNet is off."""
-    adapter = pack.module("nodes.adapter")
+    adapter = pack.module("nodes.infusenet.adapter")
     original, seen = adapter.InfuseNetControl.get_control, {}
 
     def get_control(self, x, t, cond, number, options):
@@ -132,7 +132,7 @@ def check_residuals(golden, residuals, sigmas, mapping, deviation_of):
 
 def test_block_mapping_is_the_recorded_one(pack, goldens):
     """Every measured pair of counts, the published 19/38 with 4/10 among them."""
-    spread = pack.module("nodes.adapter").spread
+    spread = pack.module("nodes.infusenet.adapter").spread
     checked = 0
     for entry in goldens.table("block_mapping"):
         for kind, blocks, residuals in zip(("double", "single"), entry["base"], entry["infusenet"], strict=True):

@@ -23,7 +23,7 @@ def people(pack):
 @pytest.fixture(scope="module")
 def recognizer(pack):
     """The one that measures, not the one that conditions."""
-    return pack.module("infusenet.identity").FaceRecognizer.from_pack(pack.module("infusenet.miniature").FACE_PACK)
+    return pack.module("infusenet.faces").FaceRecognizer.from_pack(pack.module("infusenet.miniature").FACE_PACK)
 
 
 def similarities(recognizer, references, pictures):

@@ -500,7 +500,7 @@ def test_a_thousand_steps_of_eight_pictures_leave_the_page_responsive(page, pack
     """The longest gap between two frames while all of it arrives within two seconds, against the same wait without."""
     empty = pack.module("infusenet.probe").StepRecord.empty(1000, 0.0123456789, 8)
     sure = (True,) * 8
-    sent = pack.module("nodes.watching.chart").point(
+    sent = pack.module("nodes.probe.chart").point(
         dataclasses.replace(empty, similarity=tuple(0.1 + item / 13 for item in range(8)), found=sure)
     )
     load(page, graph())

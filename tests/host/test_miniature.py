@@ -89,7 +89,7 @@ def test_denoise_is_the_tail_of_a_longer_schedule(run, mini):
 def test_recorded_schedules(pack, goldens):
     """Every recorded schedule, both variants and real sizes, to the last bit that diffusers itself keeps."""
     published = pack.module("infusenet.backbones").published
-    make = pack.module("nodes.sigmas").sigmas_for
+    make = pack.module("nodes.flux.sigmas").sigmas_for
     entries = goldens.table("schedules")
     assert {entry["flavour"] for entry in entries} == {"dev", "schnell"}
     for entry in entries:

@@ -158,7 +158,7 @@ def test_each_sampler_node_has_a_record_of_its_own(probe, sample, pack, run):
         "6": {"inputs": {"trace": ["1", 1], "image": ["9", 0]}},
         "9": {"inputs": {"samples": ["10", 0], "vae": ["2", 2]}},
     }
-    find = pack.module("nodes.analysis").find_run
+    find = pack.module("nodes.probe.report").find_run
     assert find(watch, prompt, "5") == (watch.runs["11", 0], None)
     assert find(watch, prompt, "6") == (watch.runs["10", 0], None)
     latest, note = find(watch, {"7": {"inputs": {"samples": ["99", 0]}}}, "7")
@@ -174,7 +174,7 @@ def test_a_report_is_of_the_run_that_gave_its_latent(probe, sample, run, pack):
     with CurrentNodeContext("p", "10", 0):
         first, second = ({"samples": sample(model, steps=2, seed=seed)} for seed in (1, 2))
     prompt = {"5": {"inputs": {"trace": ["1", 1], "samples": ["10", 0]}}}
-    find = pack.module("nodes.analysis").find_run
+    find = pack.module("nodes.probe.report").find_run
     (newest,) = watch.runs.values()
     assert find(watch, prompt, "5", second) == (newest, None)
     found, note = find(watch, prompt, "5", first)
@@ -200,7 +200,7 @@ def test_samplers_of_their_own_pace_are_counted_by_what_they_did(probe, sample, 
     sample(model, sampler, steps=6)
     trace = only(watch).trace
     assert trace.status == "complete" and trace.steps == len(trace.records) and trace.sigmas == ()
-    words = pack.module("infusenet.drift").in_words(trace)
+    words = pack.module("infusenet.probe.drift").in_words(trace)
     assert "end_percent" not in words and "separate run" not in words
 
 
@@ -219,7 +219,7 @@ def test_the_best_step_is_the_peaks(probe, sample, run, pack, monkeypatch):
 
 @pytest.mark.exact
 def test_a_probe_that_cannot_start_harms_no_picture(probe, sample, mini, pack, monkeypatch, caplog):
-    watching = pack.module("nodes.watching.run")
+    watching = pack.module("nodes.probe.run")
     want = sample(mini("mini-schnell")[0])
     for broken in ("_begin", "_make_recorder"):
         with monkeypatch.context() as patch:
@@ -258,7 +258,7 @@ def test_cancel_is_never_swallowed_by_the_probes_own_networks(
     import comfy.model_management as host
 
     noticed = threading.Event()
-    decoders = pack.module("nodes.watching.decoders")
+    decoders = pack.module("nodes.probe.decoders")
 
     def decode(latents):
         if host.processing_interrupted():
@@ -274,7 +274,7 @@ def test_cancel_is_never_swallowed_by_the_probes_own_networks(
         if step >= 4:
             host.throw_exception_if_processing_interrupted()  # as the host's progress bar does
 
-    monkeypatch.setattr(pack.module("nodes.watching.run"), "small_decoder", lambda *_: decoders.Decoder("stub", decode))
+    monkeypatch.setattr(pack.module("nodes.probe.run"), "small_decoder", lambda *_: decoders.Decoder("stub", decode))
     seen = SimpleNamespace(
         name="seen", provider="CUDA" if live == "in the loop" else "CPU",
         detect=recognizer.detect, crop=recognizer.crop, embed=recognizer.embed,

@@ -34,11 +34,11 @@ def with_loader(kind, **inputs):
     ],
 )
 def test_what_a_prompt_tells(pack, prompt, want):
-    assert pack.module("nodes.watching.others").recognizers_before("6", prompt) == want
+    assert pack.module("nodes.probe.others").recognizers_before("6", prompt) == want
 
 
 def test_ancestors_are_told_once_and_nearest_first(pack):
-    ancestors = pack.module("nodes.watching.others").ancestors
+    ancestors = pack.module("nodes.probe.others").ancestors
     assert ancestors("6", PULID) == ["5", "3", "4", "1", "2"]
     assert ancestors("1", PULID) == [] and ancestors("99", PULID) == []
     assert ancestors("1", {"1": {"inputs": {"a": ["2", 0]}}, "2": {"inputs": {"b": ["1", 0]}}}) == ["2"]
@@ -79,7 +79,7 @@ def test_another_packs_method_that_reads_with_the_measuring_network_is_told(
 ):
     from comfy_execution.utils import CurrentNodeContext
 
-    monkeypatch.setattr(pack.module("nodes.watching.chart"), "running_prompt", lambda identifier: prompt)
+    monkeypatch.setattr(pack.module("nodes.probe.chart"), "running_prompt", lambda identifier: prompt)
     with CurrentNodeContext("p", "6", 0):
         trace = traced(run, mini, renamed(recognizer, measuring), person, conditioned())
     assert trace.status == "complete", trace.reason

@@ -17,7 +17,7 @@ def text(conditioned):
 @pytest.fixture
 def unknown(pack, mini, monkeypatch):
     """The miniature as a MODEL that the pack does not know as its own."""
-    monkeypatch.setattr(pack.module("nodes.watching.decoders"), "_is_miniature", lambda base_model: False)
+    monkeypatch.setattr(pack.module("nodes.probe.decoders"), "_is_miniature", lambda base_model: False)
     return mini("mini-schnell")[0]
 
 
@@ -74,7 +74,7 @@ def test_a_taesd_file_is_used_as_the_host_uses_it(approx, unknown, probed, pack,
     assert one.trace.run.decoder == "TAESD (taef1_decoder.safetensors)" == one.trace.run.final_decoder
     assert not one.trace.warnings and len(one.trace.records) == STEPS
     assert all(record.sharpness[0] is not None for record in one.trace.records)
-    decoder = pack.module("nodes.watching.decoders").small_decoder(None, unknown.model, torch.device("cpu"))
+    decoder = pack.module("nodes.probe.decoders").small_decoder(None, unknown.model, torch.device("cpu"))
     theirs = comfy.taesd.taesd.TAESD(None, str(approx / "taef1_decoder.safetensors"), latent_channels=16)
     previewer = latent_preview.TAESDPreviewerImpl(theirs)
     assert_same_picture(decoder.decode(out), previewer.decode_latent_to_preview(unknown.model.process_latent_in(out)))
@@ -88,7 +88,7 @@ def test_without_one_the_hosts_linear_preview_is_used_and_told(approx, unknown, 
     assert one.trace.status == "complete" and one.trace.run.decoder == "linear preview"
     (notice,) = one.trace.warnings
     assert "rough linear preview" in notice and "Put taef1_decoder into models/vae_approx" in notice
-    decoder = pack.module("nodes.watching.decoders").small_decoder(None, unknown.model, torch.device("cpu"))
+    decoder = pack.module("nodes.probe.decoders").small_decoder(None, unknown.model, torch.device("cpu"))
     form = unknown.model.latent_format
     previewer = latent_preview.Latent2RGBPreviewer(form.latent_rgb_factors, form.latent_rgb_factors_bias)
     theirs = previewer.decode_latent_to_preview(unknown.model.process_latent_in(out))
@@ -194,9 +194,7 @@ def test_they_are_previewed_live_and_their_finished_picture_measured(approx, pro
     previewer = latent_preview.Latent2RGBPreviewer(form.latent_rgb_factors, form.latent_rgb_factors_bias)
     theirs = previewer.decode_latent_to_preview(form.process_in(out))
     ours = (
-        pack.module("nodes.watching.decoders")
-        .small_decoder(None, model.model, torch.device("cpu"))
-        .decode(out[:, :, 0])
+        pack.module("nodes.probe.decoders").small_decoder(None, model.model, torch.device("cpu")).decode(out[:, :, 0])
     )
     assert_same_picture(ours, theirs)
     record = json.loads(run("DriftReport", trace=watch, samples={"samples": out}, vae=vae)[6])

@@ -44,9 +44,9 @@ def model(host):
 def watched(run, pack, model, monkeypatch):
     """`watched(when, provider)`: (MODEL, trace) of a probe that sees a face everywhere, at once."""
     face = SimpleNamespace(bbox=(8, 8, 56, 56), kps=np.full((5, 2), 30.0), score=0.9)
-    decoders = pack.module("nodes.watching.decoders")
+    decoders = pack.module("nodes.probe.decoders")
     stub = decoders.Decoder("stub", lambda latents: torch.full((latents.shape[0], 3, 64, 64), 0.5))
-    monkeypatch.setattr(pack.module("nodes.watching.run"), "small_decoder", lambda *_: stub)
+    monkeypatch.setattr(pack.module("nodes.probe.run"), "small_decoder", lambda *_: stub)
 
     def make(when, provider):
         recognizer = SimpleNamespace(
@@ -94,6 +94,6 @@ def test_memory_stays_bounded(watched, run, pack, sibling, request, when, provid
     assert max(late) - late[0] < 16 * MB, "beyond the cap only records are added; latents kept would be 200 MB"
     kept = [crop for step in one.recorder.gallery.steps for crop in one.recorder.gallery.get(step)]
     assert len(kept) <= 512
-    chart = pack.module("nodes.watching.chart")
+    chart = pack.module("nodes.probe.chart")
     assert len(chart.curve(trace)["points"]) <= chart.POINTS + 2
     assert len(run("DriftReport", trace=watch, samples={"samples": out})) == 8

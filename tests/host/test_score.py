@@ -62,7 +62,7 @@ def test_the_pictures_come_sorted_with_the_one_rules_numbers(score, batch, pack,
 
 
 def test_the_probes_finished_picture_and_the_sweep_have_the_same_number(score, batch, pack, recognizer, person):
-    watching, convert = pack.module("nodes.watching.watch"), pack.module("nodes.convert").image_to_pictures
+    watching, convert = pack.module("nodes.probe.watch"), pack.module("nodes.convert").image_to_pictures
     reference = pack.module("infusenet.measures").Reference.from_pictures(recognizer, convert(person))
     probe = pack.module("infusenet.probe").ProbeRecorder(recognizer, reference, lambda latents: latents)
     probe.start(batch=5)
@@ -218,7 +218,7 @@ def test_a_report_of_a_batch_names_each_picture_and_what_measured(sampled, perso
 def test_what_the_browser_is_told_of_the_lines(sampled, person, pack, people):
     one, watch, _ = sampled(person, 1, strangers=people(3))
     assert watch.strangers is None
-    payload = pack.module("nodes.watching.chart").curve(one.trace)
+    payload = pack.module("nodes.probe.chart").curve(one.trace)
     (others, blank) = payload["lines"]
     assert others == ["impostor", "other people", None, None] and blank[:2] == ["blank", "no face (blank)"]
     assert watch.beside == {"lines": payload["lines"], "by": payload["by"]}

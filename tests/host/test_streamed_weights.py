@@ -71,7 +71,7 @@ def test_a_window_asks_for_no_second_copy_of_the_model(run, mini, mini_infusenet
         **window,
     )[0]
     assert not cond_has_hooks(applied)
-    clock = pack.module("nodes.gate").clock_hooks()
+    clock = pack.module("nodes.infusenet.gate").clock_hooks()
     found = get_hooks_from_cond([options for _, options in applied], comfy.hooks.HookGroup())
     assert len(found.hooks) == len(clock.hooks) == 1
     another = ControlNet()  # of another pack, before ours: its wish is heard
@@ -86,7 +86,7 @@ def test_networks_are_built_with_the_same_weights(pack, streaming, monkeypatch, 
 
     spec = pack.module("infusenet.backbones").get_backbone("mini-schnell")
     path = pack.module("infusenet.miniature").INFUSENET
-    mini, adapter = pack.module("nodes.flux.miniature"), pack.module("nodes.adapter")
+    mini, adapter = pack.module("nodes.flux.miniature"), pack.module("nodes.infusenet.adapter")
 
     def parts():
         return [
@@ -113,7 +113,7 @@ def test_the_host_can_load_a_part_afresh(mini, streamed, part):
 @pytest.mark.exact
 def test_a_live_probe_looks_through_a_vae_whose_weights_are_streamed(pack, mini, streamed, monkeypatch):
     model, _, vae, *_ = mini("mini-schnell")
-    decoders, latents = pack.module("nodes.watching.decoders"), torch.randn(1, 16, 16, 16)
+    decoders, latents = pack.module("nodes.probe.decoders"), torch.randn(1, 16, 16, 16)
     with torch.inference_mode():
         expected = decoders.small_decoder(vae, model.model, torch.device("cpu")).decode(latents)
         streamed(vae.patcher)

@@ -51,7 +51,7 @@ def in_diffusers(pack, goldens, golden, case):
     from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, FluxTransformer2DModel
 
     scheduler = goldens.model(f"scheduler_{case['base'].split('_')[0]}")
-    pipeline = pack.module("infusenet.pipeline").InfuseNetPipeline(
+    pipeline = pack.module("infusenet.adapters.infusenet.pipeline").InfuseNetPipeline(
         scheduler=FlowMatchEulerDiscreteScheduler.from_pretrained(scheduler),
         vae=AutoencoderKL.from_pretrained(goldens.model("vae")),
         text_encoder=None,
@@ -59,7 +59,7 @@ def in_diffusers(pack, goldens, golden, case):
         text_encoder_2=None,
         tokenizer_2=None,
         transformer=FluxTransformer2DModel.from_pretrained(goldens.model(case["base"])),
-        controlnet=pack.module("infusenet.adapter").InfuseNetModel.load(goldens.model(case["net"])),
+        controlnet=pack.module("infusenet.adapters.infusenet.model").InfuseNetModel.load(goldens.model(case["net"])),
     )
     pipeline.set_progress_bar_config(disable=True)
     pack_latents = pack.module("infusenet.sampling").pack_latents

@@ -102,7 +102,7 @@ def sampled(run, mini):
 @pytest.fixture
 def latents_of(pack, monkeypatch):
     """The latents of every value that a sweep looks at, in order."""
-    trials, seen = pack.module("nodes.trials"), []
+    trials, seen = pack.module("nodes.sweep.trials"), []
     original = trials.run_trials
 
     def noting(*args, **named):
@@ -166,7 +166,7 @@ def test_guidance_is_fluxguidance_and_zero_steps_are_the_variants_own(sweep, sam
 
 @pytest.mark.exact
 def test_guidance_on_schnell_is_flat_and_said_to_be(pack, mini, sweep, applied, latents_of):
-    trials, axes = pack.module("nodes.trials"), pack.module("infusenet.values").AXES
+    trials, axes = pack.module("nodes.sweep.trials"), pack.module("infusenet.axes").AXES
     sweep("guidance", "0, 3.5", backbone="mini-schnell")
     assert torch.equal(*latents_of)
     model, positive = mini("mini-schnell")[0], applied("mini-schnell")[0]
@@ -199,7 +199,7 @@ def another():
 @pytest.mark.parametrize("strength", [0.0, 2.0])
 def test_other_controlnets_keep_their_strength_and_place(pack, applied, another, strength):
     """In a chain: one of theirs, ours, one of theirs, ours."""
-    trials, ours = pack.module("nodes.trials"), pack.module("nodes.adapter").InfuseNetControl
+    trials, ours = pack.module("nodes.sweep.trials"), pack.module("nodes.infusenet.adapter").InfuseNetControl
     embedding = applied()[0][0][0]
     first = applied(positive=[[embedding, {"control": another, "control_apply_to_uncond": True}]])[0]
     middle = another.copy()
@@ -227,7 +227,7 @@ def test_other_controlnets_keep_their_strength_and_place(pack, applied, another,
 def test_positive_and_negative_share_a_copy_as_they_shared_the_control(pack, applied):
     """Else the host would sample them one after the other."""
     conditioning = applied(on_negative=True)
-    positive, negative = pack.module("nodes.trials").with_strength(conditioning, 0.5)
+    positive, negative = pack.module("nodes.sweep.trials").with_strength(conditioning, 0.5)
     assert positive[0][1]["control"] is negative[0][1]["control"]
     assert positive[0][1]["control"] is not conditioning[0][0][1]["control"]
 
@@ -307,7 +307,7 @@ def test_no_face_at_all_gives_the_first_and_minus_one(sweep, latents_of):
 @pytest.mark.exact
 def test_little_memory_gives_the_same(pack, sweep, latents_of, monkeypatch):
     want = sweep("seed", "1, 2, 3")
-    monkeypatch.setattr(pack.module("nodes.trials"), "KEPT", 1)  # one value at a time
+    monkeypatch.setattr(pack.module("nodes.sweep.trials"), "KEPT", 1)  # one value at a time
     got = sweep("seed", "1, 2, 3")
     assert all(torch.equal(a, b) for a, b in zip(latents_of[:3], latents_of[3:], strict=True))
     assert torch.equal(got.chart, want.chart) and torch.equal(got.sheet, want.sheet)
@@ -455,7 +455,7 @@ def test_a_model_that_is_not_flux_is_sampled_with_simple_and_says_so(pack, sweep
         )  # fmt: skip
         assert torch.equal(got, want)
     assert made.best_value in (2, 4) and made.sheet.ndim == 4
-    trials, axes = pack.module("nodes.trials"), pack.module("infusenet.values").AXES
+    trials, axes = pack.module("nodes.sweep.trials"), pack.module("infusenet.axes").AXES
     assert "simple" in trials.note_on(axes["steps"], model, text)
     with pytest.raises(Exception, match="Set steps"):
         sweep("seed", "1", steps=0, recognizer=Blind(finds=()), **given)

@@ -21,7 +21,7 @@ def recognizer(run):
 @pytest.fixture(scope="module")
 def person(pack):
     """A drawn person, RGB uint8."""
-    return pack.module("infusenet.demo").draw_people(12).reference
+    return pack.module("infusenet.demo.run").draw_people(12).reference
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +76,7 @@ def in_the_library(pack, identity, recognizer, person, hint):
 @pytest.fixture
 def in_the_node(pack, run, mini, mini_infusenet, identity, recognizer, person, monkeypatch):
     """`in_the_node(backbone, axis, values)`: latents and similarity of each value, from the node's own outputs."""
-    trials = pack.module("nodes.trials")
+    trials = pack.module("nodes.sweep.trials")
     original, seen = trials.run_trials, []
 
     def noting(*args, **named):

@@ -52,7 +52,7 @@ def header_only(path: Path, shapes: Mapping[str, tuple[int, ...]], dtype: str = 
 def flux_shapes(pack: Any, guidance: bool) -> tuple[Shapes, Shapes]:
     """Names and shapes of the published transformer in diffusers' and in the original layout."""
     config = PUBLISHED | {"num_layers": 19, "num_single_layers": 38, "guidance_embeds": guidance}
-    shapes = pack.module("infusenet.flux").expected_tensors(config, controlnet=False)
+    shapes = pack.module("infusenet.flux.networks").expected_tensors(config, controlnet=False)
     original = pack.module("nodes.flux.layout").to_host_names(
         {key: torch.empty(shape, device="meta") for key, shape in shapes.items()}
     )

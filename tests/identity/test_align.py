@@ -9,15 +9,7 @@ import torch
 from PIL import Image
 
 from infusenet.errors import FaceError, SettingsError
-from infusenet.identity.align import (
-    CROP,
-    TEMPLATE,
-    draw_kps,
-    face_pose,
-    norm_crop,
-    resize_and_pad,
-    similarity_transform,
-)
+from infusenet.faces.align import CROP, TEMPLATE, draw_kps, face_pose, norm_crop, resize_and_pad, similarity_transform
 
 FACE = np.asarray(TEMPLATE, np.float32)
 # five points that have nothing in common with a face, whatever the turn and scale

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from infusenet.errors import FaceError, PictureError, SettingsError, WeightsError
-from infusenet.identity import runtime
-from infusenet.identity.backends import BACKENDS, find_pack
-from infusenet.identity.detect import Face, FaceDetector, choose_face
-from infusenet.identity.runtime import CPU, CUDA, providers_for
+from infusenet.faces import runtime
+from infusenet.faces.backends import BACKENDS, find_pack
+from infusenet.faces.detect import Face, FaceDetector, choose_face
+from infusenet.faces.runtime import CPU, CUDA, providers_for
 
 Scene = Callable[..., np.ndarray]
 

@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from infusenet.adapters.infusenet.arcface import IRSE, crops_to_input, embed_crops
 from infusenet.errors import WeightsError
-from infusenet.identity.align import norm_crop
-from infusenet.identity.embed import IRSE, crops_to_input, embed_crops
+from infusenet.faces.align import norm_crop
 
 
 def random_state(network: IRSE, seed: int = 0) -> dict[str, Tensor]:

@@ -13,12 +13,12 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from infusenet.adapters.infusenet import encoder as module
+from infusenet.adapters.infusenet.arcface import IRSE, crops_to_input
+from infusenet.adapters.infusenet.encoder import IdentityEncoder, fused, torch_device
+from infusenet.adapters.infusenet.resampler import Resampler
 from infusenet.errors import FaceError, PictureError, SettingsError, WeightsError
-from infusenet.identity import encoder as module
-from infusenet.identity.align import norm_crop
-from infusenet.identity.embed import IRSE, crops_to_input
-from infusenet.identity.encoder import IdentityEncoder, fused, torch_device
-from infusenet.identity.project import Resampler
+from infusenet.faces.align import norm_crop
 
 Scene = Callable[..., np.ndarray]
 
@@ -205,7 +205,7 @@ def test_no_network_is_tried(files: dict[str, Path], scene: Scene, monkeypatch: 
 
 def test_importing_the_package_loads_none_of_the_large_libraries() -> None:
     code = (
-        "import sys, infusenet.identity, infusenet.weights, infusenet.pictures, infusenet.identity.align\n"
+        "import sys, infusenet.faces, infusenet.weights, infusenet.files, infusenet.faces.align\n"
         "print([m for m in ('torch', 'insightface', 'onnxruntime', 'cv2', 'diffusers', 'PIL') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -213,7 +213,7 @@ def test_importing_the_package_loads_none_of_the_large_libraries() -> None:
 
 
 def test_the_lazy_names_are_all_there() -> None:
-    import infusenet.identity as package
+    import infusenet.faces as package
 
     assert sorted(package.__all__) == sorted(package._MODULE_OF)
     for name in package.__all__:

@@ -13,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
 from infusenet.errors import WeightsError
-from infusenet.identity import FaceDetector, FaceRecognizer, backends, opencv_zoo
+from infusenet.faces import FaceDetector, FaceRecognizer, backends, opencv_zoo
 
 YUNET, SFACE = "face_detection_yunet_2023mar.onnx", "face_recognition_sface_2021dec.onnx"
 OUTPUTS = [f"{kind}_{stride}" for kind in ("cls", "obj", "bbox", "kps") for stride in (8, 16, 32)]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from infusenet.errors import PackageError
-from infusenet.identity import packages
+from infusenet.faces import packages
 
 
 def break_import(monkeypatch: pytest.MonkeyPatch, name: str, error: Exception) -> None:

@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from infusenet.adapters.infusenet.resampler import Resampler
 from infusenet.errors import WeightsError
-from infusenet.identity.project import Resampler
 
 
 def test_tokens_equal_the_recorded(goldens: Any) -> None:

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from infusenet.errors import FaceError, SettingsError, WeightsError
-from infusenet.identity.align import norm_crop
-from infusenet.identity.recognize import BATCH, FaceRecognizer
-from infusenet.identity.runtime import CPU
+from infusenet.faces.align import norm_crop
+from infusenet.faces.recognize import BATCH, FaceRecognizer
+from infusenet.faces.runtime import CPU
 
 Scene = Callable[..., np.ndarray]
 

@@ -9,8 +9,8 @@ import pytest
 
 from infusenet import miniature
 from infusenet.errors import WeightsError
-from infusenet.identity import FaceRecognizer
-from infusenet.identity.selftest import check_recognizer, sample
+from infusenet.faces import FaceRecognizer
+from infusenet.faces.selftest import check_recognizer, sample
 
 
 def patches(crops: np.ndarray) -> np.ndarray:

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from infusenet.identity import Upright, upright
-from infusenet.identity.align import TEMPLATE
-from infusenet.identity.detect import Face
-from infusenet.identity.turns import roll
+from infusenet.faces import Upright, upright
+from infusenet.faces.align import TEMPLATE
+from infusenet.faces.detect import Face
+from infusenet.faces.turns import roll
 
 PICTURE = np.arange(8 * 6 * 3, dtype=np.uint8).reshape(8, 6, 3)
 

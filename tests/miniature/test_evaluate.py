@@ -5,7 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from infusenet.miniature import captions, evaluate, measure, sheets, subjects, tables
+from infusenet.miniature import captions
+from infusenet.miniature.evaluation import __main__ as evaluate
+from infusenet.miniature.evaluation import measure, sheets, subjects, tables
 
 
 def unit(rows):

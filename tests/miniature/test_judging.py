@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from infusenet import miniature
-from infusenet.identity import FaceRecognizer
-from infusenet.miniature import faces, networks, subjects
+from infusenet.faces import FaceRecognizer
+from infusenet.miniature import faces, networks
+from infusenet.miniature.evaluation import subjects
 
 PEOPLE = 30
 SEED = 9900  # of the people looked at here
@@ -64,7 +65,7 @@ class TestTraining:
 
     def test_nobody_is_learnt_from_twice(self) -> None:
         """By the seeds and numbers of the training program, two recognizers and the held-out people share nobody."""
-        from infusenet.demo import _PEOPLE
+        from infusenet.demo.run import _PEOPLE
         from infusenet.miniature.train import bank, stages
         from infusenet.sweep.people import _DRAWN
 
@@ -83,7 +84,7 @@ class TestTraining:
     def test_it_is_trained_alone_by_the_command(self, tmp_path: Path) -> None:
         from safetensors.torch import load_file
 
-        from infusenet.identity.backends import PackFile, backend_of, open_network
+        from infusenet.faces.backends import PackFile, backend_of, open_network
         from infusenet.miniature.train.__main__ import main
 
         run, out = tmp_path / "run", tmp_path / "weights"

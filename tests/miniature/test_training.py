@@ -13,7 +13,7 @@ from torch import nn
 
 pytest.importorskip("diffusers")
 
-from infusenet.identity.align import norm_crop
+from infusenet.faces.align import norm_crop
 from infusenet.miniature import WEIGHTS, faces, networks
 from infusenet.miniature.train import bank, detector, generation, loop, perception
 

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from infusenet.charts import figure_pixels, similarity_figure
 from infusenet.errors import SettingsError
-from infusenet.plots import figure_pixels, similarity_figure
 from infusenet.probe import Baseline, ReferenceInfo, Rule, RunInfo, StepRecord, Trace
 
 
@@ -247,7 +247,7 @@ def test_long_runs_and_odd_names() -> None:
 
 def test_nothing_global_is_touched() -> None:
     code = (
-        "import sys; from infusenet.plots import similarity_figure; from infusenet.probe import Trace;"
+        "import sys; from infusenet.charts import similarity_figure; from infusenet.probe import Trace;"
         "t = Trace.from_json(sys.stdin.read());"
         "import matplotlib; settings = lambda: {k: v for k, v in matplotlib.rcParams.items() if k != 'backend'};"
         "before = settings(); [sys.modules.pop(name) for name in list(sys.modules) if name == 'matplotlib.pyplot'];"

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from infusenet.plots import face_grid, faces_sheet
+from infusenet.charts import face_grid, faces_sheet
 from infusenet.probe import Gallery, ReferenceInfo, RunInfo, StepRecord, Trace
 
 

@@ -5,10 +5,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from infusenet.plots import contact_sheet, figure_pixels, sheet_tile, values_figure
-from infusenet.plots.values import AREA
+from infusenet.axes import AXES, Tried
+from infusenet.charts import contact_sheet, figure_pixels, sheet_tile, values_figure
+from infusenet.charts.values import AREA
 from infusenet.probe import Baseline
-from infusenet.values import AXES, Tried
 
 
 def tried(value: float, *similarities: float | None) -> Tried:

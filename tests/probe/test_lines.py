@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
+from infusenet.measures.lines import bar_of, published_name
 from infusenet.probe import Baseline, ReferenceInfo, Rule, RunInfo, StepRecord, Trace
-from infusenet.probe.lines import above_in_words, bar_of, first_above, lines_of, published_name
+from infusenet.probe.lines import above_in_words, first_above, lines_of
 
 OTHERS, BLANK = Baseline(0.1, 0.05, 16), Baseline(0.2, 0.1, 16)
 

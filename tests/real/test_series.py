@@ -17,13 +17,13 @@ import torch
 from torch import Tensor
 
 from infusenet.backbones import get_backbone
-from infusenet.drift import analyse
-from infusenet.identity import FaceRecognizer
+from infusenet.faces import FaceRecognizer
 from infusenet.measures import measure_of
+from infusenet.measures.lines import bar_of
 from infusenet.probe import ProbeRecorder, Reference, Trace
-from infusenet.probe.lines import bar_of
+from infusenet.probe.drift import analyse
+from infusenet.probe.stopping import is_on_course, should_stop
 from infusenet.sampling import flux_sigmas
-from infusenet.stopping import is_on_course, should_stop
 
 SIDE, STEPS = 384, 28
 FILES = Path(os.environ.get("INFUSENET_REAL") or Path(__file__).parents[3] / "shared" / "real") / "vae_approx"

@@ -293,7 +293,7 @@ def test_light_and_dark_are_the_same_figure(folder: Path) -> None:
 
 
 def test_a_panel_without_values_says_so_and_shows_no_scale() -> None:
-    from infusenet.sweep.draw import Panel, Point, curves
+    from infusenet.charts.statistics import Panel, Point, curves
 
     known, unknown = [Point(1, 0.5, None, None), Point(2, 0.6, None, None)], [Point(1, None, None, None)]
     drawn = curves([Panel("similarity", {"dev": known}), Panel("seconds", {"dev": unknown})], "steps", "light").axes

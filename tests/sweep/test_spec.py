@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from infusenet.errors import InfuseNetError, SettingsError
-from infusenet.pictures import save_picture
+from infusenet.files import save_picture
 from infusenet.sweep.people import chosen, find_people
 from infusenet.sweep.spec import Filter, SpecError, find_spec, read_spec, shipped
 from infusenet.sweep.weights import Weights, check_people, metrics_of

@@ -64,7 +64,8 @@ def test_lpips_without_weights_is_undefined_with_its_reason(write: Write, plan_o
 
 
 def test_what_is_asked_for_on_purpose_is_not_warned_of(caplog: pytest.LogCaptureFixture) -> None:
-    from infusenet import generate, pipeline
+    from infusenet import generate
+    from infusenet.adapters.infusenet import pipeline
 
     with caplog.at_level(logging.WARNING):
         for log in (generate.log, pipeline.log):

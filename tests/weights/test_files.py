@@ -13,9 +13,9 @@ from safetensors.torch import save_file
 from torch import nn
 
 from infusenet import weights
+from infusenet.adapters.infusenet.arcface import IRSE
+from infusenet.adapters.infusenet.resampler import Resampler
 from infusenet.errors import WeightsError
-from infusenet.identity.embed import IRSE
-from infusenet.identity.project import Resampler
 from infusenet.weights import layouts
 
 FLUX_NAMES = {

@@ -18,7 +18,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-from ...probe.trace import write_atomically
+from ...files import write_atomically
 from . import follow, stops
 from .compare import Row
 from .lab import DESIGN, VALIDATION, Lab

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from ...advice import Advice, advise, weak
 from ...measures import ReferenceInfo, Rule
+from ...probe.advice import Advice, advise, weak
 from ...probe.records import RunInfo, StepRecord
 from ...probe.trace import Trace
-from ...trajectory import analyse
+from ...probe.trajectory import analyse
 from .compare import Row, pair
 from .lab import Lab, Readings, Setting, sigmas_of
 

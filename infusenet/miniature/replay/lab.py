@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from ...measures import Baseline, measure_of
 from .. import captions, faces
-from ..subjects import NINE, as_pictures, recognizer, second_recognizer
+from ..evaluation.subjects import NINE, as_pictures, recognizer, second_recognizer
 
 Floats = NDArray[np.floating[Any]]
 BATCH = 8
@@ -159,7 +159,7 @@ def references(crowd: Crowd, kind: str = "clear") -> NDArray[np.uint8]:
 @cache
 def tokens(crowd: Crowd, kind: str = "clear") -> torch.Tensor:
     """Each person's identity tokens [count, 8, dim] from a kind of reference."""
-    from ...identity import IdentityEncoder
+    from ...adapters.infusenet.encoder import IdentityEncoder
     from .. import ARCFACE, FACE_PACK, IMAGE_PROJ
 
     encoder = IdentityEncoder.from_files(IMAGE_PROJ, ARCFACE, FACE_PACK)

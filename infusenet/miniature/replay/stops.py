@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from ...probe.lines import bar_of
-from ...stopping import SHARE, TAIL, best_kept, has_levelled, is_on_course, saves, should_stop, stop_step
+from ...measures.lines import bar_of
+from ...probe.stopping import SHARE, TAIL, best_kept, has_levelled, is_on_course, saves, should_stop, stop_step
 from .compare import Row, half_width, pair
 from .lab import Course, Lab, Readings, Setting
 

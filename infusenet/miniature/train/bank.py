@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...identity.align import TEMPLATE
+from ...faces.align import TEMPLATE
 from .. import captions, faces, networks
 
 log = logging.getLogger(__name__)

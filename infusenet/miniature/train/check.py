@@ -1,6 +1,6 @@
 """A quick look after each run: held-out people through the networks on the device; figures in the log, sheets as PNG.
 
-The figures of record come from `python -m infusenet.miniature.evaluate`, through the released files and the real code.
+The figures of record come from `python -m infusenet.miniature.evaluation`, through the released files and real code.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...identity.embed import IRSE
+from ...adapters.infusenet.arcface import IRSE
 from .. import captions, faces, networks
 from ..scenes import STYLES
 from . import bank as banks

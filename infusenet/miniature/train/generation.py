@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ...identity.project import Resampler
+from ...adapters.infusenet.resampler import Resampler
 from .. import networks
 from . import fast
 from .loop import Plan, Run, train

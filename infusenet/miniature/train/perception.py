@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ...identity.embed import IRSE
+from ...adapters.infusenet.arcface import IRSE
 from .. import faces, networks
 from .bank import Bank, align
 from .loop import Plan, Run, train

@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...identity.align import draw_kps
-from ...identity.embed import IRSE
-from ...identity.project import Resampler
+from ...adapters.infusenet.arcface import IRSE
+from ...adapters.infusenet.resampler import Resampler
+from ...faces.align import draw_kps
 from ...weights import read_weights
 from .. import BACKBONES, JUDGING_RECOGNIZER, WEIGHTS, captions, networks
 from ..scenes import ACCESSORIES

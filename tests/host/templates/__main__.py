@@ -20,8 +20,8 @@ PEOPLE = {REFERENCE: 12, REFERENCE_2: 9}  # seeds of the drawn persons
 
 def draw_people(folder: Path = FOLDER) -> None:
     """Draw the templates' references: persons who do not exist."""
-    from infusenet.demo import draw_people as draw
-    from infusenet.pictures import save_picture
+    from infusenet.demo.run import draw_people as draw
+    from infusenet.files import save_picture
 
     (folder / "input").mkdir(parents=True, exist_ok=True)
     for name, seed in PEOPLE.items():

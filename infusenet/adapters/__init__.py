@@ -1,0 +1,1 @@
+"""Adapters: how an identity, a style or an object gets into a run."""

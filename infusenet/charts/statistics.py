@@ -1,0 +1,289 @@
+"""The figures of a sweep's page, drawn with matplotlib from plain numbers."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any
+
+from .palette import Theme, new_figure, theme_named
+
+SIZE = 10.5
+WIDE = 10.1  # inches: the width of a picture on the page
+DOTS = 160  # pixels an inch
+MARKERS = "osD^vP"
+_STYLES = ("-", "--", ":", "-.")
+
+
+@dataclass(frozen=True)
+class Point:
+    """A mean with its interval at a place; None where undefined."""
+
+    x: float
+    mean: float | None
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One pair of axes with lines by name; `theirs` are the paper's points of a line."""
+
+    title: str
+    lines: Mapping[str, Sequence[Point]]
+    y: str = ""
+    theirs: Mapping[str, Sequence[Point]] = field(default_factory=dict)
+
+
+def png(figure: Any) -> bytes:
+    """A figure as the bytes of a PNG."""
+    content = io.BytesIO()
+    figure.savefig(content, format="png", dpi=DOTS, facecolor=figure.get_facecolor())
+    return content.getvalue()
+
+
+def dress(axes: Any, theme: Theme, x: str = "", y: str = "", title: str = "", grid: str = "both") -> Any:
+    """Axes in the theme's colours, with these labels."""
+    axes.set_facecolor(theme.paper)
+    for name, spine in axes.spines.items():
+        spine.set_visible(name in ("left", "bottom"))
+        spine.set_color(theme.grid)
+    axes.tick_params(which="both", colors=theme.quiet, labelsize=SIZE - 1, length=3)
+    axes.set_xlabel(x, color=theme.quiet, fontsize=SIZE)
+    axes.set_ylabel(y, color=theme.quiet, fontsize=SIZE)
+    axes.set_title(title, color=theme.ink, fontsize=SIZE + 0.5, loc="left", parse_math=False)
+    axes.set_axisbelow(True)
+    if grid:
+        axes.grid(axis=grid, color=theme.grid)
+    return axes
+
+
+def _legend(figure: Any, theme: Theme, handles: Sequence[Any]) -> None:
+    """Above all panels, in one or more rows."""
+    if not handles:
+        return
+    wide = figure.get_figwidth() * 12.5  # characters that fit in a row, about
+    longest = max(len(handle.get_label()) for handle in handles) + 6
+    legend = figure.legend(
+        handles=handles, frameon=False, fontsize=SIZE - 0.5, labelcolor=theme.ink, loc="outside upper left",
+        ncols=max(1, min(len(handles), int(wide // longest))), handlelength=1.8, columnspacing=1.6,
+    )  # fmt: skip
+    for text in legend.get_texts():
+        text.set_parse_math(False)
+
+
+def _handle(label: str, **look: Any) -> Any:
+    from matplotlib.lines import Line2D
+
+    return Line2D([], [], label=label, **look)
+
+
+def _line_look(theme: Theme, place: int) -> dict[str, Any]:
+    """Colour, marker and dashes of the line with this number."""
+    curves = theme.curves
+    style = _STYLES[place // len(curves) % 4]
+    return {"color": curves[place % len(curves)], "marker": MARKERS[place % 6], "ls": style, "ms": 5.5, "lw": 1.9}
+
+
+def _paper_look(theme: Theme, colour: str = "") -> dict[str, Any]:
+    return {"marker": "D", "mfc": "none", "mec": colour or theme.quiet, "ms": 7, "mew": 1.4, "ls": "", "zorder": 5}
+
+
+def _paper_handle(theme: Theme) -> Any:
+    return _handle("the paper (FLUX, photos)", **_paper_look(theme))
+
+
+def forest(names: Sequence[str], points: Sequence[Point], paper: Sequence[float | None], label: str, theme: str) -> Any:
+    """A mean and its interval in each row; the paper's figure as a hollow diamond."""
+    look = theme_named(theme)
+    figure = new_figure(8.2, 1.25 + 0.36 * len(names), look)
+    axes = dress(figure.add_subplot(), look, x=label, grid="x")
+    for place, (point, theirs) in enumerate(zip(points, paper, strict=True)):
+        colour = look.curves[0]
+        if point.low is not None:
+            axes.plot([point.low, point.high], [place] * 2, color=colour, lw=2.4, solid_capstyle="round")
+        if point.mean is not None:
+            axes.plot([point.mean], [place], "o", color=colour, ms=7)
+        if theirs is not None:
+            axes.plot([theirs], [place], **_paper_look(look))
+    axes.set_yticks(range(len(names)), names, color=look.ink, fontsize=SIZE, parse_math=False)
+    axes.set_ylim(len(names) - 0.5, -0.5)
+    handles = [_handle("mean and 95 % interval", color=look.curves[0], marker="o", ms=7, lw=2.4)]
+    if any(value is not None for value in paper):
+        handles.append(_paper_handle(look))
+    _legend(figure, look, handles)
+    return figure
+
+
+def paired_dots(
+    groups: Sequence[str], methods: Sequence[str], values: Mapping[tuple[str, str], Mapping[Any, float]],
+    paper: Mapping[tuple[str, str], float | None], label: str, theme: str,
+) -> Any:  # fmt: skip
+    """For each group the methods side by side: a dot a picture, a line between a person's own, a bar for the mean."""
+    look = theme_named(theme)
+    figure = new_figure(min(WIDE, max(6.0, 2.2 * len(groups) + 1.6)), 4.3, look)
+    axes = dress(figure.add_subplot(), look, y=label, grid="y")
+    places = {(g, m): i * (len(methods) + 0.9) + j for i, g in enumerate(groups) for j, m in enumerate(methods)}
+    for group in groups:
+        for left, right in pairwise(methods):
+            a, b = values.get((group, left), {}), values.get((group, right), {})
+            for key in a.keys() & b.keys():
+                axes.plot(
+                    [places[group, left], places[group, right]], [a[key], b[key]], color=look.quiet, lw=0.6, alpha=0.45
+                )
+    for order, method in enumerate(methods):
+        colour = look.curves[order % len(look.curves)]
+        for group in groups:
+            dots, at = list(values.get((group, method), {}).values()), places[group, method]
+            axes.plot([at] * len(dots), dots, MARKERS[order % 6], color=colour, ms=4.5, alpha=0.75, mew=0)
+            if dots:
+                axes.plot([at - 0.3, at + 0.3], [sum(dots) / len(dots)] * 2, color=colour, lw=3)
+            if paper.get((group, method)) is not None:
+                axes.plot([at], [paper[group, method]], **_paper_look(look, colour))
+    middles = [places[group, methods[0]] + (len(methods) - 1) / 2 for group in groups]
+    axes.set_xticks(middles, groups, color=look.ink, fontsize=SIZE, parse_math=False)
+    handles = [
+        _handle(method, color=look.curves[i % len(look.curves)], marker=MARKERS[i % 6], lw=3)
+        for i, method in enumerate(methods)
+    ]
+    _legend(figure, look, [*handles, *([_paper_handle(look)] if any(v is not None for v in paper.values()) else [])])
+    return figure
+
+
+def people_lines(
+    people: Sequence[str], panels: Mapping[str, Mapping[str, Sequence[float | None]]], label: str, theme: str
+) -> Any:
+    """A column for each person: every method's value as a dot, a line between them, and each method's mean dashed."""
+    look = theme_named(theme)
+    names = list(dict.fromkeys(name for columns in panels.values() for name in columns))
+    figure = new_figure(min(WIDE, max(6.4, 0.3 * len(people) + 1.6)), 1.1 + 2.5 * max(len(panels), 1), look)
+    drawn = figure.subplots(max(len(panels), 1), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
+    for axes, (title, columns) in zip(drawn, panels.items(), strict=False):
+        dress(axes, look, y=label, title=title, grid="y")
+        for place in range(len(people)):
+            heights = [value for column in columns.values() if (value := column[place]) is not None]
+            if len(heights) > 1:
+                axes.plot([place] * 2, [min(heights), max(heights)], color=look.quiet, lw=1, alpha=0.6)
+        for name, column in columns.items():
+            order = names.index(name)
+            known = [(place, value) for place, value in enumerate(column) if value is not None]
+            colour = look.curves[order % len(look.curves)]
+            if known:
+                axes.plot(*zip(*known, strict=True), MARKERS[order % 6], color=colour, ms=5.5, mew=0)
+                axes.axhline(sum(value for _, value in known) / len(known), color=colour, lw=1.2, ls="--", alpha=0.8)
+    drawn[-1].set_xticks(range(len(people)), people, rotation=60, ha="right", fontsize=SIZE - 1.5, parse_math=False)
+    drawn[-1].set_xlim(-0.7, max(len(people), 1) - 0.3)
+    _legend(figure, look, [
+        _handle(name, color=look.curves[i % len(look.curves)], marker=MARKERS[i % 6], ls="--", lw=1.2)
+        for i, name in enumerate(names)
+    ])  # fmt: skip
+    return figure
+
+
+def curves(panels: Sequence[Panel], x: str, theme: str, *, shared: bool = True) -> Any:
+    """Means with their intervals along an axis; several panels side by side, on one scale where `shared`."""
+    look = theme_named(theme)
+    names = list(dict.fromkeys(name for panel in panels for name in panel.lines))
+    across = {1: 1, 2: 2, 4: 2}.get(len(panels), 3)
+    down = max(math.ceil(len(panels) / across), 1)
+    figure = new_figure(7.6 if across == 1 else WIDE, 0.6 + (3.6 if across == 1 else 2.9) * down, look)
+    drawn = figure.subplots(down, across, sharey=shared, squeeze=False)
+    for place, axes in enumerate(drawn.flat):
+        if place >= len(panels):
+            axes.set_axis_off()
+            continue
+        panel, left = panels[place], place % across == 0 or not shared
+        dress(axes, look, x=x if place + across >= len(panels) else "", y=panel.y if left else "", title=panel.title)
+        for name, points in panel.lines.items():
+            _curve(axes, look, names.index(name), points, panel.theirs.get(name, ()))
+        _ticks(axes, panel.lines.values(), across)
+        if not any(p.mean is not None for points in (*panel.lines.values(), *panel.theirs.values()) for p in points):
+            axes.set_yticks([])  # matplotlib's own would look like values
+            middle = {"ha": "center", "va": "center", "color": look.quiet, "fontsize": SIZE}
+            axes.text(0.5, 0.5, "not measured", transform=axes.transAxes, **middle)
+    handles = [_handle(name, **_line_look(look, i)) for i, name in enumerate(names)]
+    if any(theirs for panel in panels for theirs in panel.theirs.values()):
+        handles.append(_paper_handle(look))
+    _legend(figure, look, handles if len(handles) > 1 else [])
+    return figure
+
+
+def _curve(axes: Any, theme: Theme, place: int, points: Sequence[Point], theirs: Sequence[Point]) -> None:
+    line = _line_look(theme, place)
+    known = [point for point in points if point.mean is not None]
+    sure = [point for point in known if point.low is not None]
+    low, high = [p.low for p in sure], [p.high for p in sure]
+    axes.fill_between([p.x for p in sure], low, high, color=line["color"], alpha=0.13, lw=0)
+    axes.plot([p.x for p in known], [p.mean for p in known], **line)
+    if theirs:
+        axes.plot([p.x for p in theirs], [p.mean for p in theirs], **_paper_look(theme, line["color"]))
+
+
+def _ticks(axes: Any, lines: Iterable[Sequence[Point]], across: int) -> None:
+    """Ticks where there are points, labels where they do not touch with so many panels in a row."""
+    places = sorted({point.x for points in lines for point in points})
+    every = [place for place in places if len(places) <= 12 or place == places[0] or place % 4 == 0]
+    apart = (max(every, default=0) - min(every, default=0)) * (0.034, 0.05, 0.085)[across - 1]
+    told: list[float] = []
+    for place in every:
+        if not told or place - told[-1] >= apart:
+            told.append(place)
+    axes.set_xticks(told, [f"{place:g}" for place in told])
+    axes.set_xticks([place for place in places if place not in told], minor=True)
+    axes.tick_params(which="minor", length=2)
+
+
+def bars(
+    groups: Sequence[str], values: Mapping[str, Sequence[Point]], paper: Mapping[str, Sequence[float | None]],
+    label: str, theme: str,
+) -> Any:  # fmt: skip
+    """Bars with intervals, a colour for each name, groups along the axis; the paper's as hollow diamonds."""
+    look = theme_named(theme)
+    figure = new_figure(min(WIDE, max(6.0, 0.62 * len(groups) * (len(values) + 1) + 1.6)), 3.7, look)
+    axes = dress(figure.add_subplot(), look, y=label, grid="y")
+    width = 0.8 / max(len(values), 1)
+    for order, (name, points) in enumerate(values.items()):
+        colour = look.curves[order % len(look.curves)]
+        at = [place - 0.4 + width * (order + 0.5) for place in range(len(groups))]
+        known = [(spot, point) for spot, point in zip(at, points, strict=True) if point.mean is not None]
+        axes.bar(
+            [spot for spot, _ in known], [point.mean for _, point in known], width * 0.9, color=colour,
+            hatch="" if order == 0 else "//", edgecolor=look.paper, lw=0,
+        )  # fmt: skip
+        for spot, point in known:
+            if point.low is not None:
+                axes.plot([spot] * 2, [point.low, point.high], color=look.ink, lw=1.4)
+        for spot, theirs in zip(at, paper.get(name, ()), strict=False):
+            if theirs is not None:
+                axes.plot([spot], [theirs], **_paper_look(look, look.ink))
+    axes.set_xticks(range(len(groups)), groups, color=look.ink, fontsize=SIZE, parse_math=False)
+    axes.set_xlim(-0.6, max(len(groups), 1) - 0.4)
+    from matplotlib.patches import Patch
+
+    handles: list[Any] = [
+        Patch(fc=look.curves[i % len(look.curves)], hatch="" if i == 0 else "//", ec=look.paper, label=name)
+        for i, name in enumerate(values)
+    ]
+    if any(value is not None for theirs in paper.values() for value in theirs):
+        handles.append(_paper_handle(look))
+    _legend(figure, look, handles if len(handles) > 1 else [])
+    return figure
+
+
+__all__ = [
+    "DOTS",
+    "SIZE",
+    "WIDE",
+    "Panel",
+    "Point",
+    "bars",
+    "curves",
+    "dress",
+    "forest",
+    "paired_dots",
+    "people_lines",
+    "png",
+]

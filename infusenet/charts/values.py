@@ -1,0 +1,216 @@
+"""One setting tried at several values: the likeness over the values, and the pictures side by side."""
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..axes import Axis, Tried, as_text, best_of
+from ..measures.base import Baseline, Pixels
+from ..measures.lines import UNKNOWN, Line, judging_lines
+from .labels import Labeller
+from .palette import LINES, SIZE, SMALL, Theme, in_lines, new_figure, similarity_axes, theme_named
+from .sheet import face_grid
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+TICKS = 16  # values beyond which not every one is written at the axis
+SIDES = 192, 320  # longer side of a picture in the contact sheet, pixels
+AREA = 24_000_000  # pixels of all pictures in it, at most
+ACROSS = 6  # pictures side by side
+
+
+def values_figure(
+    tried: Sequence[Tried],
+    axis: Axis,
+    *,
+    recognizer: str,
+    strangers: Baseline | None = None,
+    blank: Baseline | None = None,
+    note: str | None = None,
+    theme: str = "light",
+    width: float = 7.0,
+) -> "Figure":
+    """Draw how much the pictures of each value look like the person.
+
+    A point is the mean over a value's pictures that show a face, the bar its range, hollow where some show none; a
+    cross at the bottom is a value none of whose pictures does. The ring is the best value. Zero is always on the axis.
+
+    Args:
+        tried: what came of each value, one or more.
+        axis: what was swept.
+        recognizer: which network measured, for the line below.
+        strangers: what other people score; None = unknown, which the chart says.
+        blank: what crops without any face score.
+        note: a sentence for below the chart.
+        theme: "light" or "dark".
+        width: inches; text is made for 7 (700 pixels at the figure's 100 dpi).
+
+    Returns:
+        A matplotlib figure with its own Agg canvas; nothing global is touched.
+
+    Raises:
+        ValueError: nothing was tried, or an unknown theme.
+        ImportError: matplotlib is missing.
+    """
+    if not tried:
+        raise ValueError("Expected at least one value that was tried, got none.")
+    lines = judging_lines(strangers, blank)
+    colours, shown = theme_named(theme), sorted(tried, key=lambda one: one.value) if axis.ordered else list(tried)
+    places = [float(one.value) if axis.ordered else float(place) for place, one in enumerate(shown)]
+    figure = new_figure(width, 4.2, colours)
+    panel = figure.add_subplot()
+    _frame(panel, axis, shown, places, colours)
+    _draw(panel, axis, shown, places, colours)
+    panel.set_ylim(*_range(shown, lines))
+    figure.supxlabel(
+        _footer(shown, recognizer, strangers is None, note, width),
+        fontsize=SMALL,
+        color=colours.quiet,
+        parse_math=False,
+    )
+    figure.draw_without_rendering()
+    _label(panel, shown, places, lines, colours)
+    return figure
+
+
+def contact_sheet(pictures: Sequence[Pixels], tried: Sequence[Tried], axis: Axis, *, theme: str = "light") -> Pixels:
+    """All pictures in the order of their values, each labelled with its value and similarity; the best is framed.
+
+    Args:
+        pictures: RGB uint8 [H, W, 3] of one size, a value's pictures one after the other.
+        tried: what came of each value.
+        axis: what was swept.
+        theme: "light" or "dark".
+
+    Returns:
+        RGB uint8 [H, W, 3]. Large pictures are reduced by `sheet_tile`; several of one value make rows of their own.
+
+    Raises:
+        ValueError: another number of pictures than the values have.
+    """
+    each = max((len(one.similarities) for one in tried), default=1)
+    labels: list[str] = []
+    marked = None
+    best = best_of(tried)
+    for one in tried:
+        if one is best:
+            marked = len(labels) + int(np.nanargmax([math.nan if v is None else v for v in one.similarities]))
+        for number, similarity in enumerate(one.similarities, start=1):
+            result = "no face" if similarity is None else f"{similarity:.2f}"
+            labels.append(f"{axis.name} {as_text(one.value)}\n" + (f"#{number}: {result}" if each > 1 else result))
+    rows = math.ceil(len(labels) / ACROSS)
+    columns = each if 1 < each <= ACROSS else max(1, math.ceil(len(labels) / max(rows, 1)))
+    height, width = pictures[0].shape[:2] if len(pictures) else SIDES[:1] * 2
+    tile = sheet_tile(width, height, len(labels))
+    return face_grid(list(pictures), labels, columns=columns, marked=marked, theme=theme, tile=tile)
+
+
+def sheet_tile(width: int, height: int, pictures: int) -> tuple[int, int]:
+    """A picture's size in the contact sheet: its longer side 192 to 320, and less where there are very many.
+
+    Args:
+        width: pixels of a picture.
+        height: likewise.
+        pictures: how many there are.
+
+    Returns:
+        (width, height) in the same proportion, at least 1 each.
+    """
+    longer = max(width, height)
+    scale = min(max(longer, SIDES[0]), SIDES[1], math.sqrt(AREA / max(pictures, 1))) / longer
+    return max(1, round(width * scale)), max(1, round(height * scale))
+
+
+def _frame(panel: Any, axis: Axis, shown: Sequence[Tried], places: Sequence[float], theme: Theme) -> None:
+    """Axes, grid and the values below."""
+    from matplotlib.ticker import MaxNLocator
+
+    similarity_axes(panel, axis.label, theme)
+    margin = 0.06 * (max(places) - min(places)) or 0.5
+    panel.set_xlim(min(places) - margin, max(places) + margin)
+    written = [as_text(one.value) for one in shown]
+    if len(shown) <= TICKS and _apart(places):
+        upright = sum(map(len, written)) > 70
+        panel.set_xticks(places, written, rotation=45 if upright else 0, ha="right" if upright else "center")
+    elif axis.ordered:
+        panel.xaxis.set_major_locator(MaxNLocator(integer=axis.whole))
+    else:
+        every = math.ceil(len(shown) / TICKS)
+        panel.set_xticks(places[::every], written[::every], rotation=45, ha="right")
+
+
+def _apart(places: Sequence[float]) -> bool:
+    """Whether all values can be written at the axis."""
+    span = (max(places) - min(places)) or 1.0
+    return all(b - a >= 0.028 * span for a, b in pairwise(places))
+
+
+def _draw(panel: Any, axis: Axis, shown: Sequence[Tried], places: Sequence[float], theme: Theme) -> None:
+    """The curve, its marks and ranges, the failures and the ring."""
+    colour = theme.curves[0]
+    means = [math.nan if one.similarity is None else one.similarity for one in shown]
+    for one, place in zip(shown, places, strict=True):
+        known = [value for value in one.similarities if value is not None]
+        if len(known) > 1:
+            panel.plot([place] * 2, [min(known), max(known)], color=colour, linewidth=1.6, alpha=0.45, zorder=3)
+    if axis.ordered:
+        panel.plot(places, means, color=colour, linewidth=1.8, zorder=4)
+    for whole, face in ((True, colour), (False, theme.paper)):
+        at = [i for i, one in enumerate(shown) if (one.failures == 0) is whole]
+        xs, ys = [places[i] for i in at], [means[i] for i in at]
+        panel.plot(xs, ys, "o", color=colour, markerfacecolor=face, markersize=5, zorder=5)
+    lost = [place for one, place in zip(shown, places, strict=True) if one.similarity is None]
+    if lost:
+        panel.plot(
+            lost, [0.03] * len(lost), "x", color=theme.curves[1], markersize=7, markeredgewidth=1.8, clip_on=False,
+            transform=panel.get_xaxis_transform(), zorder=6,
+        )  # fmt: skip
+    best = best_of(shown)
+    if best is not None:
+        ring = (places[shown.index(best)], best.similarity)
+        panel.plot(*ring, "o", markersize=12, markerfacecolor="none", markeredgecolor=theme.ink, zorder=8)
+
+
+def _label(panel: Any, shown: Sequence[Tried], places: Sequence[float], lines: Sequence[Line], theme: Theme) -> None:
+    """The best value by name, and the lines of other people and of no face."""
+    labeller = Labeller(panel, SIZE)
+    known = [(place, one.similarity) for one, place in zip(shown, places, strict=True) if one.similarity is not None]
+    labeller.avoid_curve(known)
+    for line in lines:
+        panel.axhline(line.level, color=theme.quiet, linewidth=1.1, linestyle=LINES[line.kind], zorder=1.5)
+        labeller.avoid_level(line.level)
+    for line in sorted(lines, key=lambda line: -line.level):
+        labeller.name_level(line.text, line.level, theme.quiet)
+    best = best_of(shown)
+    if best is not None and best.similarity is not None:
+        place = places[shown.index(best)]
+        labeller.avoid_mark(place, best.similarity)
+        labeller.put(f"best {best.similarity:.2f} at {as_text(best.value)}", place, best.similarity, theme.curves[0])
+
+
+def _range(shown: Sequence[Tried], lines: Sequence[Line]) -> tuple[float, float]:
+    """From below zero or the lowest value to above the highest, with room for labels."""
+    values = [0.0, *(value for one in shown for value in one.similarities if value is not None)]
+    values += [line.level for line in lines]
+    low, high = min(values), max(values)
+    span = max(high - low, 0.1)
+    return low - 0.12 * span, high + 0.17 * span
+
+
+def _footer(shown: Sequence[Tried], recognizer: str, unknown: bool, note: str | None, width: float) -> str:
+    """How to read the chart, what it rests on, and which network measured."""
+    pictures, failures = sum(len(one.similarities) for one in shown), sum(one.failures for one in shown)
+    parts = ["ring: best"] if best_of(shown) is not None else []
+    parts += ["bar: range of the batch"] if any(len(one.similarities) > 1 for one in shown) else []
+    parts += (
+        ["hollow: some without a face"] if any(one.similarity is not None and one.failures for one in shown) else []
+    )
+    parts += ["cross: no face"] if any(one.similarity is None for one in shown) else []
+    parts += [f"{pictures - failures} of {pictures} pictures show a face"]
+    parts += [UNKNOWN] if unknown else []
+    measured = f"Measured by {recognizer.partition(' (')[0]}"
+    return "\n".join([*in_lines(parts, width), measured, *([note] if note else [])])

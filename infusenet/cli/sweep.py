@@ -1,0 +1,85 @@
+"""The arguments of `infusenet sweep` and `infusenet report`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..weights import catalogue
+
+if TYPE_CHECKING:
+    from ..sweep.command import Order
+
+_SWEEP = """\
+examples:
+  the paper's main table in small, on the miniature:
+    infusenet sweep main-table --quick --out out/main-table
+  all experiments of the paper in small, about ten minutes on two cores:
+    infusenet sweep all --quick --out out/paper
+  how many pictures, and how long:
+    infusenet sweep main-table --out out/main-table --dry-run
+  your own people and real weights, a process for each GPU:
+    accelerate launch -m infusenet sweep main-table --out out/real --people photos \\
+      --backbone-dev flux-dev --backbone-schnell flux-schnell
+
+Stop it at any time: the same command goes on where it was. Each picture is made once, whatever else changes.
+"""
+
+
+def add_parsers(commands: Any, common: argparse.ArgumentParser) -> None:
+    """The arguments of sweep and report, under a command."""
+    raw = argparse.RawDescriptionHelpFormatter
+    text = "many pictures from one specification: a table, statistics and a page; goes on where it was stopped"
+    sweep = commands.add_parser(
+        "sweep", help=text, description=text, epilog=_SWEEP, formatter_class=raw, parents=[common]
+    )
+    sweep.add_argument("spec", metavar="SPEC", help="a TOML file, the name of a shipped specification, or all")
+    sweep.add_argument("--out", required=True, type=Path, metavar="DIR", help="where to write")
+    sweep.add_argument("--quick", action="store_true", help="the specification's small size")
+    sweep.add_argument("--dry-run", action="store_true", help="say how many pictures and how long, and stop")
+    sweep.add_argument("--people", type=Path, metavar="DIR", help="photos, one person a file or subfolder")
+    sweep.add_argument(
+        "--filter",
+        action="store_true",
+        help="leave out people as the paper does: one face, detector confidence above 0.7, wider than 80 pixels "
+        "(that they are of age is yours to know)",
+    )
+    sweep.add_argument("--retry", action="store_true", help="do failed jobs again")
+    for role in ("dev", "schnell"):
+        sweep.add_argument(
+            f"--backbone-{role}", default=f"mini-{role}", metavar="NAME|PATH", help=f"default: mini-{role}"
+        )
+    for name in ("infusenet", "image-proj", "arcface", "face-pack", "components"):
+        sweep.add_argument(f"--{name}", type=Path, metavar="PATH")
+    sweep.add_argument("--lpips", type=Path, metavar="PATH", help="VGG16 weights: LPIPS is measured where a spec asks")
+    sweep.add_argument("--models", type=Path, action="append", default=[], metavar="DIR", help="search here first")
+    sweep.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: cuda if there is one)")
+    sweep.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), help="default: the device's usual one")
+    sweep.add_argument("--offload", action="store_true", help="keep on the GPU only the network at work")
+
+    text = "write the tables and the page of a sweep anew from its results"
+    report = commands.add_parser("report", help=text, description=text, parents=[common])
+    report.add_argument("folder", type=Path, metavar="DIR", help="what infusenet sweep --out was given")
+
+
+def order_of(arguments: argparse.Namespace) -> Order:
+    """What the arguments of sweep ask for."""
+    from ..sweep.command import Order
+    from ..sweep.weights import Weights
+
+    given = tuple((part, getattr(arguments, part)) for part in ("infusenet", "image_proj", "arcface", "face_pack"))
+    weights = Weights(
+        (("dev", arguments.backbone_dev), ("schnell", arguments.backbone_schnell)),
+        given,
+        tuple(catalogue.search_folders(arguments.models)),
+        arguments.components,
+        arguments.lpips,
+    )
+    same = ("spec", "out", "quick", "dry_run", "people", "filter", "retry", "device", "dtype", "offload", "quiet")
+    flags = " --quick" * arguments.quick + " --filter" * arguments.filter
+    return Order(
+        weights=weights,
+        command=f"infusenet sweep {Path(arguments.spec).name}{flags}",
+        **{name: getattr(arguments, name) for name in same},
+    )

@@ -1,0 +1,148 @@
+"""How alike finished pictures are to a person, and in which order: what Identity Score tells."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from . import Baseline, FaceMeasure, Reading, ReferenceData, Rule
+from .base import Pixels
+from .lines import DEVIATIONS, UNKNOWN, Line, judging_lines, published_name
+
+TOLD = 12  # pictures that are told of one by one on a node
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Pictures measured by one rule.
+
+    Attributes:
+        readings: one a picture, in the order given.
+        recognizer: the network that measured.
+        detector: the network that found the faces; None where not known.
+        rule: how it was measured.
+        impostor: what other people score; None = unknown.
+        blank: what crops without any face score.
+        published_line: from which cosine on the recognizer's authors speak of the same person, where they say so.
+    """
+
+    readings: tuple[Reading, ...]
+    recognizer: str
+    detector: str | None
+    rule: Rule
+    impostor: Baseline | None = None
+    blank: Baseline | None = None
+    published_line: float | None = None
+
+    @classmethod
+    def of(
+        cls,
+        measure: FaceMeasure,
+        pictures: Iterable[Pixels],
+        references: Sequence[ReferenceData],
+        impostor: Baseline | None = None,
+    ) -> Scores:
+        """Measure pictures, one after the other.
+
+        Args:
+            measure: the rule.
+            pictures: RGB uint8 [H, W, 3].
+            references: the person; or one for each picture, taken in turn.
+            impostor: what other people score.
+        """
+        readings = tuple(
+            measure.read([picture], references[place % len(references)])[0] for place, picture in enumerate(pictures)
+        )
+        blank = Baseline.pooled([reference.blank for reference in references])
+        published = measure.published_line
+        return cls(readings, measure.name, measure.detector, measure.rule, impostor, blank, published)
+
+    @property
+    def order(self) -> tuple[int, ...]:
+        """Places of the pictures, the most alike first (of equals the first given), those without a face last."""
+        return tuple(sorted(range(len(self.readings)), key=lambda place: -_number(self.similarity(place), -math.inf)))
+
+    @property
+    def best(self) -> int | None:
+        """The place of the picture most alike; None where none shows a face."""
+        return next((place for place in self.order[:1] if self.similarity(place) is not None), None)
+
+    def similarity(self, place: int) -> float | None:
+        """A picture's cosine with its reference; None where no face is seen."""
+        return self.readings[place].similarity
+
+    @property
+    def sorted(self) -> list[float]:
+        """All similarities in `order`; NaN where undefined."""
+        return [_number(self.similarity(place), math.nan) for place in self.order]
+
+    @property
+    def lines(self) -> tuple[Line, ...]:
+        """What the similarities are held against."""
+        known = judging_lines(self.impostor, self.blank)
+        if self.published_line is None:
+            return known
+        return (*known, Line("published", published_name(self.recognizer), self.published_line))
+
+    def under(self, place: int) -> str | None:
+        """The highest of the lines that a picture is not above by two deviations; None where it is above all known."""
+        value = self.similarity(place)
+        tops = [(line.level + DEVIATIONS * line.std, line.name) for line in self.lines if line.std is not None]
+        over = [top for top in tops if value is not None and value <= top[0]]
+        return max(over)[1] if over else None
+
+    def why(self, place: int) -> str | None:
+        """Why a picture has no similarity; None where it has one."""
+        reading = self.readings[place]
+        if reading.similarity is not None:
+            return None
+        if reading.seen:
+            return "the face gives no usable embedding"
+        surest = "" if reading.score is None else f" (the surest has a confidence of {reading.score:.2f})"
+        return f"no face was found with confidence{surest}"
+
+    def in_words(self, limit: int | None = None) -> str:
+        """The best picture, each picture's likeness, the lines and what measured, a line each.
+
+        Args:
+            limit: pictures told of one by one; all by default.
+        """
+        count, told = len(self.readings), self.order[:limit]
+        best = self.best
+        head = f"No face was found in any of {count} pictures." if best is None else f"Most alike: {self._told(best)}."
+        rest = [f"... and {count - len(told)} more"] if len(told) < count else []
+        lines = [line.text for line in self.lines] + ([UNKNOWN] if self.impostor is None else [])
+        each = [self._told(place) for place in told] if count > 1 or best is None else []
+        finder = "" if self.detector is None else f", faces found by {self.detector}"
+        measured = f"Measured by {self.recognizer}{finder}; rule: {self.rule}."
+        return "\n".join([head, *each, *rest, "For comparison: " + ", ".join(lines) + ".", measured])
+
+    def _told(self, place: int) -> str:
+        value, under = self.similarity(place), self.under(place)
+        doubt = "" if under is None else f" (not told apart from: {under})"
+        return f"picture {place + 1}: {self.why(place) if value is None else f'{value:.3f}{doubt}'}"
+
+    def to_json(self) -> str:
+        """All of it, the most alike first, laid out as compare.json; `index` counts from 0. Undefined is null."""
+
+        def entry(place: int) -> dict[str, Any]:
+            reason, score = self.why(place), self.readings[place].score
+            return {"index": place, "similarity": self.similarity(place), "score": score, "reason": reason}
+
+        told = {
+            "recognizer": self.recognizer,
+            "detector": self.detector,
+            "rule": asdict(self.rule),
+            "impostor": None if self.impostor is None else asdict(self.impostor),
+            "blank": None if self.blank is None else asdict(self.blank),
+            "published_line": self.published_line,
+            "pictures": [entry(place) for place in self.order],
+        }
+        return json.dumps(told, indent=1, allow_nan=False) + "\n"
+
+
+def _number(value: float | None, otherwise: float) -> float:
+    return otherwise if value is None else value

@@ -1,0 +1,1 @@
+"""How good the miniature is: measured on people, scenes and prompts that it never saw. Not part of the wheel."""

@@ -1,0 +1,158 @@
+"""What may honestly be said of one run, in words; the figures are `trajectory`'s, the advice `advice`'s."""
+
+from .advice import advise, why_none
+from .lines import above_in_words
+from .stopping import should_stop
+from .trace import Trace
+from .trajectory import (
+    NOISE_LEFT,
+    OWN_PACE,
+    Drift,
+    Peak,
+    above_lines,
+    analyse,
+    drift_of,
+    matters,
+    peak_of,
+    recommended_steps,
+    whole,
+    window_of,
+)
+
+__all__ = [
+    "NOISE_LEFT",
+    "OWN_PACE",
+    "Drift",
+    "Peak",
+    "above_lines",
+    "analyse",
+    "drift_of",
+    "in_words",
+    "matters",
+    "peak_of",
+    "recommended_steps",
+    "should_stop",
+    "whole",
+    "window_of",
+]
+
+_TRIED = "What is advised was tried on the miniature's drawn faces, not on real ones: compare before you keep it."
+
+
+def in_words(trace: Trace) -> str:
+    """What the trace shows and what to try next, in sentences, one thought a line.
+
+    Args:
+        trace: what a probe saw.
+
+    Returns:
+        Plain text. Steps of this run and steps of a separate run are never mixed up.
+    """
+    figures = analyse(trace)
+    if figures.peak is None:
+        return "\n".join([_nothing(trace), *_notes(trace, figures)])
+    lines = [*_course(trace, figures, figures.peak), *_levels(trace, figures.peak)]
+    advice = [f"Try next: {one.words}" for one in advise(trace)]
+    advice += [_TRIED] if advice else []
+    return "\n".join([*lines, *(advice or why_none(trace)), *_notes(trace, figures)])
+
+
+def _nothing(trace: Trace) -> str:
+    """Why there is no curve."""
+    if trace.status == "failed":
+        return f"The probe failed, so nothing was measured: {trace.reason}"
+    if not trace.records:
+        return f"Nothing was measured: the run was {trace.status} before its first probed step."
+    if any(trace.unseen_mean(record) is not None for record in trace.records):
+        return (
+            f"No face was seen with confidence in any of the {len(trace.records)} probed predictions, so nothing is "
+            "concluded: the hollow points were measured where a face was guessed or known to be."
+        )
+    return (
+        f"No face was found in any of the {len(trace.records)} probed predictions, so nothing could be compared. "
+        "Look at the picture: is there a face in it, large enough and not turned away?"
+    )
+
+
+def _course(trace: Trace, figures: Drift, peak: Peak) -> list[str]:
+    """Where the likeness was there, where it peaked, what followed."""
+    total = trace.steps if trace.stopped_after is None else len(trace.sigmas) - 1  # of a run cut short: those it had
+    batch = " (mean of the batch)" if len(trace.counted) > 1 else ""
+    lines = []
+    if figures.formed is not None:
+        lines.append(
+            f"Identity formed at step {figures.formed} of {total}: the first step that shows a face within 5 % of the "
+            "best likeness."
+        )
+    lines.append(f"It peaked at step {peak.step} of {total} with a similarity of {peak.value:.3f}{batch}.")
+    if trace.status == "stopped at peak":
+        lines.append(_stopped(trace, peak))
+    elif figures.final is None or figures.drift is None:
+        missing = "There is no finished picture" if trace.final is None else "The finished picture shows no face"
+        lines.append(f"{missing} to compare with, so no drift can be stated.")
+    elif matters(figures):
+        percent = 100 * figures.drift / peak.value if figures.final > 0 else None  # of a peak near 0 it means nothing
+        share = "" if percent is None else f", {percent:.0f} % of the peak"
+        lines.append(f"The finished picture is down to {figures.final:.3f}: a drift of {figures.drift:.3f}{share}.")
+    else:
+        lines.append(
+            f"The finished picture keeps {figures.final:.3f}: a drift of {figures.drift:.3f}, within 5 % of the peak."
+        )
+    return lines
+
+
+def _stopped(trace: Trace, peak: Peak) -> str:
+    """What was handed on by Stop at Identity Peak."""
+    step = peak.step if trace.final is None else trace.final.step
+    cut = trace.stopped_after
+    if cut is None and trace.records and trace.records[-1].step == trace.steps:
+        return f"It was finished, and the prediction of step {step} kept: the most alike one that is sharp enough."
+    if cut is None or step <= cut:
+        return f"Sampling was stopped: the picture is the prediction of step {step}."
+    finished = "" if trace.final is None else trace.mean(trace.final)
+    likeness = f" Its similarity is {finished:.3f}." if isinstance(finished, float) else ""
+    return (
+        f"Sampling was cut short after step {cut} of {trace.steps}; {step - cut} larger steps removed the remaining "
+        f"noise.{likeness}"
+    )
+
+
+def _levels(trace: Trace, peak: Peak) -> list[str]:
+    """How the curve compares with other people, no face, and the same person."""
+    lines = []
+    above = above_in_words(trace)
+    if above is not None:
+        lines.append(f"The curve is {above}.")
+    for what, line in (("other people score", trace.strangers), ("crops without any face score", trace.blank)):
+        if line is not None:
+            spread = "" if line.std is None else f" ± {line.std:.3f}"
+            lines.append(f"For comparison, {what} {line.mean:.3f}{spread} against this reference.")
+    if trace.strangers is None:
+        lines.append("What other people score is unknown: give the probe pictures of at least five.")
+    if above_lines(trace, peak.value) is False:
+        lines.append("The peak does not stand out from that: this face cannot be told from a stranger's.")
+    if trace.ceiling is not None:
+        lines.append(f"Other pictures of the same person score {trace.ceiling:.3f}.")
+    if trace.published_line is not None:
+        name = trace.recognizer.partition(" ")[0]
+        lines.append(f"The authors of {name} speak of the same person from {trace.published_line:.3f} on.")
+    return lines
+
+
+def _notes(trace: Trace, figures: Drift) -> list[str]:
+    """What a reader must know to judge the figures."""
+    notes, left_out = [], [item + 1 for item in range(trace.batch) if item not in trace.counted]
+    if figures.peak is not None and left_out:
+        items = ", ".join(map(str, left_out))
+        notes.append(f"Not counted for want of a face: picture {items} of the batch of {trace.batch}.")
+    if trace.rule is None:
+        notes.append("Measured before rules were recorded: compare it with nothing measured since.")
+    if trace.run.final_decoder is not None and trace.run.final_decoder != trace.run.decoder:
+        notes.append(
+            "The steps were decoded by a smaller decoder than the finished picture: small differences mean little."
+        )
+    if trace.run.step_offset:
+        notes.append(f"Steps are counted from this sampler's first one; {trace.run.step_offset} came before it.")
+    if trace.status in ("interrupted", "failed") and figures.peak is not None:
+        notes.append(f"The run was {trace.status}: {trace.reason}" if trace.reason else f"The run was {trace.status}.")
+    return [*notes, *trace.warnings]

@@ -1,0 +1,74 @@
+"""The exact FLUX schedule as SIGMAS, for whatever MODEL speaks FLUX."""
+
+from __future__ import annotations
+
+from comfy_api.latest import io
+from torch import Tensor, zeros
+
+from ...infusenet.backbones import BackboneSpec, published
+from ...infusenet.sampling import flux_sigmas
+from ..sockets import schema
+from .sizes import latent_tokens, variant_of_model
+
+
+def sigmas_for(spec: BackboneSpec, tokens: int, steps: int, denoise: float) -> tuple[Tensor, int]:
+    """A backbone's schedule by the host's rule for denoise: the last `steps` of a longer schedule.
+
+    Args:
+        spec: the backbone, whose schedule and own step count are meant.
+        tokens: image tokens.
+        steps: how many steps are taken; 0 = the backbone's own number.
+        denoise: share of the noise, 0..1; 0 gives no step at all.
+
+    Returns:
+        (float32 [steps + 1], steps).
+    """
+    steps = steps or spec.num_inference_steps
+    if denoise <= 0:
+        return zeros(0), 0
+    total = steps if denoise >= 1 else int(steps / denoise)
+    return flux_sigmas(total, spec, image_seq_len=tokens)[-(steps + 1) :], steps
+
+
+class Sigmas(io.ComfyNode):
+    """FLUX's own noise levels."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """The node's sockets."""
+        return schema(
+            "Sigmas",
+            "FLUX Sigmas",
+            description="FLUX's exact schedule (the published pipelines', bit for bit) for SamplerCustomAdvanced. "
+            "Whether the model is dev or schnell is read from the model itself.",
+            search_aliases=["flux scheduler", "flux sigmas", "exact schedule"],
+            inputs=[
+                io.Model.Input("model", tooltip="Any FLUX.1 model, whatever loaded it; it tells dev from schnell."),
+                io.Latent.Input("latent", tooltip="The latent to be sampled: dev's schedule depends on its size."),
+                io.Int.Input(
+                    "steps",
+                    default=0,
+                    min=0,
+                    max=200,
+                    tooltip="Number of steps. 0 = the variant's own: 4 for schnell, 28 for dev.",
+                ),
+                io.Float.Input(
+                    "denoise",
+                    default=1.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    tooltip="Below 1: image to image; as in ComfyUI's schedulers, the last steps of a longer schedule.",
+                ),
+            ],
+            outputs=[
+                io.Sigmas.Output("sigmas", display_name="sigmas", tooltip="Noise levels, from 1 (or less) to 0."),
+                io.Int.Output("out_steps", display_name="steps", tooltip="How many steps these are."),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, model, latent, steps, denoise) -> io.NodeOutput:
+        """Read the variant off the model, count the tokens, make the schedule."""
+        spec = published(variant_of_model(model.model))
+        return io.NodeOutput(*sigmas_for(spec, latent_tokens(latent["samples"]), steps, denoise))

@@ -1,0 +1,301 @@
+"""InfuseNet as one of the host's ControlNets: the host's own FLUX ControlNet, with an identity for its text.
+
+The only place where the adapter meets the host's sampler. Nothing of the host is patched: the residuals travel in the
+host's `control` dict.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import comfy.ldm.flux.controlnet
+import comfy.model_management
+import comfy.ops
+import comfy.supported_models
+import comfy.utils
+import torch
+import torch.nn.functional as F
+from comfy.controlnet import ControlNet
+from comfy.latent_formats import Flux
+from torch import Tensor
+
+from ...infusenet.errors import SettingsError
+from ...infusenet.flux.networks import expected_tensors, flux_config
+from ...infusenet.sampling import residual_index
+from ...infusenet.weights import check, read_header, read_weights
+from ..flux.layout import fill, host_config
+from ..flux.sizes import FluxSizes, flux_sizes
+from .gate import clock_hooks, is_on
+from .hint import fit_pose
+
+log = logging.getLogger(__name__)
+
+WHAT = "InfuseNet"
+_PIXELS = 8  # of a side for one latent
+
+
+class InfuseNetControl(ControlNet):
+    """InfuseNet in the host: unbound as a loader gives it, or bound to an identity and a conditioning."""
+
+    def __init__(self, control_model: Any = None, **settings: Any) -> None:
+        super().__init__(
+            control_model,
+            compression_ratio=1,
+            latent_format=Flux(),
+            extra_conds=["y"],
+            **settings,
+        )
+        self.tokens: Tensor | None = None
+        self.mask: Tensor | None = None
+        self.gate = "percent"
+        self.window = (0.0, 1.0)
+        self.recognizer: str | None = None
+        self.black: WeakKeyDictionary[Any, dict[tuple[int, int], Tensor]] = WeakKeyDictionary()
+        self._main: FluxSizes | None = None
+        self._hints: dict[tuple[int, int], Tensor] = {}
+        self._masks: dict[tuple[int, int], Tensor] = {}
+        self._placed: dict[tuple[Any, ...], Tensor] = {}  # what a run's evaluations share, where it computes
+
+    @property
+    def token_width(self) -> int:
+        """Width of the identity tokens that this InfuseNet reads."""
+        return self.control_model.params.context_in_dim
+
+    def copy(self) -> InfuseNetControl:
+        """Another binding of the same network; the black picture's latents are shared."""
+        other = InfuseNetControl(load_device=self.load_device, manual_cast_dtype=self.manual_cast_dtype)
+        other.control_model = self.control_model
+        other.control_model_wrapped = self.control_model_wrapped
+        self.copy_to(other)
+        other.tokens, other.mask, other.black = self.tokens, self.mask, self.black
+        other.gate, other.window, other.recognizer = self.gate, self.window, self.recognizer
+        return other
+
+    def bind(
+        self,
+        tokens: Tensor,
+        vae: Any,
+        *,
+        strength: float,
+        window: tuple[float, float],
+        gate: str,
+        pose: Tensor | None = None,
+        mask: Tensor | None = None,
+        recognizer: str | None = None,
+    ) -> InfuseNetControl:
+        """A copy that carries an identity.
+
+        Args:
+            tokens: identity tokens [n, 8, dim]; one for the whole batch, or one an image.
+            vae: encodes the control picture.
+            strength: what the residuals are multiplied by.
+            window: first and last share of the run, 0..1 each.
+            gate: "step", by the original pipeline's rule, or "percent", by the host's.
+            pose: landmarks drawn on black, IMAGE [n, H, W, 3]; None = a black picture.
+            mask: where the identity acts, [n, H, W] 0..1; None = everywhere.
+            recognizer: file name of the network that read the identity, for the records.
+        """
+        other = self.copy()
+        other.tokens, other.mask, other.recognizer = tokens, mask, recognizer
+        other.gate, other.window = gate, window
+        other.set_cond_hint(pose, strength, window, vae=vae)
+        if gate == "step" and window != (0.0, 1.0):
+            other.extra_hooks = clock_hooks()
+        return other
+
+    def pre_run(self, model: Any, percent_to_timestep_function: Any) -> None:
+        """Before sampling: the model must be a FLUX that this InfuseNet fits."""
+        self._main = flux_sizes(model)
+        if self._main.width != self.control_model.hidden_size:
+            raise SettingsError(
+                f"This InfuseNet belongs to a FLUX of width {self.control_model.hidden_size}, but the MODEL's is "
+                f"{self._main.width}. The miniature InfuseNet goes with the miniature backbones only, and the "
+                "published one with FLUX.1 dev and schnell."
+            )
+        super().pre_run(model, percent_to_timestep_function)
+
+    def cleanup(self) -> None:
+        """After sampling: what belonged to this run goes."""
+        self._hints, self._masks, self._placed = {}, {}, {}
+        self._main = None
+        super().cleanup()
+
+    def get_extra_hooks(self) -> list[Any]:
+        """The hooks to be asked of the MODEL: those of the ControlNets before this one.
+
+        Its own clock changes no weight and is found by `extra_hooks`; named here it would cost a second copy of FLUX
+        on hosts that stream weights.
+        """
+        before = self.previous_controlnet
+        return [] if before is None else before.get_extra_hooks()
+
+    def get_control(self, x_noisy: Tensor, t: Tensor, cond: Any, batched_number: int, transformer_options: Any) -> Any:
+        """The residuals for one evaluation, with those of the ControlNets before this one.
+
+        Args:
+            x_noisy: latents [B, 16, h, w], B = images times batched_number.
+            t: noise level [B].
+            cond: conditioning of the backbone; it is left as it is, and so do the ControlNets before this one get it.
+            batched_number: how many conditionings lie in the batch, one after the other.
+            transformer_options: the host's.
+        """
+        before = None
+        if self.previous_controlnet is not None:
+            before = self.previous_controlnet.get_control(x_noisy, t, cond, batched_number, transformer_options)
+        if not self._acts(t, transformer_options):
+            return before
+        residuals = self._residuals(x_noisy, t, cond, batched_number)
+        return self.control_merge(residuals, before, output_dtype=None)
+
+    def _acts(self, t: Tensor, transformer_options: Any) -> bool:
+        """Whether this evaluation lies in the window. The whole run needs no look at the GPU's noise level."""
+        if self.window == (0.0, 1.0):
+            return True
+        if self.gate == "step":
+            on = is_on(transformer_options, float(t[0]), *self.window)
+            if on is not None:
+                return on
+        if self.timestep_range is None:
+            return True
+        first, last = self.timestep_range
+        return not (t[0] > first or t[0] < last)
+
+    def _residuals(self, x_noisy: Tensor, t: Tensor, cond: Any, batched_number: int) -> dict[str, list[Tensor]]:
+        """One residual for each of the backbone's blocks; blocks share tensors."""
+        dtype = self.manual_cast_dtype or self.control_model.dtype
+        batch, device = x_noisy.shape[0], x_noisy.device
+        images = batch // batched_number
+
+        def of_batch(name: str, tensor: Tensor) -> Tensor:
+            key = (name, x_noisy.shape, batched_number, device, dtype)
+            if key not in self._placed:
+                self._placed[key] = to_batch(tensor, images, batched_number).to(device=device, dtype=dtype)
+            return self._placed[key]
+
+        pooled = cond.get("y")
+        sampling = self.model_sampling_current
+        result = self.control_model(
+            x=sampling.calculate_input(t, x_noisy).to(dtype),
+            hint=of_batch("hint", self._hint(x_noisy)),
+            timesteps=sampling.timestep(t).to(dtype),
+            context=of_batch("tokens", self.tokens),
+            y=None if pooled is None else comfy.model_management.cast_to_device(pooled, device, dtype),
+            guidance=torch.ones(batch, device=device, dtype=dtype),  # always 1: so InfuseNet was trained
+        )
+        mask = None if self.mask is None else of_batch("mask", self._token_mask(x_noisy))
+        main = self._main
+        return {
+            "input": spread(result["input"], main.double_blocks, mask),
+            "output": spread(result.get("output", ()), main.single_blocks, mask),
+        }
+
+    def _hint(self, x_noisy: Tensor) -> Tensor:
+        """The control picture's latents [n, 16, h, w] in the model's space; the black one's are kept for good."""
+        height, width = x_noisy.shape[-2:]
+        kept = self._hints if self.cond_hint_original is not None else self._kept_black()
+        if (height, width) not in kept:
+            pixels = fit_pose(self.cond_hint_original, width * _PIXELS, height * _PIXELS)
+            in_use = comfy.model_management.loaded_models(only_currently_used=True)
+            latents = self.vae.encode(pixels)
+            comfy.model_management.load_models_gpu([model for model in in_use if model is not None])
+            kept[height, width] = self.latent_format.process_in(latents)
+        return kept[height, width]
+
+    def _kept_black(self) -> dict[tuple[int, int], Tensor]:
+        """The black picture's latents by size, kept as long as the VAE is (or for this run)."""
+        try:
+            return self.black.setdefault(self.vae, {})
+        except TypeError:
+            return self._hints
+
+    def _token_mask(self, x_noisy: Tensor) -> Tensor:
+        """The mask averaged over each image token: [n, tokens, 1]."""
+        height, width = x_noisy.shape[-2:]
+        if (height, width) not in self._masks:
+            self._masks[height, width] = mask_to_tokens(self.mask, -(-height // 2), -(-width // 2))
+        return self._masks[height, width]
+
+
+def chain(control: Any) -> Iterator[Any]:
+    """A conditioning's ControlNet (or None) and all before it, the last first."""
+    while control is not None:
+        yield control
+        control = control.previous_controlnet
+
+
+def to_batch(tensor: Tensor, images: int, repeats: int) -> Tensor:
+    """What belongs to images, one or n, repeated to the batch's images, and that for each conditioning in the batch.
+
+    Args:
+        tensor: [n, ...]
+        images: images of the batch; with fewer in `tensor` they are taken again from the first.
+        repeats: conditionings in the batch, one after the other.
+
+    Returns:
+        [images * repeats, ...]
+    """
+    count = tensor.shape[0]
+    if count != images:
+        tensor = tensor[torch.arange(images, device=tensor.device) % count]
+    return torch.cat([tensor] * repeats) if repeats > 1 else tensor
+
+
+def mask_to_tokens(mask: Tensor, rows: int, columns: int) -> Tensor:
+    """A mask [n, H, W] of 0..1 as the mean over each image token's area: [n, rows * columns, 1]."""
+    averaged = F.interpolate(mask[:, None].float(), size=(rows, columns), mode="area")
+    return averaged.flatten(1)[..., None]
+
+
+def spread(residuals: tuple[Tensor, ...], blocks: int, mask: Tensor | None) -> list[Tensor]:
+    """The residual of each of the backbone's blocks, masked: neighbouring blocks share one tensor."""
+    if not residuals:
+        return []
+    unique = [residual if mask is None else residual * mask for residual in residuals]
+    return [unique[residual_index(block, blocks, len(unique))] for block in range(blocks)]
+
+
+def load_infusenet(path: Path, dtype: torch.dtype | None = None) -> InfuseNetControl:
+    """Load InfuseNet's weights into the host's FLUX ControlNet, all of them or none.
+
+    Args:
+        path: a diffusers folder, sharded or not, or a single file in bf16 or fp8.
+        dtype: what the weights are stored in; None = as the host prefers, fp8 files staying fp8.
+
+    Raises:
+        WeightsError: the file is missing, damaged or another model's, or tensors are missing, unexpected or of other
+            shapes.
+    """
+    header = read_header(path)
+    config = flux_config(header, path, WHAT)
+    expected = expected_tensors(config, controlnet=True)
+    check(header, expected, path, WHAT)  # before anything is allocated
+    state = read_weights(path)
+    check(state, expected, path, WHAT)  # now the values too
+    stored = comfy.utils.weight_dtype(state)
+    device = comfy.model_management.get_torch_device()
+    computed = comfy.supported_models.Flux.supported_inference_dtypes  # bf16 first: fp16 overflows in FLUX's blocks
+    if dtype is None:
+        dtype = stored if is_fp8(stored) else comfy.model_management.unet_dtype(device, -1, computed, stored)
+    manual_cast = comfy.model_management.unet_manual_cast(dtype, device, computed)
+    network = comfy.ldm.flux.controlnet.ControlNetFlux(
+        latent_input=True,
+        control_latent_channels=config["in_channels"] // 4,
+        operations=comfy.ops.pick_operations(dtype, manual_cast, disable_fast_fp8=True),
+        device=comfy.model_management.unet_offload_device(),
+        dtype=dtype,
+        **host_config(config, path),
+    )
+    fill(network, state, dtype)
+    # one residual for each of its own blocks: which of the backbone's blocks get it, is told when that is known
+    network.main_model_double, network.main_model_single = config["num_layers"], config["num_single_layers"]
+    log.info("InfuseNet %s: %s, computed in %s", path.name, dtype, manual_cast or dtype)
+    return InfuseNetControl(network.eval(), load_device=device, manual_cast_dtype=manual_cast)
+
+
+def is_fp8(dtype: torch.dtype | None) -> bool:
+    """Whether weights of this dtype are stored in 8 bits."""
+    return dtype in (torch.float8_e4m3fn, torch.float8_e5m2)

@@ -1,0 +1,203 @@
+"""Apply InfuseNet: an identity joins the conditioning."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from comfy_api.latest import io
+from torch import Tensor
+
+from ...infusenet.errors import SettingsError
+from ..flux.sizes import LATENT_CHANNELS
+from ..sockets import IdentitySocket, InfuseNetSocket, schema
+from .adapter import InfuseNetControl
+
+Conditioning = list[list[Any]]
+
+
+def attach(conditionings: list[Conditioning], control: InfuseNetControl) -> list[Conditioning]:
+    """Conditionings that carry a control as well. What they carry already stays, before it in the chain.
+
+    Entries with the same predecessor share one binding, so that the host can sample them as one batch.
+    """
+    bound: dict[Any, InfuseNetControl] = {}
+    attached = []
+    for conditioning in conditionings:
+        entries = []
+        for embedding, options in conditioning:
+            before = options.get("control")
+            if before not in bound:
+                bound[before] = control.copy()
+                bound[before].set_previous_controlnet(before)
+            entries.append([embedding, {**options, "control": bound[before], "control_apply_to_uncond": False}])
+        attached.append(entries)
+    return attached
+
+
+def with_shared(positive: Conditioning, negative: Conditioning) -> Conditioning:
+    """The negative with the ControlNet that the positive shares with it, as the host's older Apply ControlNet marks it.
+
+    `attach` takes that mark off, or the host would share InfuseNet too.
+    """
+    shared = next((options["control"] for _, options in positive if options.get("control_apply_to_uncond")), None)
+    if shared is None:
+        return negative
+    mine = {"control": shared, "control_apply_to_uncond": False}
+    return [[embedding, options if "control" in options else {**options, **mine}] for embedding, options in negative]
+
+
+def zeroed(conditioning: Conditioning) -> Conditioning:
+    """A conditioning that says nothing: zeros of the same shapes, without any control."""
+    entries = []
+    for embedding, options in conditioning:
+        kept = {key: value for key, value in options.items() if not key.startswith("control")}
+        pooled = kept.get("pooled_output")
+        if isinstance(pooled, Tensor):
+            kept["pooled_output"] = torch.zeros_like(pooled)
+        entries.append([torch.zeros_like(embedding), kept])
+    return entries
+
+
+def check_mask(mask: Tensor | None) -> Tensor | None:
+    """A mask as [n, H, W].
+
+    Raises:
+        SettingsError: not a mask.
+    """
+    if mask is None:
+        return None
+    if mask.ndim not in (2, 3) or mask.numel() == 0:
+        raise SettingsError(f"Expected a MASK [batch, height, width], got the shape {list(mask.shape)}.")
+    return mask[None] if mask.ndim == 2 else mask
+
+
+class ApplyInfuseNet(io.ComfyNode):
+    """Binds InfuseNet to an identity and hangs it on the conditioning."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """The node's sockets."""
+        return schema(
+            "Apply",
+            "Apply InfuseNet",
+            description="Lets an identity act on a FLUX picture. Several people: chain one such node for each, "
+            "with masks. The negative conditioning stays without the identity unless asked otherwise.",
+            search_aliases=["infiniteyou", "infinite you", "identity", "face", "controlnet"],
+            inputs=[
+                io.Conditioning.Input("positive", tooltip="The prompt's conditioning. ControlNets it carries stay."),
+                InfuseNetSocket.Input("infusenet", tooltip="From Load InfuseNet."),
+                IdentitySocket.Input("identity", tooltip="From Encode Identity: one person, or one an image."),
+                io.Vae.Input("vae", tooltip="FLUX's VAE: it encodes the control picture (black without a pose image)."),
+                io.Float.Input(
+                    "strength",
+                    default=1.0,
+                    min=0.0,
+                    max=3.0,
+                    step=0.01,
+                    tooltip="How strongly the identity acts. 0 leaves the conditioning as it is; 1 is as trained.",
+                ),
+                io.Float.Input(
+                    "start_percent",
+                    default=0.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.001,
+                    tooltip="From which share of the run on the identity acts.",
+                ),
+                io.Float.Input(
+                    "end_percent",
+                    default=1.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.001,
+                    tooltip="Up to which share of the run the identity acts.",
+                ),
+                io.Combo.Input(
+                    "gate",
+                    options=["step", "percent"],
+                    default="step",
+                    tooltip="What start and end count. step: whole steps of this sampler, as in the original pipeline "
+                    "(step i of N acts if i/N >= start and (i+1)/N <= end). percent: the noise level, as in ComfyUI's "
+                    "own ControlNet nodes, which act one step longer whenever end is below 1.",
+                ),
+                io.Boolean.Input(
+                    "on_negative",
+                    default=False,
+                    tooltip="Off, as in the original pipeline: the negative conditioning has no identity. "
+                    "On: it has the same one.",
+                ),
+                io.Conditioning.Input(
+                    "negative",
+                    optional=True,
+                    tooltip="The negative conditioning. Without one, an empty one comes out.",
+                ),
+                io.Image.Input(
+                    "pose_image",
+                    optional=True,
+                    tooltip="Where the face shall be: from Face Pose Image, at the latent's size. None: it is free.",
+                ),
+                io.Mask.Input(
+                    "mask",
+                    optional=True,
+                    tooltip="Where the identity acts (white), at any size; soft edges are fine. None: everywhere.",
+                ),
+            ],
+            outputs=[
+                io.Conditioning.Output("out_positive", display_name="positive", tooltip="With the identity."),
+                io.Conditioning.Output("out_negative", display_name="negative", tooltip="Without it by default."),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        positive,
+        infusenet,
+        identity,
+        vae,
+        strength,
+        start_percent,
+        end_percent,
+        gate,
+        on_negative,
+        negative=None,
+        pose_image=None,
+        mask=None,
+    ) -> io.NodeOutput:
+        """Bind and attach."""
+        empty = zeroed(positive) if negative is None else negative
+        if strength == 0:
+            return io.NodeOutput(positive, empty)
+        check_fit(infusenet, identity.tokens, vae)
+        control = infusenet.bind(
+            identity.tokens,
+            vae,
+            strength=strength,
+            window=(start_percent, end_percent),
+            gate=gate,
+            pose=pose_image,
+            mask=check_mask(mask),
+            recognizer=identity.recognizer,
+        )
+        empty = with_shared(positive, empty)
+        if on_negative:
+            return io.NodeOutput(*attach([positive, empty], control))
+        return io.NodeOutput(attach([positive], control)[0], empty)
+
+
+def check_fit(infusenet: InfuseNetControl, tokens: Tensor, vae: Any) -> None:
+    """Raise SettingsError unless the identity's tokens are this InfuseNet's and there is a VAE."""
+    if vae is None:
+        raise SettingsError("Apply InfuseNet needs FLUX's VAE (ae.safetensors) for its control picture. Connect one.")
+    channels = getattr(vae, "latent_channels", LATENT_CHANNELS)
+    if channels != LATENT_CHANNELS:
+        raise SettingsError(
+            f"Apply InfuseNet needs FLUX's VAE (ae.safetensors), of {LATENT_CHANNELS} latent channels; the one "
+            f"connected has {channels}. Connect FLUX's."
+        )
+    if tokens.shape[-1] != infusenet.token_width:
+        raise SettingsError(
+            f"The identity's tokens are {tokens.shape[-1]} wide, but this InfuseNet reads {infusenet.token_width}. "
+            "Load image_proj and InfuseNet of the same kind: both miniature, or both of one InfiniteYou stage."
+        )

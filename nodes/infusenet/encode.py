@@ -1,0 +1,123 @@
+"""Reading a person off photos, and where a face shall be."""
+
+from __future__ import annotations
+
+from comfy_api.latest import io
+
+from ...infusenet.faces.align import face_pose
+from ..convert import crops_to_image, image_to_pictures, pictures_to_image
+from ..loaders import show
+from ..sockets import EncoderSocket, IdentitySocket, schema
+
+
+class EncodeIdentity(io.ComfyNode):
+    """Photos of a person become identity tokens."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """The node's sockets."""
+        return schema(
+            "EncodeIdentity",
+            "Encode Identity",
+            description="Finds, aligns and reads the face of each photo. The aligned faces show what was read. "
+            "Nothing of the person is written to disk.",
+            search_aliases=["face embedding", "arcface", "id embedding"],
+            inputs=[
+                EncoderSocket.Input("encoder", tooltip="From Load Identity Encoder."),
+                io.Image.Input("image", tooltip="One photo of the person, or a batch of several."),
+                io.Combo.Input(
+                    "batch",
+                    options=["fuse", "one per image"],
+                    default="fuse",
+                    tooltip="Several photos. fuse: they show one person, whose identity is their mean. "
+                    "one per image: an identity for each, for a batch of latents.",
+                ),
+                io.Combo.Input(
+                    "face",
+                    options=["largest", "index"],
+                    default="largest",
+                    tooltip="Which face of a photo with several: the largest, or the one at face_index.",
+                ),
+                io.Int.Input(
+                    "face_index",
+                    default=0,
+                    min=0,
+                    max=99,
+                    tooltip="With face = index: which face, counted from the left, from 0.",
+                ),
+                io.Combo.Input(
+                    "on_no_face",
+                    options=["error", "skip"],
+                    default="error",
+                    tooltip="A photo without a usable face: error stops and names it, skip leaves it out.",
+                ),
+            ],
+            outputs=[
+                IdentitySocket.Output("identity", display_name="identity", tooltip="For Apply InfuseNet."),
+                io.Image.Output("faces", display_name="faces", tooltip="The aligned faces that were read, 112x112."),
+                io.Int.Output("count", display_name="count", tooltip="How many photos were used."),
+            ],
+            hidden=[io.Hidden.unique_id],
+        )
+
+    @classmethod
+    def execute(cls, encoder, image, batch, face, face_index, on_no_face) -> io.NodeOutput:
+        """One call into the library."""
+        pictures = image_to_pictures(image)
+        identity = encoder.encode(
+            pictures,
+            fuse=batch == "fuse",
+            face="largest" if face == "largest" else face_index,
+            on_no_face=on_no_face,
+        )
+        notices, used = list(identity.notices), len(identity.faces)
+        if batch != "fuse" and used < len(pictures):
+            notices.append(
+                f"What was left out takes no place: {used} identities for {len(pictures)} pictures, so those after it "
+                f"move up. Make a batch of {used} (the output count)."
+            )
+        if notices:
+            show(cls, "\n".join(notices))
+        return io.NodeOutput(identity, crops_to_image(identity.faces), used)
+
+
+class FacePose(io.ComfyNode):
+    """A photo's five landmarks, drawn as InfuseNet's control picture."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """The node's sockets."""
+        return schema(
+            "FacePose",
+            "Face Pose Image",
+            description="Draws the five landmarks of a photo's largest face on black, for Apply's pose_image. "
+            "The photo is fitted to the size first, then the face is sought, as in the original pipeline.",
+            search_aliases=["face keypoints", "landmarks", "draw kps"],
+            inputs=[
+                EncoderSocket.Input("encoder", tooltip="From Load Identity Encoder; its face detector is used."),
+                io.Image.Input("image", tooltip="A photo with a face where it shall be in the picture."),
+                io.Int.Input(
+                    "width",
+                    default=864,
+                    min=16,
+                    max=16384,
+                    step=16,
+                    tooltip="Width of the picture to make, in pixels: the latent's.",
+                ),
+                io.Int.Input(
+                    "height",
+                    default=1152,
+                    min=16,
+                    max=16384,
+                    step=16,
+                    tooltip="Height of the picture to make, in pixels: the latent's.",
+                ),
+            ],
+            outputs=[io.Image.Output("out_image", display_name="image", tooltip="Landmarks on black.")],
+        )
+
+    @classmethod
+    def execute(cls, encoder, image, width, height) -> io.NodeOutput:
+        """One call into the library for each photo."""
+        poses = [face_pose(picture, encoder, width, height) for picture in image_to_pictures(image)]
+        return io.NodeOutput(pictures_to_image(poses))

@@ -1,0 +1,96 @@
+"""What the browser draws: a run's curve in plain numbers, sent as it grows, and again with the report's `ui`."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from typing import Any
+
+from ...infusenet.measures.lines import OTHERS, judging_lines, published_name
+from ...infusenet.probe import Baseline, Rule, StepRecord, Trace, batch
+from ...infusenet.probe.drift import analyse, in_words
+
+EVENT = "infusenet.probe"
+POINTS = 400  # of one curve
+
+
+def point(record: StepRecord) -> list[Any]:
+    """One step: [step, sigma, [similarity of each batch item], [the items in which a face was seen]].
+
+    Before there was a rule of what is seen, the last was one truth value: all faces were detected there.
+    """
+    seen = [item for item, found in enumerate(record.found) if found and record.similarity[item] is not None]
+    return [record.step, _short(record.sigma), [_short(value) for value in record.similarity], seen]
+
+
+def lines(strangers: Baseline | None, blank: Baseline | None, published: float | None, recognizer: str) -> list[Any]:
+    """What stands beside a curve: [kind, name, level, deviation] of each line; without a level it is unknown."""
+    known = [[line.kind, line.name, _short(line.level), _short(line.std)] for line in judging_lines(strangers, blank)]
+    if strangers is None:
+        known.insert(0, ["impostor", OTHERS, None, None])
+    if published is not None:
+        known.append(["published", published_name(recognizer), published, None])
+    return known
+
+
+def curve(trace: Trace) -> dict[str, Any]:
+    """A whole run, thinned out if it is long; the peak stays."""
+    figures = analyse(trace)
+    peak = figures.peak
+    stride = -(-len(trace.records) // POINTS) or 1
+    last = len(trace.records) - 1
+    kept = [
+        record
+        for place, record in enumerate(trace.records)
+        if place % stride == 0 or place == last or (peak is not None and record.step == peak.step)
+    ]
+    return {
+        "steps": trace.steps,
+        "offset": trace.run.step_offset,
+        "lines": lines(trace.strangers, trace.blank, trace.published_line, trace.recognizer),
+        "by": measured_by(trace.recognizer, trace.rule),
+        "points": [point(record) for record in kept],
+        "counted": list(trace.counted),
+        "final": _short(figures.final),
+        "end_at": None if trace.final is None else [trace.final.step, _short(trace.final.sigma)],
+        "status": trace.status,
+        "pictures": [dataclasses.asdict(one) for one in batch.figures_of(trace)],
+        "words": words(trace),
+    }
+
+
+def words(trace: Trace) -> str:
+    """What a report says: the course, of a batch each picture's, and what measured."""
+    return "\n".join([in_words(trace), *batch.in_words(trace), batch.measured_in_words(trace)])
+
+
+def measured_by(recognizer: str, rule: Rule | None) -> str:
+    """Network and rule: only what shares them is drawn together."""
+    return f"{recognizer.partition(' (')[0]}; {rule or 'no rule recorded'}"
+
+
+def _short(value: float | None) -> float | None:
+    """As exact as can be drawn."""
+    return None if value is None else round(value, 5)
+
+
+def send(payload: dict[str, Any]) -> None:
+    """Tell the browser that started the run, if one did. What cannot be sent is not needed."""
+    server = running_server()
+    client = getattr(server, "client_id", None)
+    if server is not None and client is not None:
+        server.send_sync(EVENT, payload, client)
+
+
+def running_server() -> Any:
+    """The host's server, where there is one."""
+    return getattr(getattr(sys.modules.get("server"), "PromptServer", None), "instance", None)
+
+
+def running_prompt(prompt_id: str | None) -> dict[str, Any]:
+    """The prompt being executed, by node id; empty where it is not known."""
+    queue = getattr(running_server(), "prompt_queue", None)
+    for item in tuple(getattr(queue, "currently_running", {}).values()):
+        if item[1] == prompt_id:
+            return item[2]
+    return {}

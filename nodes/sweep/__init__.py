@@ -1,0 +1,1 @@
+"""One setting tried at several values in one node."""

@@ -1,0 +1,156 @@
+"""One setting tried at several values in one node: which one keeps the person best."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import comfy.samplers
+from comfy_api.latest import io
+
+from ...infusenet.axes import AXES, MOST, NOTHING, Tried, best_of, in_words, parse_values, to_csv
+from ...infusenet.measures import Reference, measure_of
+from ..convert import Picture, image_to_pictures, pictures_to_image, with_samples
+from ..loaders import show
+from ..probe.decoders import full_decoder
+from ..probe.probe import other_people
+from ..sockets import RecognizerSocket, schema
+from . import trials
+
+
+class Sweep(io.ComfyNode):
+    """Samples once for each value, measures every picture, keeps the best."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """The node's sockets."""
+        return schema(
+            "Sweep",
+            "Identity Sweep",
+            description="Samples once for each value of one setting and measures how much each picture looks like the "
+            "reference: a step budget, InfuseNet's strength, the guidance, or seeds. Each value is a separate run on "
+            "FLUX's exact schedule; nothing that is connected is changed.",
+            search_aliases=["xy plot", "grid", "compare steps", "step budget", "face similarity", "seed search"],
+            inputs=[
+                io.Model.Input("model", tooltip="The MODEL to sample with; dev or schnell is read from it."),
+                io.Conditioning.Input("positive", tooltip="From Apply InfuseNet, or any other."),
+                io.Conditioning.Input("negative", tooltip="Without meaning while cfg is 1."),
+                io.Latent.Input("latent_image", tooltip="What is sampled, as in a sampler; a batch and a mask count."),
+                io.Vae.Input("vae", tooltip="Decodes the finished pictures."),
+                RecognizerSocket.Input("recognizer", tooltip="From Load Face Recognizer."),
+                io.Image.Input("reference", tooltip="The person: one photo, or several, whose mean counts."),
+                io.Combo.Input(
+                    "axis",
+                    options=list(AXES),
+                    default="steps",
+                    tooltip="What is tried. steps: separate runs of so many steps. strength: of every InfuseNet in "
+                    "positive and negative, other ControlNets stay. guidance: as FluxGuidance. seed: of the noise.",
+                ),
+                io.String.Input(
+                    "values",
+                    default="1, 2, 4, 8",
+                    tooltip=f"Numbers separated by commas, and ranges start:stop:step; at most {MOST}.",
+                ),
+                io.Int.Input(
+                    "steps",
+                    default=0,
+                    min=0,
+                    max=200,
+                    tooltip="Steps of each run, unless they are the axis. 0 = the variant's own: 4 for schnell, 28 for "
+                    "dev.",
+                ),
+                io.Float.Input(
+                    "cfg",
+                    default=1.0,
+                    min=0.0,
+                    max=100.0,
+                    step=0.1,
+                    tooltip="True CFG scale. 1, as FLUX wants it, leaves the negative out and halves the time.",
+                ),
+                io.Int.Input(
+                    "seed",
+                    default=0,
+                    min=0,
+                    max=0xFFFFFFFFFFFFFFFF,
+                    control_after_generate=True,
+                    tooltip="Of the noise of each run, unless it is the axis.",
+                ),
+                io.Combo.Input(
+                    "sampler_name",
+                    options=list(comfy.samplers.KSampler.SAMPLERS),
+                    default="euler",
+                    tooltip="The sampler; euler is the published pipelines'.",
+                ),
+            ],
+            outputs=[
+                io.Image.Output("chart", display_name="chart", tooltip="Similarity by value."),
+                io.Image.Output("sheet", display_name="sheet", tooltip="All pictures, labelled, the best one framed."),
+                io.Latent.Output("best", display_name="best", tooltip="The best value's; the first's if none is best."),
+                io.Float.Output(
+                    "best_value", display_name="best_value", tooltip="The best value; -1 = no picture shows a face."
+                ),
+                io.String.Output("csv", display_name="csv", tooltip="A row for each picture, in full precision."),
+            ],
+            hidden=[io.Hidden.unique_id],
+            is_output_node=True,
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        model,
+        positive,
+        negative,
+        latent_image,
+        vae,
+        recognizer,
+        reference,
+        axis,
+        values,
+        steps,
+        cfg,
+        seed,
+        sampler_name,
+    ) -> io.NodeOutput:
+        """Settle what is sampled, sample it, tell what came of it."""
+        from ...infusenet.charts import contact_sheet, figure_pixels, sheet_tile, values_figure
+
+        kind = AXES[axis]
+        wanted, samples = parse_values(values, kind), trials.fitted(model, latent_image)
+        planned = trials.make_trials(kind, wanted, model, positive, negative, samples, steps=steps, seed=seed)
+        note = trials.note_on(kind, model, positive)
+        person = Reference.from_pictures(recognizer, image_to_pictures(reference), source="reference image")
+        strangers, _ = other_people(recognizer, [person], None)
+        count = len(planned) * len(samples)
+        looked = trials.run_trials(
+            planned,
+            model,
+            samples,
+            latent_image,
+            full_decoder(vae),
+            partial(person.similarities, recognizer),
+            cfg=cfg,
+            sampler_name=sampler_name,
+            reduce=lambda picture: sheet_tile(picture.shape[1], picture.shape[0], count),
+        )
+        tried: list[Tried] = []
+        pictures: list[Picture] = []
+        best = None
+        for look in looked:
+            tried.append(look.tried)
+            pictures += look.pictures
+            if best is None or best_of(tried) is look.tried:
+                best = look.latents
+        words = " ".join(filter(None, [in_words(tried, kind), note]))
+        show(cls, words)
+        rule, lines = str(measure_of(recognizer).rule), {"strangers": strangers, "blank": person.blank}
+        figure = values_figure(tried, kind, recognizer=recognizer.name, **lines, note=note)
+        made = {"cfg": cfg, "sampler": sampler_name}
+        found, table = best_of(tried), to_csv(tried, kind, **made, recognizer=recognizer.name, rule=rule)
+        return io.NodeOutput(
+            pictures_to_image([figure_pixels(figure)]),
+            pictures_to_image([contact_sheet(pictures, tried, kind)]),
+            with_samples(latent_image, best),
+            NOTHING if found is None else float(found.value),
+            table,
+            ui={"text": [words], "csv": [table]},
+        )
