@@ -125,6 +125,7 @@ class Tried:
         steps: steps sampled.
         seed: of the noise.
         seconds: sampling alone, for all pictures of this value.
+        cfg: true CFG scale where the axis changed it.
     """
 
     value: Value
@@ -132,6 +133,7 @@ class Tried:
     steps: int
     seed: int
     seconds: float
+    cfg: float | None = None
 
     @property
     def similarity(self) -> float | None:
@@ -197,10 +199,9 @@ def to_csv(
     table.writerow(COLUMNS)
     for one in tried:
         for number, similarity in enumerate(one.similarities, start=1):
-            cells = [axis.name, one.value, number, similarity, one.similarity, one.failures]
-            table.writerow(
-                [*cells, one.steps, one.seed, cfg, sampler, one.seconds, recognizer, rule]
-            )  # None is written as nothing
+            cells = [axis.name, one.value, number, similarity, one.similarity, one.failures, one.steps, one.seed]
+            scale = cfg if one.cfg is None else one.cfg
+            table.writerow([*cells, scale, sampler, one.seconds, recognizer, rule])  # None is written as nothing
     return text.getvalue()
 
 

@@ -124,10 +124,9 @@ def files_for(
     def part(key: str) -> Path:
         return given.get(key) or shipped.get(key) or catalogue.find(key.replace("_", "-"), folders)
 
+    parts, face_pack = {key: part(key) for key in wanted.parts}, part("face_pack")
     where = catalogue.find(name, folders) if name in catalogue.KEYS else backbone
-    return Files(
-        where, name if name in BACKBONES else None, {key: part(key) for key in wanted.parts}, part("face_pack"), adapter
-    )
+    return Files(where, name if name in BACKBONES else None, parts, face_pack, adapter)
 
 
 def load_adapter(files: Files, device: str = "auto", dtype: str | None = None) -> Adapter:
