@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+DOTS = 160  # pixels an inch of a drawing in a page or a file
 SIZE = 9.0  # of a chart's font, in points
-
 SMALL = 7.5  # of the lines below it
 LINES: dict[str, Any] = {"impostor": (0, (5, 3)), "blank": (0, (1, 1.8)), "published": (0, (7, 2, 1, 2)),
                          "genuine": (0, (10, 3))}  # fmt: skip
@@ -21,17 +21,45 @@ LINES: dict[str, Any] = {"impostor": (0, (5, 3)), "blank": (0, (1, 1.8)), "publi
 
 @dataclass(frozen=True)
 class Theme:
-    """Background, text, quiet text and grid, and the colours of the curves (after Okabe and Ito)."""
+    """The colours of charts, sheets, pages and the browser's chart: each can be read as text on all three grounds.
+
+    Attributes:
+        paper: the ground of a chart.
+        page: the ground of a page around it.
+        card: the ground of a box on a page.
+        ink: text.
+        quiet: text that steps back, lines to judge by.
+        grid: lines to read values by, frames.
+        curves: curves and kinds of dots, in order (after Okabe and Ito).
+    """
 
     paper: str
+    page: str
+    card: str
     ink: str
     quiet: str
     grid: str
     curves: tuple[str, ...]
 
 
-LIGHT = Theme("#ffffff", "#1f2328", "#5c6370", "#e4e6ea", ("#0072b2", "#d55e00", "#00825e", "#a3357a", "#7a5c00"))
-DARK = Theme("#16181d", "#e8eaed", "#a0a6b0", "#31353d", ("#56b4e9", "#f0a03c", "#2cc295", "#e78ac3", "#f0e442"))
+LIGHT = Theme(
+    paper="#ffffff",
+    page="#faf9f6",
+    card="#ffffff",
+    ink="#1f2328",
+    quiet="#5c6370",
+    grid="#e2dfd8",
+    curves=("#0072b2", "#bd4f00", "#00825e", "#a3357a", "#7a5c00"),
+)
+DARK = Theme(
+    paper="#16181d",
+    page="#16181d",
+    card="#1e2126",
+    ink="#e8eaed",
+    quiet="#a0a6b0",
+    grid="#31353d",
+    curves=("#56b4e9", "#f0a03c", "#2cc295", "#e78ac3", "#f0e442"),
+)
 THEMES = {"light": LIGHT, "dark": DARK}
 
 

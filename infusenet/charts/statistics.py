@@ -9,11 +9,10 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
-from .palette import Theme, new_figure, theme_named
+from .palette import DOTS, Theme, new_figure, theme_named
 
 SIZE = 10.5
 WIDE = 10.1  # inches: the width of a picture on the page
-DOTS = 160  # pixels an inch
 MARKERS = "osD^vP"
 _STYLES = ("-", "--", ":", "-.")
 
