@@ -34,6 +34,11 @@ SIDES = (("bottom", 2.5), ("top", -2.5))  # above and below a level, points
 Box = tuple[float, float, float, float]  # left, bottom, right, top in display pixels
 
 
+def mean(values: Sequence[float]) -> float | None:
+    """The mean, None of nothing."""
+    return math.fsum(values) / len(values) if values else None
+
+
 def number(value: float | None, digits: int = 2) -> str:
     """A figure with a true minus sign, a dash where there is none; nothing is ever written as minus zero."""
     if value is None:
@@ -87,6 +92,14 @@ class Labeller:
             label.set(ha=place[1], va=place[2], position=(0, place[3]))
 
         self._settle(label, [(*end, *side) for end in ALONG for side in SIDES], move)
+
+    def draw_levels(self, levels: Sequence[tuple[str, float, str, Any]]) -> None:
+        """Lines across the axes, each as (its name, level, colour, dashes), the upper ones named first."""
+        for _, level, colour, dashes in levels:
+            self._axes.axhline(level, color=colour, linewidth=1.1, linestyle=dashes, zorder=1.5)
+            self.avoid_level(level)
+        for text, level, colour, _ in sorted(levels, key=lambda one: -one[1]):
+            self.name_level(text, level, colour)
 
     def put(self, text: str, x: float, y: float, colour: str) -> None:
         """Write `text` near the point (x, y) in data coordinates."""
