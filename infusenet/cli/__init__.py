@@ -225,7 +225,7 @@ def _seems(path: Path) -> str:
 
 
 def _generate(arguments: argparse.Namespace) -> int:
-    from ..generate import Settings, files_for
+    from ..generate import GenerateRequest, files_for
     from .generate import Order, carry_out
 
     parts = ("infusenet", "image_proj", "arcface", "face_pack")
@@ -234,7 +234,7 @@ def _generate(arguments: argparse.Namespace) -> int:
     same = ("out", "pose", "which_face", "probe", "components", "device", "dtype", "offload", "quiet")
     order = Order(
         files=files_for(arguments.backbone, catalogue.search_folders(arguments.models), **given),
-        settings=Settings(**{name: getattr(arguments, name) for name in names}),
+        settings=GenerateRequest(**{name: getattr(arguments, name) for name in names}),
         faces=tuple(arguments.face),
         others=tuple(arguments.others),
         **{name: getattr(arguments, name) for name in same},

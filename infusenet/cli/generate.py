@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..errors import SettingsError
-from ..generate import Files, Result, Settings, fitted_size, generate, load_encoder, load_pipeline
+from ..generate import Files, GenerateRequest, Result, fitted_size, generate, load_adapter, load_pipeline
 
 if TYPE_CHECKING:
     import numpy as np
@@ -45,7 +45,7 @@ class Order:
     """
 
     files: Files
-    settings: Settings
+    settings: GenerateRequest
     faces: tuple[Path, ...]
     out: Path
     pose: Path | None = None
@@ -99,25 +99,24 @@ def carry_out(order: Order) -> Result:
     Raises:
         InfuseNetError: a file or a value cannot be used; nothing was written.
     """
-    from ..faces import FaceRecognizer, face_pose
+    from ..faces import FaceRecognizer
     from ..files import open_picture, save_picture
 
     check_writable(order.out)  # now, not after minutes of work
     photos = [open_picture(path) for path in order.faces]
     pose = None if order.pose is None else open_picture(order.pose)
-    encoder = load_encoder(order.files, order.device, order.dtype)
-    identity = encoder.encode(photos, face=order.which_face)
-    offload = "model" if order.offload else None
-    options: dict[str, Any] = {"components": order.components, "offload": offload}
-    pipeline = load_pipeline(order.files, order.device, order.dtype, **options)
+    adapter = load_adapter(order.files, order.device, order.dtype)
+    condition = adapter.encode(photos, face=order.which_face)
+    options: dict[str, Any] = {"components": order.components, "offload": "model" if order.offload else None}
+    pipeline = load_pipeline(order.files, order.device, order.dtype, adapter=adapter, **options)
     pipeline.set_progress_bar_config(disable=order.quiet, desc="steps", leave=False)
     if pose is not None:
-        pose = face_pose(pose, encoder, *fitted_size(order.settings, pipeline.spec))
+        pose = adapter.control(pose, *fitted_size(order.settings, pipeline.spec))
     recorder = None
     if order.probe:
         recognizer = FaceRecognizer.from_pack(order.files.face_pack, device=order.device)
         recorder = probe_for(pipeline, recognizer, photos, strangers_of(order))
-    result = generate(pipeline, identity, order.settings, pose=pose, recorder=recorder)
+    result = generate(pipeline, condition, order.settings, adapter=adapter, pose=pose, recorder=recorder)
     order.out.parent.mkdir(parents=True, exist_ok=True)
     save_picture(result.picture, order.out, metadata(order.files, result, len(photos)), inputs=order.inputs)
     if result.trace is not None:

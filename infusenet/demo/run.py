@@ -101,15 +101,15 @@ def make(
     from ..charts import faces_sheet
 
     pipeline = generate.load_pipeline(generate.files_for(name, ()), "cpu")
-    generate.generate(pipeline, identity, generate.Settings(prompts[0], steps=1))  # the first run warms up
+    generate.generate(pipeline, identity, generate.GenerateRequest(prompts[0], steps=1))  # the first run warms up
     results, seconds = [], []
     for place, prompt in enumerate(prompts):
         began = time.perf_counter()
-        results.append(generate.generate(pipeline, identity, generate.Settings(prompt, seed=seed + place)))
+        results.append(generate.generate(pipeline, identity, generate.GenerateRequest(prompt, seed=seed + place)))
         seconds.append(time.perf_counter() - began)
         tick()
     recorder = probe(pipeline)
-    settings = generate.Settings(prompts[PROBED], seed=seed + PROBED)
+    settings = generate.GenerateRequest(prompts[PROBED], seed=seed + PROBED)
     probed = generate.generate(pipeline, identity, settings, recorder=recorder)
     tick()
     if probed.trace is None:
@@ -148,7 +148,7 @@ def run_demo(out: Path, *, face: Path | None = None, seed: int = 0, quiet: bool 
     reference = Reference.from_pictures(recognizer, [people.reference], source=people.note)
     strangers = defined(reference.similarities(recognizer, people.strangers))
     baseline = Baseline(statistics.fmean(strangers), statistics.stdev(strangers), len(strangers))
-    identity = generate.load_encoder(files, "cpu").encode([people.reference])
+    identity = generate.load_adapter(files, "cpu").encode([people.reference])
 
     def probe(pipeline: Any) -> ProbeRecorder:
         return ProbeRecorder(recognizer, reference, vae_decoder(pipeline.vae), strangers=baseline)

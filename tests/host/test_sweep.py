@@ -165,6 +165,19 @@ def test_guidance_is_fluxguidance_and_zero_steps_are_the_variants_own(sweep, sam
 
 
 @pytest.mark.exact
+def test_true_cfg_and_first_steps_are_as_set_by_hand(sweep, sampled, applied, latents_of):
+    made = sweep("true_cfg", "1, 2.5", steps=2)
+    assert all(torch.equal(a, sampled(*applied(), steps=2, cfg=b)) for a, b in zip(latents_of, (1, 2.5), strict=True))
+    assert [row["cfg"] for row in table(made.csv)] == ["1.0", "2.5"]
+    latents_of.clear()
+    sweep("first_steps", "1, 4", steps=4)
+    for got, end in zip(latents_of, (0.25, 1.0), strict=True):
+        assert torch.equal(got, sampled(*applied(end_percent=end), steps=4))
+    with pytest.raises(Exception, match="at most the run's 3 steps"):
+        sweep("first_steps", "4", steps=3)
+
+
+@pytest.mark.exact
 def test_guidance_on_schnell_is_flat_and_said_to_be(pack, mini, sweep, applied, latents_of):
     trials, axes = pack.module("nodes.sweep.trials"), pack.module("infusenet.axes").AXES
     sweep("guidance", "0, 3.5", backbone="mini-schnell")
@@ -207,7 +220,7 @@ def test_other_controlnets_keep_their_strength_and_place(pack, applied, another,
     positive = applied(positive=[[embedding, {"control": middle}], [embedding, {"control": middle}]], strength=0.6)[0]
     before = [(control, control.strength, control.previous_controlnet) for control in trials.controls(positive)]
 
-    (changed,) = trials.with_strength([positive], strength)
+    (changed,) = trials.with_settings([positive], trials.RunSettings(0, 0, 1.0, strength=strength))
     assert [(c, c.strength, c.previous_controlnet) for c in trials.controls(positive)] == before
     assert changed[0][1]["control"] is changed[1][1]["control"]  # still one batch for the host
     chain = list(trials.controls(changed[:1]))
@@ -219,15 +232,18 @@ def test_other_controlnets_keep_their_strength_and_place(pack, applied, another,
     assert not set(map(id, mine)) & {id(control) for control, *_ in before}
 
     alone = [[embedding, {"control": another, "guidance": 3.5}]]
-    assert trials.with_strength([alone], strength)[0][0][1]["control"] is another
-    (bare,) = trials.with_strength([applied()[0]], 0.0)
+    assert (
+        trials.with_settings([alone], trials.RunSettings(0, 0, 1.0, strength=strength))[0][0][1]["control"] is another
+    )
+    (bare,) = trials.with_settings([applied()[0]], trials.RunSettings(0, 0, 1.0, strength=0.0))
     assert not [key for key in bare[0][1] if key.startswith("control")]
 
 
 def test_positive_and_negative_share_a_copy_as_they_shared_the_control(pack, applied):
     """Else the host would sample them one after the other."""
     conditioning = applied(on_negative=True)
-    positive, negative = pack.module("nodes.sweep.trials").with_strength(conditioning, 0.5)
+    trials = pack.module("nodes.sweep.trials")
+    positive, negative = trials.with_settings(conditioning, trials.RunSettings(0, 0, 1.0, strength=0.5))
     assert positive[0][1]["control"] is negative[0][1]["control"]
     assert positive[0][1]["control"] is not conditioning[0][0][1]["control"]
 

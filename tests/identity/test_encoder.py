@@ -13,7 +13,6 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from infusenet.adapters.infusenet import encoder as module
 from infusenet.adapters.infusenet.arcface import IRSE, crops_to_input
 from infusenet.adapters.infusenet.encoder import IdentityEncoder, fused, torch_device
 from infusenet.adapters.infusenet.resampler import Resampler
@@ -210,18 +209,6 @@ def test_importing_the_package_loads_none_of_the_large_libraries() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
-
-
-def test_the_lazy_names_are_all_there() -> None:
-    import infusenet.faces as package
-
-    assert sorted(package.__all__) == sorted(package._MODULE_OF)
-    for name in package.__all__:
-        assert getattr(package, name) is not None
-    assert package.IdentityEncoder is module.IdentityEncoder
-    with pytest.raises(AttributeError, match="no attribute"):
-        _ = package.Nothing  # type: ignore[attr-defined]
-    assert set(package.__all__) <= set(dir(package))
 
 
 @pytest.mark.exact
