@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from ..cli.compare import FACES
-from ..cli.generate import check_writable
+from ..cli.picture import check_writable
 from ..demo.page import data_uri
 from ..errors import SettingsError
 from ..files import Picture, png, write_atomically

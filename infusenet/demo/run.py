@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import generate
 from ..backbones import BACKBONES
-from ..cli.generate import metadata, save_chart
+from ..cli.picture import metadata, save_chart
 from ..files import png
 from .findings import page_of, summarise
 from .page import Series, Shot, render

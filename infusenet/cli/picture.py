@@ -1,0 +1,193 @@
+"""One picture as the command line asks for it: read the photos, sample, write the picture and what a probe saw."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from ..errors import SettingsError
+from ..generate import Files, GenerateRequest, Result, fitted_size, generate, load_adapter, load_pipeline
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from ..adapters.infusenet.pipeline import InfuseNetPipeline
+    from ..faces import FaceRecognizer
+    from ..probe import ProbeRecorder, Trace
+
+    Picture = NDArray[np.uint8]
+
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class PictureRequest:
+    """One picture as it was asked for on the command line.
+
+    Attributes:
+        faces: photos of the person, one or more.
+        out: the PNG to write; never one of the inputs.
+        pose: a photo whose facial keypoints place the head.
+        which_face: "largest", or a face's number counted from the left, from 0.
+        probe: measure every step, and write a trace and a drift chart beside the picture.
+        others: pictures of other people, or folders of them, for the probe's line of what a stranger scores.
+        components: a FLUX folder that lends VAE and text encoders to a single-file backbone.
+        device: "auto", "cpu", "cuda", "cuda:N" or "mps".
+        dtype: a floating dtype of torch's by name; by default the device's usual one.
+        offload: keep on the GPU only the network at work.
+        quiet: no progress bar.
+    """
+
+    files: Files
+    settings: GenerateRequest
+    faces: tuple[Path, ...]
+    out: Path
+    pose: Path | None = None
+    which_face: Literal["largest"] | int = "largest"
+    probe: bool = False
+    others: tuple[Path, ...] = ()
+    components: Path | None = None
+    device: str = "auto"
+    dtype: str | None = None
+    offload: bool = False
+    quiet: bool = False
+
+    def __post_init__(self) -> None:
+        """Raise SettingsError where the picture could not be written."""
+        if self.others and not self.probe:
+            raise SettingsError("--others gives the probe's line of other people: add --probe, or leave it out.")
+        if self.out.suffix.lower() != ".png":
+            raise SettingsError(
+                f"Expected an output ending in .png, got {self.out.name!r}: PNG keeps what a picture was made with."
+            )
+        inputs = {path.resolve() for path in self.inputs}
+        for path in (self.out, self.trace, self.chart):
+            if path.resolve() in inputs:
+                raise SettingsError(f"The output {path} is one of the inputs. Choose another name.")
+
+    @property
+    def inputs(self) -> tuple[Path, ...]:
+        """Files that are read and never written."""
+        return (*self.faces, *([self.pose] if self.pose else []), *(path for path in self.others if path.is_file()))
+
+    @property
+    def trace(self) -> Path:
+        """Where the probe's trace goes."""
+        return self.out.with_suffix(".trace.json")
+
+    @property
+    def chart(self) -> Path:
+        """Where the probe's chart goes."""
+        return self.out.with_suffix(".drift.png")
+
+
+def make_picture(request: PictureRequest) -> Result:
+    """Read the photos, sample, and write the picture with its metadata, and the probe's files if asked for.
+
+    Args:
+        request: what is asked for.
+
+    Returns:
+        The picture that was written, and what was seen of it.
+
+    Raises:
+        InfuseNetError: a file or a value cannot be used; nothing was written.
+    """
+    from ..faces import FaceRecognizer
+    from ..files import open_picture, save_picture
+
+    check_writable(request.out)  # now, not after minutes of work
+    photos = [open_picture(path) for path in request.faces]
+    pose = None if request.pose is None else open_picture(request.pose)
+    adapter = load_adapter(request.files, request.device, request.dtype)
+    condition = adapter.encode(photos, face=request.which_face)
+    options: dict[str, Any] = {"components": request.components, "offload": "model" if request.offload else None}
+    pipeline = load_pipeline(request.files, request.device, request.dtype, adapter=adapter, **options)
+    pipeline.set_progress_bar_config(disable=request.quiet, desc="steps", leave=False)
+    if pose is not None:
+        pose = adapter.control(pose, *fitted_size(request.settings, pipeline.spec))
+    recorder = None
+    if request.probe:
+        recognizer = FaceRecognizer.from_pack(request.files.face_pack, device=request.device)
+        recorder = probe_for(pipeline, recognizer, photos, strangers_of(request))
+    result = generate(pipeline, condition, request.settings, adapter=adapter, pose=pose, recorder=recorder)
+    request.out.parent.mkdir(parents=True, exist_ok=True)
+    save_picture(result.picture, request.out, metadata(request.files, result, len(photos)), inputs=request.inputs)
+    if result.trace is not None:
+        result.trace.save(request.trace)
+        save_chart([result.trace], request.chart)
+    return result
+
+
+def check_writable(path: Path) -> None:
+    """Raise SettingsError unless a file can be written at a path, whose folders need not exist yet."""
+    home = next(folder for folder in path.absolute().parents if folder.exists())
+    if path.is_dir() or not home.is_dir() or not os.access(home, os.W_OK | os.X_OK):
+        obstacle = "a folder of that name is there" if path.is_dir() else f"{home} is not a folder you may write to"
+        raise SettingsError(f"{path} cannot be written: {obstacle}. Choose another name.")
+
+
+def metadata(files: Files, result: Result, photos: int) -> dict[str, Any]:
+    """What a picture tells about itself: with what and from what it was made. No embedding, no folder of the user's."""
+    from .. import __version__
+
+    told = {**result.made_with, "models": files.names(), "photos": photos}
+    return {"Software": f"infusenet {__version__}", "parameters": told}
+
+
+def save_chart(traces: Sequence[Trace], path: Path) -> None:
+    """Draw the similarity at every step of one run or more, and write it as a PNG that appears whole."""
+    import io
+
+    from ..charts import similarity_figure
+    from ..files import write_atomically
+
+    content = io.BytesIO()
+    similarity_figure(traces).savefig(content, format="png", dpi=160)
+    write_atomically(path, content.getvalue())
+
+
+def strangers_of(request: PictureRequest) -> list[Picture]:
+    """Pictures of other people: the user's, else drawn ones where the miniature's own faces are measured, else none.
+
+    Raises:
+        PictureError: a file that was named is no picture.
+        SettingsError: a folder holds no picture.
+    """
+    from .. import miniature
+    from ..compare.request import expand
+    from ..files import open_picture
+
+    if request.others:
+        named = list(expand(request.others))
+        empty = next((path for path, reason in named if reason is not None and path.is_dir()), None)
+        if empty is not None:
+            raise SettingsError(f"--others: there is no picture in {empty}. Name a folder of at least five faces.")
+        return [open_picture(path) for path, reason in named if reason is None]
+    if Path(request.files.face_pack) == miniature.FACE_PACK:
+        from ..miniature.strangers import drawn_strangers
+
+        return list(drawn_strangers())
+    return []
+
+
+def probe_for(
+    pipeline: InfuseNetPipeline,
+    recognizer: FaceRecognizer,
+    pictures: Sequence[Picture],
+    strangers: Sequence[Picture] = (),
+) -> ProbeRecorder:
+    """A recorder that compares every step with the person in the pictures; with five strangers, with these too."""
+    from ..probe import ProbeRecorder, Reference, vae_decoder
+
+    reference = Reference.from_pictures(recognizer, pictures, source="the pictures that were encoded")
+    baseline = reference.baseline(recognizer, strangers)
+    if strangers and baseline is None:
+        log.warning("Of other people fewer than five faces were found, so what they score stays unknown.")
+    return ProbeRecorder(recognizer, reference, vae_decoder(pipeline.vae), strangers=baseline)
