@@ -11,7 +11,7 @@ from decimal import Decimal, DecimalException
 from typing import Any, TypeVar
 
 from .errors import SettingsError
-from .probe.records import mean_of
+from .metrics.base import mean_of
 
 MOST = 100  # values of one sweep
 NOTHING = -1.0  # best value where no picture shows a face; no axis has a negative value

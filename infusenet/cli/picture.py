@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..errors import SettingsError
-from ..generate import Files, GenerateRequest, Result, fitted_size, generate, load_adapter, load_pipeline
+from ..generate import Files, GenerateRequest, Result, fitted_size, generate, load_adapter, load_pipeline, metadata
 
 if TYPE_CHECKING:
     import numpy as np
@@ -131,14 +131,6 @@ def check_writable(path: Path) -> None:
     if path.is_dir() or not home.is_dir() or not os.access(home, os.W_OK | os.X_OK):
         obstacle = "a folder of that name is there" if path.is_dir() else f"{home} is not a folder you may write to"
         raise SettingsError(f"{path} cannot be written: {obstacle}. Choose another name.")
-
-
-def metadata(files: Files, result: Result, photos: int) -> dict[str, Any]:
-    """What a picture tells about itself: with what and from what it was made. No embedding, no folder of the user's."""
-    from .. import __version__
-
-    told = {**result.made_with, "models": files.names(), "photos": photos}
-    return {"Software": f"infusenet {__version__}", "parameters": told}
 
 
 def save_chart(traces: Sequence[Trace], path: Path) -> None:

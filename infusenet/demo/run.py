@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import generate
 from ..backbones import BACKBONES
-from ..cli.picture import metadata, save_chart
+from ..cli.picture import save_chart
 from ..files import png
 from .findings import page_of, summarise
 from .page import Series, Shot, render
@@ -201,7 +201,7 @@ def write_series(
     shots = []
     for place, (result, similarity) in enumerate(zip(made.results, found, strict=True), 1):
         path = out / f"{name}-{place}.png"
-        save_picture(result.picture, path, metadata(files, result, photos=1), inputs=inputs)
+        save_picture(result.picture, path, generate.metadata(files, result, photos=1), inputs=inputs)
         shots.append(Shot(path, similarity))
     sheet = save_picture(made.sheet, out / f"faces-{name}.png", inputs=inputs)
     trace = made.trace

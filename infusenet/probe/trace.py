@@ -12,7 +12,8 @@ from typing import Any
 from ..errors import InfuseNetError
 from ..files import write_atomically
 from ..measures.base import Baseline, ReferenceInfo, Rule
-from .records import Evaluation, RunInfo, Status, StepRecord, mean_of
+from ..metrics.base import mean_of
+from .records import Evaluation, RunInfo, Status, StepRecord
 from .strict import build
 
 FORMAT = "infusenet-trace"
