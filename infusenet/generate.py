@@ -98,6 +98,13 @@ class Result:
     made_with: dict[str, Any]
     trace: Trace | None = None
 
+    def metadata(self, files: Files, photos: int) -> dict[str, Any]:
+        """What the picture tells about itself: with what and from what it was made. No embedding, no user's folder."""
+        from . import __version__
+
+        parameters = {**self.made_with, "models": files.names(), "photos": photos}
+        return {"Software": f"infusenet {__version__}", "parameters": parameters}
+
 
 def files_for(
     backbone: str | Path, folders: Sequence[Path], *, adapter: str = INFUSENET.name, **given: Path | None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
 
     from ..adapters.infusenet.pipeline import InfuseNetPipeline
     from ..faces import FaceRecognizer
-    from ..probe import ProbeRecorder, Trace
+    from ..probe import ProbeRecorder
 
     Picture = NDArray[np.uint8]
 
@@ -99,8 +98,9 @@ def carry_out(order: Order) -> Result:
     Raises:
         InfuseNetError: a file or a value cannot be used; nothing was written.
     """
+    from ..charts import save_chart
     from ..faces import FaceRecognizer
-    from ..files import open_picture, save_picture
+    from ..files import check_writable, open_picture, save_picture
 
     check_writable(order.out)  # now, not after minutes of work
     photos = [open_picture(path) for path in order.faces]
@@ -118,39 +118,11 @@ def carry_out(order: Order) -> Result:
         recorder = probe_for(pipeline, recognizer, photos, strangers_of(order))
     result = generate(pipeline, condition, order.settings, adapter=adapter, pose=pose, recorder=recorder)
     order.out.parent.mkdir(parents=True, exist_ok=True)
-    save_picture(result.picture, order.out, metadata(order.files, result, len(photos)), inputs=order.inputs)
+    save_picture(result.picture, order.out, result.metadata(order.files, len(photos)), inputs=order.inputs)
     if result.trace is not None:
         result.trace.save(order.trace)
         save_chart([result.trace], order.chart)
     return result
-
-
-def check_writable(path: Path) -> None:
-    """Raise SettingsError unless a file can be written at a path, whose folders need not exist yet."""
-    home = next(folder for folder in path.absolute().parents if folder.exists())
-    if path.is_dir() or not home.is_dir() or not os.access(home, os.W_OK | os.X_OK):
-        obstacle = "a folder of that name is there" if path.is_dir() else f"{home} is not a folder you may write to"
-        raise SettingsError(f"{path} cannot be written: {obstacle}. Choose another name.")
-
-
-def metadata(files: Files, result: Result, photos: int) -> dict[str, Any]:
-    """What a picture tells about itself: with what and from what it was made. No embedding, no folder of the user's."""
-    from .. import __version__
-
-    told = {**result.made_with, "models": files.names(), "photos": photos}
-    return {"Software": f"infusenet {__version__}", "parameters": told}
-
-
-def save_chart(traces: Sequence[Trace], path: Path) -> None:
-    """Draw the similarity at every step of one run or more, and write it as a PNG that appears whole."""
-    import io
-
-    from ..charts import similarity_figure
-    from ..files import write_atomically
-
-    content = io.BytesIO()
-    similarity_figure(traces).savefig(content, format="png", dpi=160)
-    write_atomically(path, content.getvalue())
 
 
 def strangers_of(order: Order) -> list[Picture]:
