@@ -98,6 +98,13 @@ class Result:
     made_with: dict[str, Any]
     trace: Trace | None = None
 
+    def metadata(self, files: Files, photos: int) -> dict[str, Any]:
+        """What the picture tells about itself: with what and from what it was made. No embedding, no user's folder."""
+        from . import __version__
+
+        parameters = {**self.made_with, "models": files.names(), "photos": photos}
+        return {"Software": f"infusenet {__version__}", "parameters": parameters}
+
 
 def files_for(
     backbone: str | Path, folders: Sequence[Path], *, adapter: str = INFUSENET.name, **given: Path | None
@@ -227,14 +234,6 @@ def generate(
         ).images[0]
     pixels = np.array(picture.convert("RGB"))
     return Result(pixels, made_with, recorder.finish(pixels[None]) if recorder is not None else None)
-
-
-def metadata(files: Files, result: Result, photos: int) -> dict[str, Any]:
-    """What a picture tells about itself: with what and from what it was made. No embedding, no folder of the user's."""
-    from . import __version__
-
-    parameters = {**result.made_with, "models": files.names(), "photos": photos}
-    return {"Software": f"infusenet {__version__}", "parameters": parameters}
 
 
 def _made_with(spec: BackboneSpec, request: GenerateRequest, pose: bool) -> dict[str, Any]:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..errors import SettingsError
-from ..generate import Files, GenerateRequest, Result, fitted_size, generate, load_adapter, load_pipeline, metadata
+from ..generate import Files, GenerateRequest, Result, fitted_size, generate, load_adapter, load_pipeline
 from ..measures.registry import FACE, get_measure
 
 if TYPE_CHECKING:
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ..measures import Measure
-    from ..probe import ProbeRecorder, Trace
+    from ..probe import ProbeRecorder
 
     Picture = NDArray[np.uint8]
 
@@ -109,7 +108,8 @@ def make_picture(request: PictureRequest) -> Result:
     Raises:
         InfuseNetError: a file or a value cannot be used; nothing was written.
     """
-    from ..files import open_picture, save_picture
+    from ..charts import save_chart
+    from ..files import check_writable, open_picture, save_picture
 
     check_writable(request.out)  # now, not after minutes of work
     photos = [open_picture(path) for path in request.faces]
@@ -129,31 +129,11 @@ def make_picture(request: PictureRequest) -> Result:
         recorder = probe_for(pipeline, measure, shown, strangers_of(request))
     result = generate(pipeline, condition, request.settings, adapter=adapter, pose=pose, recorder=recorder)
     request.out.parent.mkdir(parents=True, exist_ok=True)
-    save_picture(result.picture, request.out, metadata(request.files, result, len(photos)), inputs=request.inputs)
+    save_picture(result.picture, request.out, result.metadata(request.files, len(photos)), inputs=request.inputs)
     if result.trace is not None:
         result.trace.save(request.trace)
         save_chart([result.trace], request.chart)
     return result
-
-
-def check_writable(path: Path) -> None:
-    """Raise SettingsError unless a file can be written at a path, whose folders need not exist yet."""
-    home = next(folder for folder in path.absolute().parents if folder.exists())
-    if path.is_dir() or not home.is_dir() or not os.access(home, os.W_OK | os.X_OK):
-        obstacle = "a folder of that name is there" if path.is_dir() else f"{home} is not a folder you may write to"
-        raise SettingsError(f"{path} cannot be written: {obstacle}. Choose another name.")
-
-
-def save_chart(traces: Sequence[Trace], path: Path) -> None:
-    """Draw the similarity at every step of one run or more, and write it as a PNG that appears whole."""
-    import io
-
-    from ..charts import similarity_figure
-    from ..files import write_atomically
-
-    content = io.BytesIO()
-    similarity_figure(traces).savefig(content, format="png", dpi=160)
-    write_atomically(path, content.getvalue())
 
 
 def strangers_of(request: PictureRequest) -> list[Picture]:
