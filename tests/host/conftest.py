@@ -214,6 +214,7 @@ def stable_diffusion(host):
     """A tiny Stable Diffusion 1.5 with random weights, a conditioning, and what stands in for its VAE."""
     import comfy.model_patcher
     import comfy.supported_models
+    import torch
 
     sizes = {"model_channels": 32, "context_dim": 16, "num_heads": 4, "in_channels": 4, "out_channels": 4}
     depths = {"transformer_depth": [1, 1], "transformer_depth_output": [1] * 4, "transformer_depth_middle": 1}
