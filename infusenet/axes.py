@@ -11,7 +11,8 @@ from decimal import Decimal, DecimalException
 from typing import Any, TypeVar
 
 from .errors import SettingsError
-from .probe.records import mean_of
+from .measures.wording import SubjectName, wording
+from .metrics.base import mean_of
 
 MOST = 100  # values of one sweep
 NOTHING = -1.0  # best value where no picture shows a face; no axis has a negative value
@@ -205,14 +206,15 @@ def to_csv(
     return text.getvalue()
 
 
-def in_words(tried: Sequence[Tried], axis: Axis) -> str:
-    """The result in a sentence or two."""
+def in_words(tried: Sequence[Tried], axis: Axis, subject: SubjectName = "face") -> str:
+    """The result in a sentence or two; `subject` is what was compared, as the measure's rule has it."""
+    words_for = wording(subject)
     best, pictures = best_of(tried), sum(len(one.similarities) for one in tried)
     failures = sum(one.failures for one in tried)
     if best is None:
-        return f"No face was found in any of {pictures} pictures, so there is no best {axis.name}."
+        return f"{words_for.nothing_in.format(count=pictures)}, so there is no best {axis.name}."
     words = f"Best {axis.name}: {as_text(best.value)}, similarity {best.similarity:.3f}."
-    return words + (f" {failures} of {pictures} pictures show no face." if failures else "")
+    return words + (f" {failures} of {pictures} pictures {words_for.without}." if failures else "")
 
 
 def _range(part: str, axis: Axis) -> list[Decimal]:

@@ -209,7 +209,7 @@ def generate(
     import numpy as np
     import torch
 
-    made_with = _metadata(pipeline.spec, request, pose is not None)
+    made_with = _made_with(pipeline.spec, request, pose is not None)
     width, height = made_with["size"]
     options: dict[str, Any] = {}
     if request.negative is not None:
@@ -236,7 +236,7 @@ def generate(
     return Result(pixels, made_with, recorder.finish(pixels[None]) if recorder is not None else None)
 
 
-def _metadata(spec: BackboneSpec, request: GenerateRequest, pose: bool) -> dict[str, Any]:
+def _made_with(spec: BackboneSpec, request: GenerateRequest, pose: bool) -> dict[str, Any]:
     """What a picture tells of how it was made; what the request leaves open is the backbone's own."""
     if request.guidance and not spec.guidance_embeds and request.negative is None:
         log.warning("%s has no guidance: --guidance %g changes nothing.", spec.title, request.guidance)

@@ -95,7 +95,7 @@ class TestBadInput:
     def test_output_that_cannot_be_written_is_told_before_the_work(self, capsys, tmp_path, face, monkeypatch, out):
         (tmp_path / "taken.png").mkdir()
         (tmp_path / "file").touch()
-        monkeypatch.setattr("infusenet.cli.generate.load_adapter", lambda *_: pytest.fail("worked first"))
+        monkeypatch.setattr("infusenet.cli.picture.load_adapter", lambda *_: pytest.fail("worked first"))
         line = complaint(capsys, *order(face, tmp_path / out))
         assert "cannot be written" in line
         assert str(tmp_path) in line
@@ -225,11 +225,11 @@ class TestGenerate:
         assert main([*order(face, tmp_path / "d.png", steps=1, device="cpu"), "--probe"]) == 0
         assert devices == ["cpu"]
         monkeypatch.setattr(
-            "infusenet.cli.generate.load_adapter", lambda *_: SimpleNamespace(encode=lambda *_, **__: None)
+            "infusenet.cli.picture.load_adapter", lambda *_: SimpleNamespace(encode=lambda *_, **__: None)
         )
         pipeline = SimpleNamespace(set_progress_bar_config=lambda **_: None)
-        monkeypatch.setattr("infusenet.cli.generate.load_pipeline", lambda *_, **__: pipeline)
-        monkeypatch.setattr("infusenet.cli.generate.probe_for", lambda *_: (_ for _ in ()).throw(SettingsError("x")))
+        monkeypatch.setattr("infusenet.cli.picture.load_pipeline", lambda *_, **__: pipeline)
+        monkeypatch.setattr("infusenet.cli.picture.probe_for", lambda *_: (_ for _ in ()).throw(SettingsError("x")))
         assert main([*order(face, tmp_path / "e.png", steps=1, device="auto"), "--probe"]) == 2
         assert devices == ["cpu", "auto"]
         assert "measured by rec_mini.onnx" in capsys.readouterr().out
