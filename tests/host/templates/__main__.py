@@ -20,12 +20,14 @@ PEOPLE = {REFERENCE: 12, REFERENCE_2: 9}  # seeds of the drawn persons
 
 def draw_people(folder: Path = FOLDER) -> None:
     """Draw the templates' references: persons who do not exist."""
-    from infusenet.demo.run import draw_people as draw
+    from infusenet.demo.run import drawn_subjects
     from infusenet.files import save_picture
 
     (folder / "input").mkdir(parents=True, exist_ok=True)
     for name, seed in PEOPLE.items():
-        save_picture(draw(seed).reference, folder / "input" / name, {"Title": f"a drawn person (seed {seed})"})
+        save_picture(
+            drawn_subjects(seed).reference, folder / "input" / name, {"Title": f"a drawn person (seed {seed})"}
+        )
 
 
 if __name__ == "__main__":
