@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal, DecimalException
 from typing import Any, TypeVar
@@ -127,6 +127,7 @@ class Tried:
         seed: of the noise.
         seconds: sampling alone, for all pictures of this value.
         cfg: true CFG scale where the axis changed it.
+        metrics: what else was measured of each picture, by name; None where undefined.
     """
 
     value: Value
@@ -135,6 +136,7 @@ class Tried:
     seed: int
     seconds: float
     cfg: float | None = None
+    metrics: tuple[Mapping[str, float | None], ...] = ()
 
     @property
     def similarity(self) -> float | None:
@@ -190,19 +192,31 @@ def as_text(value: Value) -> str:
 def to_csv(
     tried: Sequence[Tried], axis: Axis, *, cfg: float, sampler: str, recognizer: str = "", rule: str = ""
 ) -> str:
-    """One row a picture, in full precision; `COLUMNS` names them, undefined is empty, pictures count from 1.
+    """One row a picture, in full precision: `COLUMNS`, then the metrics. Undefined is empty, pictures count from 1.
 
     `value_similarity` and `value_failures` belong to the value: the mean over its pictures that show a face, and how
     many show none. `recognizer` and `rule` are how all of them were measured.
     """
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
-    table.writerow(COLUMNS)
+    names = list(dict.fromkeys(name for one in tried for metrics in one.metrics for name in metrics))
+    table.writerow([*COLUMNS, *names])
     for one in tried:
         for number, similarity in enumerate(one.similarities, start=1):
-            cells = [axis.name, one.value, number, similarity, one.similarity, one.failures, one.steps, one.seed]
+            metrics = one.metrics[number - 1] if one.metrics else {}
+            cells: list[Any] = [
+                axis.name,
+                one.value,
+                number,
+                similarity,
+                one.similarity,
+                one.failures,
+                one.steps,
+                one.seed,
+            ]
             scale = cfg if one.cfg is None else one.cfg
-            table.writerow([*cells, scale, sampler, one.seconds, recognizer, rule])  # None is written as nothing
+            cells += [scale, sampler, one.seconds, recognizer, rule, *map(metrics.get, names)]
+            table.writerow(cells)  # None is written as nothing
     return text.getvalue()
 
 
