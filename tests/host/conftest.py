@@ -93,12 +93,12 @@ def load_pack() -> ModuleType:
 
 @pytest.fixture(scope="session")
 def sibling() -> Any:
-    """`sibling("server")`: a module or package of this folder, which is no package itself."""
+    """`sibling("server")`: a module or package of this folder, which is no package itself; or of the folder `home`."""
 
-    def load(name: str) -> ModuleType:
+    def load(name: str, home: Path = HERE) -> ModuleType:
         full = f"infusenet_host_{name}"
         if full not in sys.modules:
-            folder = Path(__file__).with_name(name)
+            folder = home / name
             inside = [str(folder)] if folder.is_dir() else None
             file = folder / "__init__.py" if inside else folder.with_suffix(".py")
             spec = importlib.util.spec_from_file_location(full, file, submodule_search_locations=inside)
