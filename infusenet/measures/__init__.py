@@ -12,16 +12,24 @@ from .base import (
     Rule,
     comparable,
 )
-from .faces import DetectedFace, FaceMeasure, Recognizer, as_measure, impostors, measure_of
+from .baselines import impostors
+from .faces import FaceMeasure, as_measure, measure_of
+from .recognizer import DetectedFace, Recognizer
 from .reference import Reference
+from .registry import MEASURES, MeasureSpec
+from .whole import PictureMeasure, PromptMeasure
 
 __all__ = [
     "LEAST_IMPOSTORS",
+    "MEASURES",
     "Alignment",
     "Baseline",
     "DetectedFace",
     "FaceMeasure",
     "Measure",
+    "MeasureSpec",
+    "PictureMeasure",
+    "PromptMeasure",
     "Reader",
     "Reading",
     "Recognizer",

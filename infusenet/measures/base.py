@@ -9,16 +9,18 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from torch import Tensor
 
 from ..errors import SettingsError
+from .wording import SubjectName
 
 Pixels = npt.NDArray[np.uint8]  # RGB [H, W, 3]
 Floats = npt.NDArray[np.floating[Any]]
 Alignment = Literal["detected", "carried", "back-filled"]
 
 LEAST_IMPOSTORS = 5
-"""Faces of other people below which an impostor baseline is unknown: a deviation of fewer says nothing."""
+"""Faces of other people, or other pictures, below which an impostor baseline is unknown: so few say nothing."""
 
 
 @dataclass(frozen=True)
@@ -28,10 +30,13 @@ class Rule:
     Attributes:
         name: of the rule and its version.
         parameters: its settings, as text by name.
+        subject: what is looked at: a "face" in each picture, the whole "picture", or the picture beside a "prompt".
+            It chooses the words that the numbers are spoken of with; see `wording`.
     """
 
     name: str
     parameters: dict[str, str] = field(default_factory=dict)
+    subject: SubjectName = "face"
 
     def __str__(self) -> str:
         settings = ", ".join(f"{key} {value}" for key, value in self.parameters.items())
@@ -40,7 +45,7 @@ class Rule:
 
 @dataclass(frozen=True)
 class Baseline:
-    """Cosine between a reference and crops that are not its person: mean, deviation (None for one), and how many."""
+    """Cosine between a reference and what it does not show: mean, deviation (None for one), and how many."""
 
     mean: float
     std: float | None
@@ -56,7 +61,7 @@ class Baseline:
 
     @classmethod
     def of_impostors(cls, values: Sequence[float]) -> Baseline | None:
-        """As `of`, for faces of other people; None, which is unknown, of fewer than five."""
+        """As `of`, for faces of other people or other pictures; None, which is unknown, of fewer than five."""
         return cls.of(values) if len(values) >= LEAST_IMPOSTORS else None
 
     @property
@@ -93,9 +98,11 @@ class ReferenceData:
 
     Attributes:
         embedding: [d], of length 1; never written to disk.
-        crops: what it was made from: for faces the aligned ones, RGB-reversed as the recognizer takes them.
+        crops: what it was made from, RGB-reversed as a recognizer takes it: aligned faces, or small whole pictures; ()
+            of a prompt.
         info: what a trace may tell about it.
-        blank: what crops without any face score against it; None where that is undefined.
+        blank: what pictures of nothing (for faces: crops without any face) score against it; None where that is
+            undefined.
     """
 
     embedding: Tensor
@@ -109,13 +116,15 @@ class Reading:
     """One picture looked at.
 
     Attributes:
-        seen: what the measure looks for was seen here with confidence. Only such readings make conclusions.
+        seen: what the measure looks for was seen here with confidence. Only such readings make conclusions. Whole
+            pictures are seen wherever they are finite.
         similarity: cosine to the reference, -1..1; None where undefined.
         alignment: where the place came from: "detected" here, "carried" from an earlier step or the pose picture,
             "back-filled" from a later one; None without any, or where the measure needs no place.
         score: confidence of the surest detection, 0..1; None where there was none.
         place: where it looked, as fractions of width and height; None where it does not know.
-        crop: what was compared, uint8, as the recognizer takes it; None where there is none.
+        crop: what was compared, to be looked at: uint8 [h, w, 3], RGB-reversed; None where there is none.
+        why: why there is no similarity, where the measure says so itself; `reason` is what to read.
     """
 
     seen: bool
@@ -124,12 +133,13 @@ class Reading:
     score: float | None = None
     place: Floats | None = field(default=None, repr=False)
     crop: Pixels | None = field(default=None, repr=False)
+    why: str | None = None
 
     @property
     def reason(self) -> str | None:
         """Why there is no similarity, in words; None where there is one."""
-        if self.similarity is not None:
-            return None
+        if self.similarity is not None or self.why is not None:
+            return None if self.similarity is not None else self.why
         if self.seen:
             return "the face gives no embedding"
         unsure = "" if self.score is None else f" with confidence (the surest has {self.score:.2f})"
@@ -156,7 +166,10 @@ class Reader(Protocol):
 
 
 class Measure(Protocol):
-    """Compares pictures with a reference by one rule. `FaceMeasure` is one."""
+    """Compares pictures with a reference by one rule: `FaceMeasure`, `PictureMeasure` and `PromptMeasure` do.
+
+    Optional attributes: `detector` (which network found the faces), `published_line` (its authors' same-person cosine).
+    """
 
     @property
     def name(self) -> str:
@@ -166,8 +179,8 @@ class Measure(Protocol):
     def rule(self) -> Rule:
         """How."""
 
-    def reference(self, pictures: Sequence[Pixels], *, source: str | None = None) -> ReferenceData:
-        """What to compare with."""
+    def reference(self, pictures: Sequence[Any], *, source: str | None = None) -> ReferenceData:
+        """What to compare with: of pictures, RGB uint8 [H, W, 3]; of prompts, where the rule's subject is "prompt"."""
 
     def read(self, pictures: Sequence[Pixels | None], reference: ReferenceData) -> list[Reading]:
         """Finished pictures, each by itself."""
@@ -190,8 +203,17 @@ def comparable(rules: Sequence[Rule | str | None], what: str) -> None:
         SettingsError: they differ.
     """
     if len({None if rule is None else str(rule) for rule in rules}) > 1:
-        told = "; ".join(dict.fromkeys("an unrecorded rule" if rule is None else str(rule) for rule in rules))
+        names = "; ".join(dict.fromkeys("an unrecorded rule" if rule is None else str(rule) for rule in rules))
         raise SettingsError(
-            f"{what} were measured by different rules, so their numbers cannot be compared: {told}. "
-            "Measure them again with one version and one face pack."
+            f"{what} were measured by different rules, so their numbers cannot be compared: {names}. "
+            "Measure them again with one version and one measure (one face pack, or one network of whole pictures)."
         )
+
+
+def pixels(pictures: Tensor) -> list[Pixels | None]:
+    """Pictures [n, 3, H, W] in 0..1 as 8-bit RGB [H, W, 3]; None where one is not finite."""
+    pictures = pictures.detach().float()
+    finite = torch.isfinite(pictures).flatten(1).all(dim=1)
+    whole = (pictures.nan_to_num().clamp(0, 1) * 255).round().to(torch.uint8)
+    arrays = whole.permute(0, 2, 3, 1).contiguous().cpu().numpy()
+    return [array if is_finite else None for array, is_finite in zip(arrays, finite.tolist(), strict=True)]

@@ -1,14 +1,15 @@
-"""The lines that a likeness is judged by: other people, crops without any face."""
+"""The lines that a likeness is judged by: other people or pictures, and crops or pictures of nothing."""
 
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from typing import Literal
 
 from .base import Baseline
+from .wording import SubjectName, wording
 
 Kind = Literal["impostor", "blank", "published", "genuine"]
 
-OTHERS, BLANK = "other people", "no face (blank)"
+OTHERS, BLANK = wording("face").others, wording("face").blank
 UNKNOWN = f"{OTHERS}: unknown"
 DEVIATIONS = 2  # that a likeness must lie above a line
 _TITLES = (("*sface*", "SFace"),)  # of recognizers whose authors publish a line, by file name
@@ -29,9 +30,15 @@ class Line:
         return f"{self.name} {self.level:.3g}" if self.kind == "published" else f"{self.name} {self.level:.2f}"
 
 
-def judging_lines(strangers: Baseline | None, blank: Baseline | None) -> tuple[Line, ...]:
-    """Other people and crops without a face, as far as they are known."""
-    known: list[tuple[Kind, str, Baseline | None]] = [("impostor", OTHERS, strangers), ("blank", BLANK, blank)]
+def judging_lines(
+    strangers: Baseline | None, blank: Baseline | None, subject: SubjectName = "face"
+) -> tuple[Line, ...]:
+    """Other people and crops without a face (or other and blank pictures), as far as they are known."""
+    words = wording(subject)
+    known: list[tuple[Kind, str, Baseline | None]] = [
+        ("impostor", words.others, strangers),
+        ("blank", words.blank, blank),
+    ]
     return tuple(Line(kind, name, line.mean, line.std) for kind, name, line in known if line is not None)
 
 

@@ -8,9 +8,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from . import Baseline, FaceMeasure, Reading, ReferenceData, Rule
+from . import Baseline, Measure, Reading, ReferenceData, Rule
 from .base import Pixels
-from .lines import DEVIATIONS, UNKNOWN, Line, judging_lines, published_name
+from .lines import DEVIATIONS, Line, judging_lines, published_name
+from .wording import Wording, wording
 
 TOLD = 12  # pictures that are told of one by one on a node
 
@@ -22,10 +23,10 @@ class Scores:
     Attributes:
         readings: one a picture, in the order given.
         recognizer: the network that measured.
-        detector: the network that found the faces; None where not known.
+        detector: the network that found the faces; None where not known, or where none is looked for.
         rule: how it was measured.
-        impostor: what other people score; None = unknown.
-        blank: what crops without any face score.
+        impostor: what other people (or other pictures) score; None = unknown.
+        blank: what crops without any face (or blank pictures) score.
         published_line: from which cosine on the recognizer's authors speak of the same person, where they say so.
     """
 
@@ -40,7 +41,7 @@ class Scores:
     @classmethod
     def of(
         cls,
-        measure: FaceMeasure,
+        measure: Measure,
         pictures: Iterable[Pixels],
         references: Sequence[ReferenceData],
         impostor: Baseline | None = None,
@@ -50,28 +51,33 @@ class Scores:
         Args:
             measure: the rule.
             pictures: RGB uint8 [H, W, 3].
-            references: the person; or one for each picture, taken in turn.
-            impostor: what other people score.
+            references: the person or thing; or one for each picture, taken in turn.
+            impostor: what other people or pictures score.
         """
         readings = tuple(
             measure.read([picture], references[place % len(references)])[0] for place, picture in enumerate(pictures)
         )
         blank = Baseline.pooled([reference.blank for reference in references])
-        published = measure.published_line
-        return cls(readings, measure.name, measure.detector, measure.rule, impostor, blank, published)
+        detector, published = (getattr(measure, name, None) for name in ("detector", "published_line"))
+        return cls(readings, measure.name, detector, measure.rule, impostor, blank, published)
+
+    @property
+    def wording(self) -> Wording:
+        """The words for what was measured."""
+        return wording(self.rule.subject)
 
     @property
     def order(self) -> tuple[int, ...]:
-        """Places of the pictures, the most alike first (of equals the first given), those without a face last."""
+        """Places of the pictures, the most alike first (of equals the first given), those not measured last."""
         return tuple(sorted(range(len(self.readings)), key=lambda place: -_number(self.similarity(place), -math.inf)))
 
     @property
     def best(self) -> int | None:
-        """The place of the picture most alike; None where none shows a face."""
+        """The place of the picture most alike; None where none could be measured."""
         return next((place for place in self.order[:1] if self.similarity(place) is not None), None)
 
     def similarity(self, place: int) -> float | None:
-        """A picture's cosine with its reference; None where no face is seen."""
+        """A picture's cosine with its reference; None where nothing is seen."""
         return self.readings[place].similarity
 
     @property
@@ -82,7 +88,7 @@ class Scores:
     @property
     def lines(self) -> tuple[Line, ...]:
         """What the similarities are held against."""
-        known = judging_lines(self.impostor, self.blank)
+        known = judging_lines(self.impostor, self.blank, self.rule.subject)
         if self.published_line is None:
             return known
         return (*known, Line("published", published_name(self.recognizer), self.published_line))
@@ -97,8 +103,8 @@ class Scores:
     def why(self, place: int) -> str | None:
         """Why a picture has no similarity; None where it has one."""
         reading = self.readings[place]
-        if reading.similarity is not None:
-            return None
+        if reading.similarity is not None or reading.why is not None:
+            return reading.reason
         if reading.seen:
             return "the face gives no usable embedding"
         surest = "" if reading.score is None else f" (the surest has a confidence of {reading.score:.2f})"
@@ -111,14 +117,20 @@ class Scores:
             limit: pictures told of one by one; all by default.
         """
         count, told = len(self.readings), self.order[:limit]
-        best = self.best
-        head = f"No face was found in any of {count} pictures." if best is None else f"Most alike: {self._told(best)}."
+        best, nothing = self.best, self.wording.nothing_in.format(count=len(self.readings))
+        head = f"{nothing}." if best is None else f"Most alike: {self._told(best)}."
         rest = [f"... and {count - len(told)} more"] if len(told) < count else []
-        lines = [line.text for line in self.lines] + ([UNKNOWN] if self.impostor is None else [])
+        lines = self.lines_in_words()
         each = [self._told(place) for place in told] if count > 1 or best is None else []
         finder = "" if self.detector is None else f", faces found by {self.detector}"
         measured = f"Measured by {self.recognizer}{finder}; rule: {self.rule}."
-        return "\n".join([head, *each, *rest, "For comparison: " + ", ".join(lines) + ".", measured])
+        compared = [f"For comparison: {', '.join(lines)}."] if lines else []
+        return "\n".join([head, *each, *rest, *compared, measured])
+
+    def lines_in_words(self) -> list[str]:
+        """Each line by name and level, and the impostors' where it is unknown."""
+        unknown = self.wording.others_unknown if self.impostor is None else None
+        return [line.text for line in self.lines] + ([unknown] if unknown else [])
 
     def _told(self, place: int) -> str:
         value, under = self.similarity(place), self.under(place)

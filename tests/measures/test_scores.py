@@ -61,7 +61,7 @@ def test_json_says_how_it_was_measured_and_null_where_undefined() -> None:
     assert [entry["index"] for entry in told["pictures"]] == [2, 3, 0, 4, 1]
     assert told["pictures"][4]["similarity"] is None and "no face" in told["pictures"][4]["reason"]
     assert told["impostor"] is None and told["blank"] == {"mean": 0.2, "std": 0.1, "count": 16}
-    assert told["rule"] == {"name": "face 1", "parameters": {}} and told["detector"] == "det.onnx"
+    assert told["rule"] == {"name": "face 1", "parameters": {}, "subject": "face"} and told["detector"] == "det.onnx"
 
 
 @pytest.mark.parametrize("faces", [False, True])

@@ -1,0 +1,107 @@
+"""Networks in transformers' own folder layout, from a local folder alone, and refused where a weight is missing."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..errors import SettingsError, WeightsError
+
+_FILES = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
+
+
+def config_of(folder: Path) -> dict[str, Any]:
+    """A folder's config.json.
+
+    Raises:
+        WeightsError: there is no such folder or file, or it is no JSON object.
+    """
+    path = folder / "config.json"
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise WeightsError(
+            f"{folder} is not a model's folder as transformers saves it: config.json cannot be read ({error}). Name "
+            "the folder that holds config.json and model.safetensors."
+        ) from error
+    if not isinstance(config, dict):
+        raise WeightsError(f"{path} holds no model's configuration. Download the folder again.")
+    return config
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The files that hold a folder's weights, as transformers chooses them: one, or the shards of an index.
+
+    Raises:
+        WeightsError: there is none.
+    """
+    first = next((folder / name for name in _FILES if (folder / name).is_file()), None)
+    if first is None:
+        raise WeightsError(f"{folder} holds no weights: expected {_FILES[0]} beside config.json. Download it again.")
+    if first.suffix != ".json":
+        return [first]
+    try:
+        named = json.loads(first.read_text(encoding="utf-8"))["weight_map"].values()
+        shards = [folder / name for name in sorted(set(named))]
+    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+        raise WeightsError(f"{first} is no index of weights ({error!r}). Download the folder again.") from error
+    missing = [path.name for path in shards if not path.is_file()]
+    if missing:
+        raise WeightsError(f"{folder} lacks {', '.join(missing)}, which {first.name} names. Download it again.")
+    return shards
+
+
+def load_whole(kind: Any, folder: Path, dtype: torch.dtype, device: torch.device) -> Any:
+    """A network of transformers, in evaluation mode and without gradients.
+
+    Args:
+        kind: the class, as `transformers.CLIPModel`.
+        folder: holds config.json and the weights; nothing is downloaded.
+        dtype: of its weights.
+        device: where it goes.
+
+    Raises:
+        WeightsError: the folder cannot be read, or weights are missing or of another shape: transformers would make
+            some up.
+    """
+    import transformers
+
+    dtype_name = "dtype" if int(transformers.__version__.split(".")[0]) >= 5 else "torch_dtype"
+    shows_bars = transformers.utils.logging.is_progress_bar_enabled()
+    transformers.utils.logging.disable_progress_bar()
+    try:
+        network, info = kind.from_pretrained(
+            str(folder), local_files_only=True, output_loading_info=True, **{dtype_name: dtype}
+        )
+    except Exception as error:  # many kinds, all of them about the folder's files
+        raise WeightsError(f"The {kind.__name__} in {folder} cannot be read ({error}). Download it again.") from error
+    finally:
+        if shows_bars:
+            transformers.utils.logging.enable_progress_bar()
+    missing = sorted(map(str, info["missing_keys"])) + [str(wrong[0]) for wrong in info["mismatched_keys"]]
+    if missing:
+        raise WeightsError(
+            f"{folder} does not hold a whole {kind.__name__}: {len(missing)} weights are missing or of another shape "
+            f"({', '.join(missing[:3])}). Download it again."
+        )
+    return torch.nn.Module.to(network, device=device).requires_grad_(False).eval()
+
+
+def device_named(device: str) -> torch.device:
+    """The torch device of a name; "auto" is the GPU if there is one.
+
+    Raises:
+        SettingsError: there is no such device.
+    """
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        found = torch.device(device)
+    except RuntimeError as error:
+        raise SettingsError(f'Expected the device "auto", "cpu", "cuda" or "cuda:N", got {device!r}.') from error
+    if found.type == "cuda" and not torch.cuda.is_available():
+        raise SettingsError(f'PyTorch sees no GPU here, so {device!r} cannot be used. Choose "cpu" or "auto".')
+    return found
