@@ -16,17 +16,18 @@ import pytest
 from PIL import Image
 
 from infusenet.errors import FaceError, InfuseNetError
-from infusenet.sweep.command import Order, report, sweep
-from infusenet.sweep.jobs import Job
-from infusenet.sweep.plan import Plan, estimate, load_plan, read_result, result_path
-from infusenet.sweep.run import pending, run
+from infusenet.sweep.jobs import Job, Models, SweepPlan
+from infusenet.sweep.report.table import TIME_COLUMNS, columns, make_tables, write_tables
+from infusenet.sweep.request import SweepRequest, estimate, report, sweep
+from infusenet.sweep.results import read_result, read_results, result_path
+from infusenet.sweep.runner import pending, run
 from infusenet.sweep.spec import order_of_reading, shipped
-from infusenet.sweep.table import COLUMNS, TIME_COLUMNS, records, write_tables
-from infusenet.sweep.weights import Weights
+
+from .conftest import SMALL, save_tiny_picture  # type: ignore[import-not-found]
 
 ROOT = Path(__file__).resolve().parents[2]
 Write = Callable[..., Path]
-PlanOf = Callable[[Path], Plan]
+PlanOf = Callable[[Path], SweepPlan]
 
 
 class Maker:
@@ -34,9 +35,10 @@ class Maker:
 
     def __init__(self, fails: Callable[[Job], Exception | None] = lambda job: None) -> None:
         self.fails, self.made = fails, []  # type: ignore[var-annotated]
+        self.out = Path()
 
-    def __call__(self, place: Any, device: str) -> "Maker":
-        assert (place.rank, place.world, device) == (0, 1, "cpu")
+    def __call__(self, rank: Any, device: str) -> "Maker":
+        assert (rank.rank, rank.world, device) == (0, 1, "cpu")
         return self
 
     def do(self, job: Job) -> dict[str, Any]:
@@ -44,11 +46,19 @@ class Maker:
         error = self.fails(job)
         if error is not None:
             raise error
+        save_tiny_picture(self.out, job)
         return {"similarity": job.steps / 10, "seconds": 0.5 * job.steps, "alone": True}
 
 
-def run_with(plan: Plan, out: Path, maker: Maker, **options: Any) -> tuple[int, int]:
+def run_with(plan: SweepPlan, out: Path, maker: Maker, **options: Any) -> tuple[int, int]:
+    maker.out = out
     return run(plan, out, maker, device="cpu", quiet=True, **options)
+
+
+def rows_of(out: Path) -> list[dict[str, Any]]:
+    """The table's rows, None where undefined."""
+    points = make_tables(read_results(out)).points
+    return points.astype(object).where(points.notna(), None).to_dict("records")
 
 
 def test_every_job_is_done_once(write: Write, plan_of: PlanOf, tmp_path: Path) -> None:
@@ -66,21 +76,21 @@ def test_a_changed_specification_reuses_results(write: Write, plan_of: PlanOf, t
     run_with(plan_of(write()), out, Maker())
     maker, plan = Maker(), plan_of(write(("steps = [1, 2]", "steps = [2, 3]")))
     assert run_with(plan, out, maker) == (4, 0)
-    assert {row["steps"] for row in records(load_plan(out), out) if row["method"] == "dev"} == {2, 3}
+    assert {row["steps"] for row in rows_of(out) if row["method"] == "dev"} == {2, 3}
 
 
 def test_failures_are_results_and_can_be_tried_again(write: Write, plan_of: PlanOf, tmp_path: Path) -> None:
     plan, out = plan_of(write()), tmp_path / "out"
     no_face = Maker(lambda job: FaceError("no face in it") if job.role == "schnell" else None)
     assert run_with(plan, out, no_face) == (12, 4)
-    table = records(load_plan(out), out)
+    table = rows_of(out)
     assert [row["status"] for row in table].count("failed") == 4
     assert {row["error"] for row in table if row["status"] == "failed"} == {"FaceError: no face in it"}
     assert {row["similarity"] for row in table if row["status"] == "failed"} == {None}
     assert "8 of 12 pictures made, 4 failed, 0 missing" in report(out)
     assert run_with(plan, out, Maker()) == (0, 0)
     assert run_with(plan, out, Maker(), retry=True) == (4, 0)
-    assert {row["status"] for row in records(load_plan(out), out)} == {"done"}
+    assert {row["status"] for row in rows_of(out)} == {"done"}
 
 
 def test_an_unforeseen_error_tells_where_it_was(write: Write, plan_of: PlanOf, tmp_path: Path) -> None:
@@ -88,8 +98,8 @@ def test_an_unforeseen_error_tells_where_it_was(write: Write, plan_of: PlanOf, t
     run_with(plan, out, Maker(lambda job: ZeroDivisionError("oh")))
     result = read_result(out, plan.jobs[0])
     assert result is not None
-    assert result["error"] == "ZeroDivisionError: oh"
-    assert "in do" in result["where"]
+    assert result.error == "ZeroDivisionError: oh"
+    assert "in do" in (result.note("where") or "")
 
 
 def test_stopping_is_no_failure(write: Write, plan_of: PlanOf, tmp_path: Path) -> None:
@@ -129,30 +139,30 @@ def test_what_a_killed_process_was_writing_is_cleared(write: Write, plan_of: Pla
 def test_the_table_is_typed_and_documented(write: Write, plan_of: PlanOf, tmp_path: Path) -> None:
     plan, out = plan_of(write()), tmp_path / "out"
     run_with(plan, out, Maker())
-    write_tables(load_plan(out), out)
+    write_tables(make_tables(read_results(out)), out)
     with (out / "table.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 12
     for row in rows:
-        assert list(row) == list(COLUMNS)
-        for name, (kind, _) in COLUMNS.items():
+        assert list(row) == list(columns())
+        for name, (kind, _) in columns().items():
             assert row[name] in ("", "true", "false") if kind is bool else kind(row[name] or 0) is not None
     assert (rows[0]["method"], rows[0]["steps"], rows[0]["similarity"], rows[0]["guidance"]) == ("dev", "1", "0.1", "")
     with (out / "columns.csv").open(newline="") as file:
-        assert [row["column"] for row in csv.DictReader(file)] == list(COLUMNS)
+        assert [row["column"] for row in csv.DictReader(file)] == list(columns())
 
 
 def test_parquet_holds_the_same_table(write: Write, plan_of: PlanOf, tmp_path: Path) -> None:
     parquet = pytest.importorskip("pyarrow.parquet")
     plan, out = plan_of(write()), tmp_path / "out"
     run_with(plan, out, Maker(lambda job: FaceError("no") if job.role == "schnell" else None))
-    write_tables(load_plan(out), out)
+    write_tables(make_tables(read_results(out)), out)
     read = parquet.read_table(out / "table.parquet")
     kinds = {str: "string", int: "int64", float: "double", bool: "bool"}
-    assert {name: str(read.schema.field(name).type) for name in COLUMNS} == {
-        name: kinds[kind] for name, (kind, _) in COLUMNS.items()
+    assert {name: str(read.schema.field(name).type) for name in columns()} == {
+        name: kinds[kind] for name, (kind, _) in columns().items()
     }
-    assert read.to_pylist() == records(load_plan(out), out)
+    assert read.to_pylist() == rows_of(out)
     assert not list(out.rglob("*.part"))
 
 
@@ -204,7 +214,7 @@ def test_what_cannot_be_meant_is_one_line_and_writes_nothing(
         (tmp_path / name).mkdir()
     (tmp_path / "damaged" / "ann.jpg").write_bytes(b"\xff\xd8\xff no more of it")
     with pytest.raises(InfuseNetError) as error:
-        sweep(Order(str(write((old, new))), tmp_path / "out", quiet=True))
+        sweep(SweepRequest(str(write((old, new))), tmp_path / "out", quiet=True))
     text = str(error.value)
     assert place in text, text
     assert "\n" not in text
@@ -212,11 +222,11 @@ def test_what_cannot_be_meant_is_one_line_and_writes_nothing(
 
 
 def test_backbones_that_are_not_there_are_one_line(write: Write, tmp_path: Path) -> None:
-    photos, weights = tmp_path / "photos", Weights((("dev", str(tmp_path / "nowhere")), ("schnell", "mini-schnell")))
+    photos, models = tmp_path / "photos", Models({"dev": str(tmp_path / "nowhere"), "schnell": "mini-schnell"})
     photos.mkdir()
     Image.new("RGB", (64, 64)).save(photos / "ann.png")
     with pytest.raises(InfuseNetError) as error:
-        sweep(Order(str(write()), tmp_path / "out", weights, people=photos, quiet=True))
+        sweep(SweepRequest(str(write()), tmp_path / "out", models, people=photos, quiet=True))
     assert "nowhere" in str(error.value)
     assert not (tmp_path / "out").exists()
 
@@ -260,8 +270,6 @@ def table(out: Path) -> list[dict[str, str]]:
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A specification, and the folder of an uninterrupted sweep."""
-    from .conftest import SMALL  # type: ignore[import-not-found]
-
     folder = tmp_path_factory.mktemp("whole")
     spec = folder / "small.toml"
     spec.write_text(SMALL)

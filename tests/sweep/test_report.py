@@ -13,15 +13,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from infusenet.sweep.command import report
-from infusenet.sweep.figures import draw_figure
-from infusenet.sweep.index import write_index
 from infusenet.sweep.jobs import Job
-from infusenet.sweep.plan import load_plan
-from infusenet.sweep.rows import lifted, series, shown
-from infusenet.sweep.run import run
+from infusenet.sweep.report import write_index
+from infusenet.sweep.report.figures import render_figure
+from infusenet.sweep.report.table import Tables, make_tables, minus, series, shown
+from infusenet.sweep.request import report
+from infusenet.sweep.results import read_record, read_results
+from infusenet.sweep.runner import run
 from infusenet.sweep.spec import FigureSpec
-from infusenet.sweep.table import records, step_records
 
 FIGURES = """
 [[figures]]
@@ -83,7 +82,7 @@ class Maker:
     def __init__(self, out: Path) -> None:
         self.out = out
 
-    def __call__(self, place: Any, device: str) -> "Maker":
+    def __call__(self, rank: Any, device: str) -> "Maker":
         return self
 
     def do(self, job: Job) -> dict[str, Any]:
@@ -125,6 +124,10 @@ def drawn_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def folder(drawn_once: Path, tmp_path: Path) -> Path:
     """A copy of it that a test may change."""
     return Path(shutil.copytree(drawn_once, tmp_path / "out"))
+
+
+def tables_of(out: Path) -> Tables:
+    return make_tables(read_results(out))
 
 
 def numbers(out: Path, name: str) -> list[dict[str, str]]:
@@ -190,9 +193,9 @@ def test_blocks_and_steps(folder: Path) -> None:
     assert float(cells["dev", "double 2", "3"]) == pytest.approx(0.3)
     assert cells["dev", "single 1", "3"] == ""
     assert len(cells) == 3 * 3 + 3 * 1
-    steps = step_records(load_plan(folder), folder)
-    assert {step["stream_ratio"] for step in steps} == {0.6}
-    assert {step["residual_ratio"] for step in steps} == {0.2}
+    steps = tables_of(folder).steps
+    assert set(steps["stream_ratio"]) == {0.6}
+    assert set(steps["residual_ratio"]) == {0.2}
 
 
 class Reader(HTMLParser):
@@ -230,7 +233,7 @@ def test_the_page_holds_everything(folder: Path) -> None:
 
 
 def test_an_index_leads_to_the_pages(folder: Path) -> None:
-    path, reader = write_index(folder.parent, [folder.name]), Reader()
+    path, reader = write_index(folder.parent, {folder.name: read_record(folder)}), Reader()
     reader.feed(path.read_text())
     assert reader.open == []
     assert [(path.parent / source).is_file() for source in reader.sources] == [True]
@@ -263,33 +266,33 @@ def test_a_sweep_that_has_not_begun_has_a_page_too(folder: Path) -> None:
 
 
 def test_whom_a_figure_shows(folder: Path) -> None:
-    table = records(load_plan(folder), folder)
-    everyone = FigureSpec("table", "x", methods=("schnell", "dev"), prompts=("beach", "portrait"))
+    table, same = tables_of(folder).points, {"kind": "table", "title": "x"}
+    everyone = FigureSpec(**same, methods=["schnell", "dev"], prompts=["beach", "portrait"])
     assert next(iter(series(shown(table, everyone)))) == "schnell"  # the figure's order
+    assert next(iter(series(shown(table, FigureSpec(**same))))) == "dev, steps 1"
     for text, people in (("first 1", {"drawn-01"}), ("top 1", {"drawn-02"}), ("top 9", {"drawn-01", "drawn-02"})):
-        chosen = FigureSpec("table", "x", methods=("dev",), prompts=("beach",), people=text)
-        assert {row["person"] for row in shown(table, chosen)} == people
+        chosen = FigureSpec(**same, methods=["dev"], prompts=["beach"], people=text)
+        assert set(shown(table, chosen)["person"]) == people
 
 
-def test_lift_is_over_the_same_picture_without(folder: Path) -> None:
-    rows = records(load_plan(folder), folder)[:2]
-    keys = {"method": "dev", "person": "a", "prompt": "p", "seed": 0}
-    told = [(0.0, 4, 0.125), (1.0, 4, 0.5), (1.0, 8, 0.75), (0.25, 4, None), (0.0, 8, None)]
-    rows = [{**rows[0], **keys, "strength": a, "steps": n, "similarity": value} for a, n, value in told]
-    figure = FigureSpec("curve", "x", split="strength", less=0.0)
-    assert [(row["strength"], row["steps"], row["similarity"]) for row in lifted(rows, figure)] == [
-        (1.0, 4, 0.375),
-        (1.0, 8, None),
-        (0.25, 4, None),
-    ]
+def test_a_difference_is_to_the_same_picture_for_every_value(folder: Path) -> None:
+    table = tables_of(folder).points[:5].assign(method="dev", person="a", prompt="p", seed=0)
+    values = [(0.0, 4, 0.125, 3.0), (1.0, 4, 0.5, 5.0), (1.0, 8, 0.75, 6.0), (0.25, 4, None, 4.0), (0.0, 8, None, 1.0)]
+    strength, steps, similarity, seconds = zip(*values, strict=True)
+    table = table.assign(strength=strength, steps=steps, similarity=similarity, seconds=seconds)
+    table["similarity"] = table["similarity"].astype("float64")
+    figure = FigureSpec(kind="curve", title="x", split="strength", minus=0.0, values=["similarity", "seconds"])
+    found = minus(table, figure)
+    rows = found[["strength", "steps", "similarity", "seconds"]].astype(object).where(found.notna(), None)
+    assert rows.values.tolist() == [[1.0, 4, 0.375, 2.0], [1.0, 8, None, 5.0], [0.25, 4, None, 1.0]]
 
 
 def test_light_and_dark_are_the_same_figure(folder: Path) -> None:
-    done = load_plan(folder)
-    for figure in done.figures:
-        drawn = draw_figure(figure, records(done, folder), step_records(done, folder), folder)
-        assert drawn.light != drawn.dark
-        assert bool(drawn.rows) == (figure.kind != "blocks")  # the fixture's maker measures no blocks
+    tables = tables_of(folder)
+    for figure in read_record(folder).figures:
+        rendered = render_figure(figure, tables, folder)
+        assert rendered.light != rendered.dark
+        assert rendered.rows
 
 
 def test_a_panel_without_values_says_so_and_shows_no_scale() -> None:

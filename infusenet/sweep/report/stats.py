@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..probe.drift import Peak, window_of
+from ...probe.drift import Peak, window_of
 
 RESAMPLES = 4000
 LEVEL = 0.95

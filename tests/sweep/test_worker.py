@@ -12,13 +12,11 @@ import torch
 from PIL import Image
 
 from infusenet import miniature
-from infusenet.sweep.jobs import Job
+from infusenet.sweep.jobs import Job, Models, SweepPlan
 from infusenet.sweep.people import draw
-from infusenet.sweep.plan import Plan
-from infusenet.sweep.weights import Weights
-from infusenet.sweep.work import Worker, _no_notices
+from infusenet.sweep.worker import Worker, _no_notices
 
-PlanOf = Callable[[Path], Plan]
+PlanOf = Callable[[Path], SweepPlan]
 Write = Callable[..., Path]
 
 
@@ -30,7 +28,7 @@ class Full(Worker):
     def _do(self, job: Job) -> dict[str, Any]:
         assert sys.exc_info()[0] is None  # an error being handled would keep the GPU's memory
         if self.always or not self.offload:
-            self._pipeline, self._role = object(), job.role  # type: ignore[assignment]
+            self._pipeline, self._loaded = object(), (job.role, job.adapter)
             raise torch.cuda.OutOfMemoryError("CUDA out of memory")
         assert self._pipeline is None
         return {"offload": self.offload}
@@ -40,7 +38,7 @@ def test_out_of_memory_it_goes_on_with_less_on_the_gpu(
     write: Write, plan_of: PlanOf, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     plan = plan_of(write())
-    worker = Full(plan, Weights(), tmp_path, "cpu")
+    worker = Full(plan, Models(), tmp_path, "cpu")
     with caplog.at_level(logging.WARNING):
         assert worker.do(plan.jobs[0]) == {"offload": True}
         assert worker.do(plan.jobs[1]) == {"offload": True}
@@ -49,7 +47,7 @@ def test_out_of_memory_it_goes_on_with_less_on_the_gpu(
 
 def test_out_of_memory_all_the_same_is_an_error(write: Write, plan_of: PlanOf, tmp_path: Path) -> None:
     plan = plan_of(write())
-    worker = Full(plan, Weights(), tmp_path, "cpu")
+    worker = Full(plan, Models(), tmp_path, "cpu")
     worker.always = True
     with pytest.raises(torch.cuda.OutOfMemoryError):
         worker.do(plan.jobs[0])
@@ -57,10 +55,12 @@ def test_out_of_memory_all_the_same_is_an_error(write: Write, plan_of: PlanOf, t
 
 def test_lpips_without_weights_is_undefined_with_its_reason(write: Write, plan_of: PlanOf, tmp_path: Path) -> None:
     plan = plan_of(write(('title = "Small"', 'title = "Small"\nmetrics = ["lpips"]')))
-    found = Worker(plan, Weights(), tmp_path, "cpu")._perceptual(plan.jobs[0], None)
-    assert found["lpips"] is None
-    assert "--lpips PATH" in found["lpips_reason"]
-    assert Worker(plan_of(write()), Weights(), tmp_path, "cpu")._perceptual(plan_of(write()).jobs[0], None) == {}
+    picture = draw(0)
+    values = Worker(plan, Models(), tmp_path, "cpu")._metrics(plan.jobs[0], picture)
+    assert values["lpips"] is None
+    assert "--lpips PATH" in values["lpips_reason"]
+    plain = Worker(plan_of(write()), Models(), tmp_path, "cpu")._metrics(plan_of(write()).jobs[0], picture)
+    assert set(plain) == {"sharpness", "contrast"}
 
 
 def test_what_is_asked_for_on_purpose_is_not_warned_of(caplog: pytest.LogCaptureFixture) -> None:
@@ -112,6 +112,7 @@ def test_the_judge_runs_where_the_sweep_does(
 ) -> None:
     from infusenet import FaceRecognizer
 
+    monkeypatch.setattr("infusenet.measures.faces.measure_of", lambda recognizer: recognizer)
     monkeypatch.setattr(FaceRecognizer, "from_pack", lambda pack, *, device: (pack, device))
-    worker = Worker(plan_of(write()), Weights(), tmp_path, "cuda:1")
+    worker = Worker(plan_of(write()), Models(), tmp_path, "cuda:1")
     assert worker._judge() == (miniature.FACE_PACK, "cuda:1")  # type: ignore[comparison-overlap]
