@@ -11,7 +11,7 @@ import time
 import traceback
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -90,7 +90,7 @@ def run(
     rank = Rank.from_environment()
     device = _device(device, rank)
     group = _Group(rank, device)
-    with locked(folder) if rank.rank == 0 else suppress():
+    with locked(folder) if rank.rank == 0 else nullcontext():
         parts = partition(_prepare(plan, folder, retry), rank.world) if rank.rank == 0 else []
         mine = group.share(parts)[rank.rank]
         failed = _work(mine, folder, make, rank, device, None if quiet else plan.spec.title) if mine else 0
@@ -233,13 +233,8 @@ def _remove_if_over(path: Path) -> None:
 
 def _is_held(path: Path, holder: Mapping[str, Any]) -> bool:
     """Whether a process of this machine that holds a lock runs, or another machine has touched it lately."""
-    pid = holder.get("pid")
-    if (
-        holder.get("host") == socket.gethostname()
-        and isinstance(pid, int)
-        and pid != os.getpid()
-        and os.name == "posix"
-    ):
+    pid, is_here = holder.get("pid"), holder.get("host") == socket.gethostname() and os.name == "posix"
+    if is_here and isinstance(pid, int) and pid != os.getpid():
         try:
             os.kill(pid, 0)
         except (ProcessLookupError, OverflowError):

@@ -144,8 +144,8 @@ class FigureSpec(Table):
         people: "all", "first N" or "top N" by mean similarity.
         split: a curve or bars for each method ("method"), prompt or value of an axis.
         panels: "prompt" for a panel each prompt, of a curve or of people.
-        minus: a value of `split`: a curve shows what the others have more than it, on the same person, prompt and noise.
-            `less` is its older name.
+        minus: a value of `split`: a curve shows what the others have more than it, on the same person, prompt and
+            noise. `less` is its older name.
         paper: the paper's figures, shown beside and never mixed in: of a table by line, of pairs and drift by "method /
             group", of a curve by "line / x", where both are as the report writes them.
     """
@@ -162,7 +162,7 @@ class FigureSpec(Table):
     split: Annotated[str, text(_along)] = "method"
     panels: Annotated[str, text(lambda: ("prompt",))] = ""
     minus: Annotated[float | None, number(0)] = None
-    paper: dict[str, Annotated[float, number(-1)]] = {}
+    paper: dict[str, Annotated[float, number(-1)]] = Field(default_factory=dict)
 
     @property
     def value(self) -> str:

@@ -98,18 +98,13 @@ class Worker:
         path = picture_path(self.folder, job)
         path.parent.mkdir(parents=True, exist_ok=True)
         save_picture(result.picture, path, {"infusenet": {**result.made_with, "job": job.id}})
-        (reading,) = measure.read([result.picture], reference)
         return {
             **self._metrics(job, result.picture),
             "seconds": seconds,
             "alone": self.alone,
-            "similarity": reading.similarity,
-            "reason": reading.reason,
             "trajectory": None if trace is None else _trajectory(trace),
             "streams": streams,
-            "recognizer": measure.name,
-            "detector": getattr(measure, "detector", None),
-            "rule": str(measure.rule),
+            **_likeness(measure, result.picture, reference),
             "device": self.device,
             "offload": self.offload,
             "versions": library_versions(),
@@ -207,6 +202,13 @@ def _request(job: Job) -> GenerateRequest:
     for name, value in job.axes:
         request = AXES[name].applied(request, value)
     return request
+
+
+def _likeness(measure: Measure, picture: Any, reference: ReferenceData) -> dict[str, Any]:
+    """How alike a picture is to the reference, and what says so by which rule."""
+    (reading,) = measure.read([picture], reference)
+    values = {"similarity": reading.similarity, "reason": reading.reason, "recognizer": measure.name}
+    return {**values, "detector": getattr(measure, "detector", None), "rule": str(measure.rule)}
 
 
 @contextmanager
