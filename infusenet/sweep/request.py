@@ -166,7 +166,7 @@ def _outlook(plan: SweepPlan, request: SweepRequest) -> str:
     lines += [f"left out: {name} ({reason})" for name, reason in plan.dropped]
     processes, waiting = Rank.from_environment().world, {job.id for job in todo}
     finished = [(job, read_result(request.out, job)) for job in plan.jobs if job.id not in waiting]
-    pace = [(job, result.seconds) for job, result in finished if result is not None and result.seconds is not None]
+    pace = [(job, result.seconds) for job, result in finished if result.seconds is not None]
     estimated = estimate(todo, pace, processes)
     if estimated is None:
         lines.append("No estimate before the first jobs have run: real weights differ too much.")

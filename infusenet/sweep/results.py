@@ -13,7 +13,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter,
 
 from ..errors import InfuseNetError
 from ..files import write_atomically
-from .jobs import Job, SweepPlan, SweepPoint
+from .jobs import Job, SweepPlan, SweepPoint, unique
 from .spec import FigureSpec
 
 _PNG_BEGINS, _PNG_ENDS = b"\x89PNG\r\n\x1a\n", b"\x00\x00\x00\x00IEND\xaeB`\x82"
@@ -157,17 +157,20 @@ def is_whole(picture: Path) -> bool:
         return False
 
 
-def read_result(folder: Path, job: Job) -> Result | None:
-    """A job's result, None where there is none yet.
+def ids_in(folder: Path) -> set[str]:
+    """The jobs that have a result's file; asking once is quicker than trying each."""
+    return {path.stem for path in (folder / "results").glob("*.json")}
+
+
+def read_result(folder: Path, job: Job) -> Result:
+    """A job's result.
 
     Raises:
-        BrokenResult: the file cannot be read, or holds something else.
+        BrokenResult: its file is missing, cannot be read, or holds something else.
     """
     path = result_path(folder, job)
     try:
         result = Result.model_validate(json.loads(path.read_bytes()))
-    except FileNotFoundError:
-        return None
     except (OSError, ValueError, RecursionError) as error:  # ValidationError is a ValueError
         raise BrokenResult(f"{path} holds no result ({_first_line(error)}).") from None
     if result.id != job.id:
@@ -219,16 +222,15 @@ def read_results(folder: Path) -> Results:
     record, points = _load_plan(folder)
     results: dict[str, Result] = {}
     broken, unpictured = [], set()
-    for job in {point.job.id: point.job for point in points}.values():
+    there = ids_in(folder)
+    for job in (job for job in unique(points) if job.id in there):
         try:
-            result = read_result(folder, job)
+            results[job.id] = result = read_result(folder, job)
         except BrokenResult:
             broken.append(job.id)
             continue
-        if result is not None:
-            results[job.id] = result
-            if result.status == "done" and not is_whole(picture_path(folder, job)):
-                unpictured.add(job.id)
+        if result.status == "done" and not is_whole(picture_path(folder, job)):
+            unpictured.add(job.id)
     return Results(folder, record, points, results, tuple(broken), frozenset(unpictured))
 
 

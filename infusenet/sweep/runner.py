@@ -19,7 +19,7 @@ from typing import Any, Protocol
 
 from ..errors import InfuseNetError, PackageError, SettingsError
 from .jobs import Job, SweepPlan, partition
-from .results import BrokenResult, is_whole, picture_path, read_result, save_plan, set_aside, write_result
+from .results import BrokenResult, ids_in, is_whole, picture_path, read_result, save_plan, set_aside, write_result
 
 log = logging.getLogger(__name__)
 _PATIENCE = timedelta(days=7)  # how long processes wait for the slowest one
@@ -133,17 +133,20 @@ def pending(plan: SweepPlan, folder: Path, *, retry: bool = False, tidy: bool = 
         retry: failed ones too.
         tidy: set results aside that cannot be read, and tell.
     """
-    missing = []
-    for job in plan.jobs:
+    there = ids_in(folder)
+
+    def is_done(job: Job) -> bool:
+        if job.id not in there:
+            return False
         try:
             result = read_result(folder, job)
         except BrokenResult as error:
-            result = None
             if tidy:
                 log.warning("%s It is kept as %s and made again.", error, set_aside(folder, job).name)
-        if result is None or (retry if result.status == "failed" else not is_whole(picture_path(folder, job))):
-            missing.append(job)
-    return missing
+            return False
+        return not retry if result.status == "failed" else is_whole(picture_path(folder, job))
+
+    return [job for job in plan.jobs if not is_done(job)]
 
 
 def _work(

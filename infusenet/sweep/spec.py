@@ -14,7 +14,20 @@ from ..axes import AXES
 from ..backbones import BACKBONES
 from ..measures import MEASURES
 from ..metrics import METRICS
-from .toml import SpecError, Table, check_numbers, number, numbers, one_line, read_toml, refuse, tables, text, texts
+from .toml import (
+    SpecError,
+    Table,
+    check_numbers,
+    number,
+    numbers,
+    one_line,
+    read_toml,
+    refuse,
+    say,
+    tables,
+    text,
+    texts,
+)
 
 SPECS = Path(__file__).with_name("specs")
 STORY = ("main-table", "step-budget", "trajectory", "guidance", "strength", "complexity", "ablation", "true-cfg")
@@ -108,6 +121,8 @@ class Method(Table):
     @classmethod
     def prepared(cls, data: dict[str, Any]) -> dict[str, Any]:
         """The axes gathered, each value within its axis."""
+        if "axes" in data:
+            say(f"unknown key. Known here: {', '.join(cls.keys())}", "axes")
         axes = {name: _axis_values(name, data[name]) for name in axis_names() if name in data}
         if "steps" not in axes:
             refuse("a list of different whole numbers from 1", key="steps")

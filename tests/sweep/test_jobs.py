@@ -1,5 +1,6 @@
 """Jobs: what their ids depend on, and how they are parted."""
 
+import time
 from collections.abc import Callable
 from dataclasses import fields, replace
 from pathlib import Path
@@ -7,7 +8,12 @@ from typing import Any
 
 import pytest
 
-from infusenet.sweep.jobs import Job, SweepPlan, noise_seed, partition
+from infusenet.sweep.jobs import Job, Models, SweepPlan, expand, noise_seed, partition
+from infusenet.sweep.people import find_people
+from infusenet.sweep.request import make_plan
+from infusenet.sweep.runner import pending
+from infusenet.sweep.spec import read_spec
+from infusenet.sweep.toml import SpecError
 
 JOB = Job("mini-dev x", "dev", "drawn:0", "a person", 4, 1.0, None, 1.0, "", 5, 0.0, 1.0, None, 1, ())
 OTHER: dict[str, Any] = {
@@ -114,3 +120,38 @@ def test_jobs_are_parted_evenly(ranks: int) -> None:
     for part in parts:  # each backbone is loaded once
         roles = [job.role for job in part]
         assert roles == sorted(roles)
+
+
+def test_what_is_as_it_always_was_is_in_no_id() -> None:
+    """So that results made before there were adapters, measures and further axes are found again."""
+    assert replace(JOB, adapter="infusenet", measure="face", axes=()).id == JOB.id
+    assert set(JOB.record) == set(OTHER) - {"adapter", "measure", "axes"}
+
+
+def test_a_sweep_too_large_to_plan_is_refused_with_the_number(write: Callable[..., Path]) -> None:
+    values = ", ".join(f"{n / 1000}" for n in range(1, 2001))
+    changes = (("steps = [1, 2]", f"steps = [1, 2]\nstrength = [{values}]"), ("drawn = 2", "drawn = 250"))
+    spec = read_spec(write(*changes))
+    with pytest.raises(SpecError, match=r"has 2,000,500 pictures: 4,001 settings of methods, 250 people, 2 prompts"):
+        make_plan(spec, Models(), "infusenet sweep")
+    with pytest.raises(SpecError, match=r"1,000,000,000 people"):
+        make_plan(read_spec(write(("drawn = 2", "drawn = 1000000000"))), Models(), "infusenet sweep")
+
+
+def test_points_come_one_after_the_other(write: Callable[..., Path]) -> None:
+    spec = read_spec(write(("drawn = 2", "drawn = 100000")))
+    people = find_people(spec.people)
+    points = expand(spec, people, {("dev", "infusenet"): "x", ("schnell", "infusenet"): "y"})
+    assert next(points).person == "drawn-01"
+
+
+def test_planning_twenty_thousand_jobs_is_quick(write: Callable[..., Path], tmp_path: Path) -> None:
+    """It was 3.7 seconds."""
+    values = ", ".join(f"{n / 2000}" for n in range(1, 1001))
+    spec = read_spec(write(("steps = [1, 2]", f"steps = 4\nstrength = [{values}]"), ("drawn = 2", "drawn = 10")))
+    plan = make_plan(spec, Models(), "infusenet sweep")  # the weights' fingerprints are kept from here on
+    began = time.process_time()
+    plan = make_plan(spec, Models(), "infusenet sweep")
+    assert len(pending(plan, tmp_path)) == len(plan.jobs) == 20_020
+    partition(plan.jobs, 2)
+    assert time.process_time() - began < 2.5

@@ -2,6 +2,7 @@
 
 import base64
 import csv
+import io
 import re
 import shutil
 from collections.abc import Sequence
@@ -10,13 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
 from infusenet.sweep.jobs import Job
 from infusenet.sweep.report import write_index
 from infusenet.sweep.report.figures import render_figure
-from infusenet.sweep.report.table import Tables, make_tables, minus, series, shown
+from infusenet.sweep.report.table import Tables, make_tables, minus, series, shown, to_csv
 from infusenet.sweep.request import report
 from infusenet.sweep.results import read_record, read_results
 from infusenet.sweep.runner import run
@@ -302,3 +304,12 @@ def test_a_panel_without_values_says_so_and_shows_no_scale() -> None:
     drawn = curves([Panel("similarity", {"dev": known}), Panel("seconds", {"dev": unknown})], "steps", "light").axes
     assert [[text.get_text() for text in axes.texts] for axes in drawn[:2]] == [[], ["not measured"]]
     assert len(drawn[1].get_yticks()) == 0
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+cmd", "-2", "@SUM(A1)", "\t=1"])
+def test_no_text_of_a_table_is_a_formula(text: str) -> None:
+    frame = pd.DataFrame({"person": [text, "ann"], text: [-0.5, None], "n": pd.array([-3, None], "Int64")})
+    head, first, second = csv.reader(io.StringIO(to_csv(frame), newline=""))
+    assert head == ["person", f"'{text}", "n"]
+    assert first == [f"'{text}", "-0.5", "-3"]  # numbers stay numbers
+    assert second == ["ann", "", ""]

@@ -15,12 +15,12 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from infusenet.errors import FaceError, InfuseNetError
+from infusenet.errors import FaceError, InfuseNetError, SettingsError
 from infusenet.sweep.jobs import Job, Models, SweepPlan
 from infusenet.sweep.report.table import TIME_COLUMNS, columns, make_tables, write_tables
 from infusenet.sweep.request import SweepRequest, estimate, report, sweep
 from infusenet.sweep.results import read_result, read_results, result_path
-from infusenet.sweep.runner import pending, run
+from infusenet.sweep.runner import locked, pending, run
 from infusenet.sweep.spec import order_of_reading, shipped
 
 from .conftest import SMALL, save_tiny_picture  # type: ignore[import-not-found]
@@ -97,7 +97,6 @@ def test_an_unforeseen_error_tells_where_it_was(write: Write, plan_of: PlanOf, t
     plan, out = plan_of(write()), tmp_path / "out"
     run_with(plan, out, Maker(lambda job: ZeroDivisionError("oh")))
     result = read_result(out, plan.jobs[0])
-    assert result is not None
     assert result.error == "ZeroDivisionError: oh"
     assert "in do" in (result.note("where") or "")
 
@@ -245,6 +244,70 @@ def test_a_dry_run_of_all(tmp_path: Path, command: Callable[..., Any]) -> None:
     assert done.stdout.count(" jobs for ") == done.stdout.count("About ") == len(shipped())
     assert done.stdout.startswith("Main table")
     assert not (tmp_path / "out").exists()
+
+
+# -- one sweep at a time in a folder -------------------------------------------------------------------------------
+
+
+def test_a_second_sweep_on_a_live_folder_is_refused(write: Write, plan_of: PlanOf, tmp_path: Path) -> None:
+    plan, out = plan_of(write()), tmp_path / "out"
+    script = (
+        "import sys, time; from pathlib import Path; from infusenet.sweep.runner import locked\n"
+        "with locked(Path(sys.argv[1])): print('held', flush=True); time.sleep(600)"
+    )
+    command = [sys.executable, "-c", script, str(out)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as other:
+        try:
+            assert other.stdout is not None and other.stdout.readline() == "held\n"
+            draft = out / ".half.json.12.part"
+            draft.write_bytes(b"{")
+            with pytest.raises(SettingsError, match=f"Another sweep is at work in .*: process {other.pid} on ") as error:
+                run_with(plan, out, Maker())
+            assert "--out" in str(error.value) and str(out / ".sweep.lock") in str(error.value)
+            assert draft.exists()  # it is the other's
+            assert not (out / "sweep.json").exists()
+        finally:
+            other.kill()
+    assert run_with(plan, out, Maker()) == (12, 0)  # its process is gone: nobody holds the lock
+    assert not draft.exists()
+    assert not (out / ".sweep.lock").exists()
+
+
+@pytest.mark.parametrize(("age", "over"), [(10.0, False), (1000.0, True)])
+@pytest.mark.parametrize("text", ['{"host": "elsewhere", "pid": 1, "since": "then"}', "", "null", "[]"])
+def test_of_another_machines_lock_its_age_tells(tmp_path: Path, text: str, age: float, over: bool) -> None:
+    path = tmp_path / ".sweep.lock"
+    path.write_text(text)
+    then = time.time() - age
+    os.utime(path, (then, then))
+    if over:
+        with locked(tmp_path):
+            assert json.loads(path.read_text())["pid"] == os.getpid()
+        assert list(tmp_path.iterdir()) == []
+    else:
+        with pytest.raises(SettingsError, match="Another sweep is at work"), locked(tmp_path):
+            pass
+        assert path.read_text() == text
+
+
+def test_a_lock_shows_that_it_lives_and_goes_with_its_sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("infusenet.sweep.runner._BEAT", 0.02)
+    with pytest.raises(ZeroDivisionError), locked(tmp_path):
+        path = tmp_path / ".sweep.lock"
+        os.utime(path, (0, 0))
+        deadline = time.monotonic() + 10
+        while path.stat().st_mtime < 1 and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert path.stat().st_mtime > 1
+        raise ZeroDivisionError
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_report_needs_no_lock(write: Write, plan_of: PlanOf, tmp_path: Path) -> None:
+    plan, out = plan_of(write()), tmp_path / "out"
+    run_with(plan, out, Maker())
+    with locked(out):
+        assert "12 of 12 pictures made" in report(out)
 
 
 # -- on the miniature ----------------------------------------------------------------------------------------------

@@ -213,3 +213,77 @@ def test_drawn_people_are_not_shown_to_real_models(write: Write) -> None:
     Models().check_people(spec)
     with pytest.raises(SettingsError, match=r"people\.drawn: .* dev is flux-dev.*--people DIR"):
         Models({"dev": "flux-dev", "schnell": "mini-schnell"}).check_people(spec)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "place", "said"),
+    [
+        ("steps = [1, 2]", "steps = 4\nguidance = [1.0, inf]", "methods[0].guidance", "got inf"),
+        ("steps = [1, 2]", "steps = 4\nstrength = -inf", "methods[0].strength", "got -inf"),
+        ("drawn = 2", "drawn = 2\n[people.filter]\nwidth = inf", "people.filter.width", "got inf"),
+        ("steps = [1, 2]", f"steps = [{10**40}]", "methods[0].steps", "got 1000000"),
+        ("steps = [1, 2]", f"steps = {hex(16**3990)}", "methods[0].steps", "thousands of digits"),
+        ("steps = [1, 2]", "steps = [1, 1.0]", "methods[0].steps", "got 1.0"),
+        ("steps = [1, 2]", "steps = 4\nguidance = [1, 1.0]", "methods[0].guidance", "different"),
+        ("steps = [1, 2]", f"steps = {'[' * 20}1{']' * 20}", "methods[0].steps", "got [[[[[["),
+        ("steps = [1, 2]", "steps = { a = 1 }", "methods[0].steps", "got {'a': 1}"),
+        ("steps = [1, 2]", "steps = 4\nseed = 3", "methods[0].seed", "unknown key"),
+        ("steps = [1, 2]", "steps = 4\naxes = { steps = 3 }", "methods[0].axes", "unknown key"),
+        ("steps = [1, 2]", 'steps = 4\nadapter = "glue"', "methods[0].adapter", "one of infusenet"),
+        ('title = "Small"', 'title = "Small"\nmeasure = "charm"', "measure", "one of face"),
+        ('title = "Small"', 'title = "Small"\nthreads = 1000000', "threads", "at most 1024"),
+        ('title = "Small"', 'title = "Small"\ntext = "x"', "text", "unknown key"),
+        ('title = "Small"', f'title = "Small"\nabout = {["x" * 500]}', "about", "expected a text"),
+        ("[prompts]", "prompts = 3\n[other]", "prompts", "expected a table"),
+        ("[[methods]]\nlabel = \"dev\"", "[methods]\nlabel = \"dev\"", "", "cannot be read as TOML"),
+        ('title = "Small"', 'title = "Small"\nfigures = 3', "figures", "expected"),
+    ],
+)  # fmt: skip
+def test_what_would_break_a_sweep_is_one_short_line(write: Write, old: str, new: str, place: str, said: str) -> None:
+    with pytest.raises(SpecError) as error:
+        read_spec(write((old, new)))
+    text = str(error.value)
+    assert (f"small.toml: {place}: " if place else "small.toml: ") in text, text
+    assert said in text, text
+    assert "\n" not in text
+    assert len(text) < 400
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line"),
+    [
+        ("steps = [1, 2]", f"steps = {'9' * 5000}", 11),
+        ("steps = [1, 2]", f"steps = {'[' * 3000}{']' * 3000}", 11),
+        ('title = "Small"', f"title = {'{a = ' * 3000}1{'}' * 3000}", 2),
+    ],
+)
+def test_what_no_reader_takes_names_its_line(write: Write, old: str, new: str, line: int) -> None:
+    with pytest.raises(SpecError) as error:
+        read_spec(write((old, new)))
+    assert str(error.value).startswith(f"small.toml: line {line}: expected ")
+    assert len(str(error.value)) < 200
+
+
+def test_lists_over_lines_are_not_nested(write: Write) -> None:
+    values = ", ".join(f"{n}" for n in range(1, 200))
+    assert len(read_spec(write(("steps = [1, 2]", f"steps = [\n{values},\n]"))).methods[0].axes["steps"]) == 199
+
+
+def test_other_roles_are_backbones_or_given(write: Write) -> None:
+    spec = read_spec(write(('backbone = "schnell"', 'backbone = "mini-schnell"')))
+    assert Models().files(spec.methods[1].backbone).expected == "mini-schnell"
+    path = write(('backbone = "schnell"', 'backbone = "mine"'))
+    with pytest.raises(SpecError, match=r"methods\[1\]\.backbone: expected one of dev, schnell, .*mini-dev"):
+        read_spec(path)
+    models = Models({"dev": "mini-dev", "mine": "mini-schnell"})
+    assert models.files(read_spec(path, roles=models.backbones).methods[1].backbone).expected == "mini-schnell"
+
+
+def test_minus_and_its_older_name_are_one(write: Write) -> None:
+    for key in ("minus", "less"):
+        text = f"{FIGURE}split = 'strength'\n{key} = 0\n[quick]"
+        assert read_spec(write(("[quick]", text))).figures[0].minus == 0.0
+        with pytest.raises(SpecError, match=rf"figures\[0\]\.{key}: expected a curve that is split by a number"):
+            read_spec(write(("[quick]", f"{FIGURE}{key} = 0\n[quick]")))
+    with pytest.raises(SpecError, match=r"figures\[0\]\.less: unknown key"):
+        read_spec(write(("[quick]", f"{FIGURE}split = 'strength'\nminus = 0\nless = 0\n[quick]")))

@@ -185,7 +185,7 @@ def _cell(value: Any) -> str:
     if isinstance(value, float):
         return float.__repr__(value)
     text = str(value)
-    return f"'{text}" if isinstance(value, str) and text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
+    return f"'{text}" if isinstance(value, str) and text.startswith(("=", "+", "-", "@", "\t")) else text
 
 
 def _write_parquet(frame: pd.DataFrame, path: Path) -> None:
