@@ -5,13 +5,14 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal, DecimalException
 from typing import Any, TypeVar
 
 from .errors import SettingsError
-from .probe.records import mean_of
+from .measures.wording import SubjectName, wording
+from .metrics.base import mean_of
 
 MOST = 100  # values of one sweep
 NOTHING = -1.0  # best value where no picture shows a face; no axis has a negative value
@@ -126,6 +127,7 @@ class Tried:
         seed: of the noise.
         seconds: sampling alone, for all pictures of this value.
         cfg: true CFG scale where the axis changed it.
+        metrics: what else was measured of each picture, by name; None where undefined.
     """
 
     value: Value
@@ -134,6 +136,7 @@ class Tried:
     seed: int
     seconds: float
     cfg: float | None = None
+    metrics: tuple[Mapping[str, float | None], ...] = ()
 
     @property
     def similarity(self) -> float | None:
@@ -189,30 +192,43 @@ def as_text(value: Value) -> str:
 def to_csv(
     tried: Sequence[Tried], axis: Axis, *, cfg: float, sampler: str, recognizer: str = "", rule: str = ""
 ) -> str:
-    """One row a picture, in full precision; `COLUMNS` names them, undefined is empty, pictures count from 1.
+    """One row a picture, in full precision: `COLUMNS`, then the metrics. Undefined is empty, pictures count from 1.
 
     `value_similarity` and `value_failures` belong to the value: the mean over its pictures that show a face, and how
     many show none. `recognizer` and `rule` are how all of them were measured.
     """
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
-    table.writerow(COLUMNS)
+    names = list(dict.fromkeys(name for one in tried for metrics in one.metrics for name in metrics))
+    table.writerow([*COLUMNS, *names])
     for one in tried:
         for number, similarity in enumerate(one.similarities, start=1):
-            cells = [axis.name, one.value, number, similarity, one.similarity, one.failures, one.steps, one.seed]
+            metrics = one.metrics[number - 1] if one.metrics else {}
+            cells: list[Any] = [
+                axis.name,
+                one.value,
+                number,
+                similarity,
+                one.similarity,
+                one.failures,
+                one.steps,
+                one.seed,
+            ]
             scale = cfg if one.cfg is None else one.cfg
-            table.writerow([*cells, scale, sampler, one.seconds, recognizer, rule])  # None is written as nothing
+            cells += [scale, sampler, one.seconds, recognizer, rule, *map(metrics.get, names)]
+            table.writerow(cells)  # None is written as nothing
     return text.getvalue()
 
 
-def in_words(tried: Sequence[Tried], axis: Axis) -> str:
-    """The result in a sentence or two."""
+def in_words(tried: Sequence[Tried], axis: Axis, subject: SubjectName = "face") -> str:
+    """The result in a sentence or two; `subject` is what was compared, as the measure's rule has it."""
+    words_for = wording(subject)
     best, pictures = best_of(tried), sum(len(one.similarities) for one in tried)
     failures = sum(one.failures for one in tried)
     if best is None:
-        return f"No face was found in any of {pictures} pictures, so there is no best {axis.name}."
+        return f"{words_for.nothing_in.format(count=pictures)}, so there is no best {axis.name}."
     words = f"Best {axis.name}: {as_text(best.value)}, similarity {best.similarity:.3f}."
-    return words + (f" {failures} of {pictures} pictures show no face." if failures else "")
+    return words + (f" {failures} of {pictures} pictures {words_for.without}." if failures else "")
 
 
 def _range(part: str, axis: Axis) -> list[Decimal]:

@@ -98,6 +98,13 @@ class Result:
     made_with: dict[str, Any]
     trace: Trace | None = None
 
+    def metadata(self, files: Files, photos: int) -> dict[str, Any]:
+        """What the picture tells about itself: with what and from what it was made. No embedding, no user's folder."""
+        from . import __version__
+
+        parameters = {**self.made_with, "models": files.names(), "photos": photos}
+        return {"Software": f"infusenet {__version__}", "parameters": parameters}
+
 
 def files_for(
     backbone: str | Path, folders: Sequence[Path], *, adapter: str = INFUSENET.name, **given: Path | None
@@ -202,7 +209,7 @@ def generate(
     import numpy as np
     import torch
 
-    made_with = _metadata(pipeline.spec, request, pose is not None)
+    made_with = _made_with(pipeline.spec, request, pose is not None)
     width, height = made_with["size"]
     options: dict[str, Any] = {}
     if request.negative is not None:
@@ -229,7 +236,7 @@ def generate(
     return Result(pixels, made_with, recorder.finish(pixels[None]) if recorder is not None else None)
 
 
-def _metadata(spec: BackboneSpec, request: GenerateRequest, pose: bool) -> dict[str, Any]:
+def _made_with(spec: BackboneSpec, request: GenerateRequest, pose: bool) -> dict[str, Any]:
     """What a picture tells of how it was made; what the request leaves open is the backbone's own."""
     if request.guidance and not spec.guidance_embeds and request.negative is None:
         log.warning("%s has no guidance: --guidance %g changes nothing.", spec.title, request.guidance)

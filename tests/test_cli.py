@@ -21,10 +21,10 @@ ROOT = Path(__file__).resolve().parents[1]
 @pytest.fixture(scope="module")
 def face(tmp_path_factory):
     """A picture of a drawn person."""
-    from infusenet.demo.run import draw_people
+    from infusenet.demo.run import drawn_subjects
     from infusenet.files import save_picture
 
-    return save_picture(draw_people(3).reference, tmp_path_factory.mktemp("face") / "face.png")
+    return save_picture(drawn_subjects(3).reference, tmp_path_factory.mktemp("face") / "face.png")
 
 
 def complaint(capsys, *arguments: object) -> str:

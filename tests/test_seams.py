@@ -6,8 +6,10 @@ and page, and (the adapter aside) the Sweep node, whose part is in `tests/host/t
 
 from __future__ import annotations
 
+import re
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -23,6 +25,7 @@ from infusenet.measures import Baseline, Reading, ReferenceData, ReferenceInfo, 
 from infusenet.metrics import METRICS, Metric, Subject
 from infusenet.probe import ProbeRecorder, Trace, vae_decoder
 
+ROOT = Path(__file__).parents[1]
 PICTURE = np.random.default_rng(0).integers(0, 256, (128, 128, 3), np.uint8)
 
 
@@ -260,3 +263,32 @@ def test_an_axis_changes_a_request(toys):
     assert [axes.AXES["half"].applied(GenerateRequest("a"), value).end for value in values] == [0.25, 1.0]
     with pytest.raises(generate.SettingsError, match="outside 0..1"):
         axes.parse_values("2", axes.AXES["half"])
+
+
+# -- the promise -----------------------------------------------------------------------------------------------------
+
+
+def test_contributing_names_at_most_two_files_for_each_and_tests_that_exist():
+    """Of each seam: what it says is touched is there, its table is, and the test that shows it."""
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (adapter|measure|metric|backbone|axis) \| (.+?) \| (.+?) \| (.+?) \|$", text, re.MULTILINE)
+    assert len(rows) == 5
+    for _, write, add, test in rows:
+        files = {*re.findall(r"`(infusenet/\S+?\.py)`", f"{write} {add}")}
+        assert 1 <= len(files) <= 2
+        assert all((ROOT / file).is_file() for file in files if "NAME" not in file)
+        table, home = re.search(r"`([A-Z]+)` in `(\S+?)`", add).groups()
+        assert re.search(rf"^{table}\b", (ROOT / home).read_text(encoding="utf-8"), re.MULTILINE)
+        assert f"def {test.strip('`')}(" in (ROOT / "tests" / "test_seams.py").read_text(encoding="utf-8")
+
+
+def test_the_tables_are_importable_by_the_names_of_their_folders():
+    from infusenet.adapters import ADAPTERS, Adapter
+    from infusenet.axes import AXES, Axis
+    from infusenet.backbones import BACKBONES, BackboneSpec
+    from infusenet.measures import MEASURES, Measure
+    from infusenet.metrics import METRICS, Metric
+
+    assert {type(axis) for axis in AXES.values()} == {Axis} and {type(one) for one in METRICS.values()} == {Metric}
+    assert {type(spec) for spec in BACKBONES.values()} == {BackboneSpec}
+    assert "infusenet" in ADAPTERS and "face" in MEASURES and Adapter and Measure

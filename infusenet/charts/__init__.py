@@ -7,7 +7,7 @@ from .curve import save_chart, similarity_figure
 from .palette import DARK, LIGHT, Theme, figure_pixels
 from .scores import scores_sheet
 from .sheet import face_grid, faces_sheet
-from .strip import Dots, strip_figure, strip_in_words
+from .strip import Dots, strip_drawing, strip_figure, strip_in_words
 from .values import contact_sheet, sheet_tile, values_figure
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "scores_sheet",
     "sheet_tile",
     "similarity_figure",
+    "strip_drawing",
     "strip_figure",
     "strip_in_words",
     "values_figure",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ..files import write_atomically
 from ..measures.base import comparable
-from ..measures.lines import UNKNOWN, bar_of
+from ..measures.lines import bar_of
 from ..probe.drift import Drift, analyse
 from ..probe.lines import above_in_words, lines_of, shared
 from ..probe.trace import Trace
@@ -113,7 +113,7 @@ def similarity_figure(
     names: Sequence[str] | None = None,
     width: float = 7.0,
 ) -> "Figure":
-    """Draw how much each prediction of a run looks like the person.
+    """Draw how much each prediction of a run looks like the person, or whatever its measure compared it with.
 
     The curve goes through the steps in which a face was seen. Hollow marks are steps in which none was, measured where
     the face is known to be; they are for the eye and belong to no curve, peak or band. The ring is the peak, the
@@ -179,6 +179,7 @@ def _draw_panel(panel: Any, axis: str, curves: Sequence[Curve], theme: Theme) ->
     from matplotlib.ticker import MaxNLocator
 
     similarity_axes(panel, AXES[axis], theme)
+    panel.set_ylabel(curves[0].trace.wording.axis, fontsize=SIZE, color=theme.ink)
     for index, one in enumerate(curves):
         _draw_curve(panel, axis, one, theme.curve(index), marker(index), theme, len(curves) == 1)
     if axis == "sigma":
@@ -307,11 +308,12 @@ def _footer(curves: Sequence[Curve], width: float) -> str:
     parts += [f"{'shaded' if len(curves) == 1 else 'broad'}: within 5 % of the peak"]
     parts += ["band: range of the batch"] if any(len(trace.counted) > 1 for trace in traces) else []
     unseen = any(math.isfinite(value) for one in curves for value in one.unseen)
-    parts += ["hollow: no face seen there, counts for nothing"] if unseen else []
+    parts += [f"hollow: {traces[0].wording.unseen} there, counts for nothing"] if unseen else []
     parts += ["grey: not above the lines by 2 deviations"] if all(bars) and shared(traces) else []
     above = [(one.name, above_in_words(one.trace)) for one in curves]
     said = [text if len(curves) == 1 else f"{name}: {text}" for name, text in above if text]
-    said += [UNKNOWN] if any(trace.strangers is None for trace in traces) else []
+    unknown = traces[0].wording.others_unknown if any(trace.strangers is None for trace in traces) else None
+    said += [unknown] if unknown else []
     measured = ["Each curve is the trajectory of one run.", f"Measured by {recognizers}"]
     return "\n".join([*in_inches(said, width), *in_inches(parts, width), " ".join(measured)])
 

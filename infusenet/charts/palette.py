@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 DOTS = 160  # pixels an inch of a drawing in a page or a file
-WIDE = 10.1  # inches: the width of a drawing on a page
+WIDE, NARROW = 10.1, 4.2  # inches: the width of a drawing on a page, and of one on a phone
 SIZE = 9.0  # of a chart's font, in points
 LARGE = 10.5  # of the font of a chart that is as wide as a page
 SMALL = 7.5  # of the lines below it
@@ -185,6 +185,21 @@ def png(figure: Any) -> bytes:
     content = io.BytesIO()
     figure.savefig(content, format="png", dpi=DOTS, facecolor=figure.get_facecolor())
     return content.getvalue()
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """One drawing for a light ground and for a dark one, as PNG; and for a page on a phone, where there is one."""
+
+    light: bytes
+    dark: bytes
+    narrow: "Drawing | None" = None
+
+
+def drawing(draw: Callable[[str, float], "Figure"], width: float, narrow: float | None = None) -> Drawing:
+    """A drawing in both themes, by a function from a theme's name and a width in inches to a figure."""
+    light, dark = (png(draw(theme, width)) for theme in ("light", "dark"))
+    return Drawing(light, dark, None if narrow is None else drawing(draw, narrow))
 
 
 def in_lines(parts: Sequence[str], fits: Callable[[str], bool]) -> list[str]:

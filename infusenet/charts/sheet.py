@@ -46,7 +46,10 @@ def faces_sheet(trace: Trace, gallery: Gallery, *, theme: str = "light", columns
             faces.append(gallery.final[item])
             labels.append(_label("finished", trace.final, item))
         heading = f"Picture {item + 1} of {trace.batch}" if trace.batch > 1 else None
-        parts.append(face_grid(faces, labels, columns=columns, marked=marked, heading=heading, theme=theme))
+        empty = trace.wording.missing
+        parts.append(
+            face_grid(faces, labels, columns=columns, marked=marked, heading=heading, theme=theme, empty=empty)
+        )
     return np.concatenate(parts) if parts else face_grid([], [], columns=columns, theme=theme)
 
 
@@ -59,17 +62,19 @@ def face_grid(
     heading: str | Sequence[str] | None = None,
     theme: str = "light",
     tile: tuple[int, int] = (TILE, TILE),
+    empty: str = "no face",
 ) -> Pixels:
     """Faces, or other small pictures, in rows, a label of up to two lines under each.
 
     Args:
-        faces: RGB uint8 [112, 112, 3] (others are resized); None leaves the place empty and says "no face".
+        faces: RGB uint8 [112, 112, 3] (others are resized); None leaves the place empty and says so.
         labels: one a face.
         columns: faces side by side.
         marked: the face to frame.
         heading: a line above; or short texts, as many a line as there is room for.
         theme: "light" or "dark".
         tile: width and height of each in the sheet, pixels.
+        empty: what stands in an empty place.
 
     Returns:
         RGB uint8 [H, W, 3].
@@ -98,7 +103,7 @@ def face_grid(
         middle = x + width / 2
         if face is None:
             draw.rectangle((x, y, x + width - 1, y + height - 1), outline=colours.grid, width=2)
-            _centred(draw, "no face", middle, y + height / 2 - TEXT / 2 - 2, colours.quiet, font)
+            _centred(draw, empty, middle, y + height / 2 - TEXT / 2 - 2, colours.quiet, font)
         else:
             picture = Image.fromarray(np.ascontiguousarray(face))
             sheet.paste(picture if picture.size == tile else picture.resize(tile), (x, y))

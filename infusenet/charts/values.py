@@ -9,7 +9,8 @@ import numpy as np
 
 from ..axes import Axis, Tried, as_text, best_of
 from ..measures.base import Baseline, Pixels
-from ..measures.lines import UNKNOWN, Line, judging_lines
+from ..measures.lines import Line, judging_lines
+from ..measures.wording import SubjectName, Wording, wording
 from .labels import Labeller
 from .palette import LINES, SIZE, Theme, in_inches, limits, new_figure, similarity_axes, theme_named, write_below
 from .sheet import face_grid
@@ -33,6 +34,7 @@ def values_figure(
     note: str | None = None,
     theme: str = "light",
     width: float = 7.0,
+    subject: SubjectName = "face",
 ) -> "Figure":
     """Draw how much the pictures of each value look like the person.
 
@@ -48,6 +50,7 @@ def values_figure(
         note: a sentence for below the chart.
         theme: "light" or "dark".
         width: inches; text is made for 7 (700 pixels at the figure's 100 dpi).
+        subject: what was compared, as the measure's rule has it.
 
     Returns:
         A matplotlib figure with its own Agg canvas; nothing global is touched.
@@ -58,20 +61,28 @@ def values_figure(
     """
     if not tried:
         raise ValueError("Expected at least one value that was tried, got none.")
-    lines = judging_lines(strangers, blank)
+    lines, words = judging_lines(strangers, blank, subject), wording(subject)
     colours, shown = theme_named(theme), sorted(tried, key=lambda one: one.value) if axis.ordered else list(tried)
     places = [float(one.value) if axis.ordered else float(place) for place, one in enumerate(shown)]
     figure = new_figure(width, 4.2, colours)
     panel = figure.add_subplot()
     _frame(panel, axis, shown, places, colours)
+    panel.set_ylabel(words.axis, fontsize=SIZE, color=colours.ink)
     _draw(panel, axis, shown, places, colours)
     panel.set_ylim(*limits([*(value for one in shown for value in _known(one)), *(line.level for line in lines)]))
-    write_below(figure, _footer(shown, recognizer, strangers is None, note, width), colours)
+    write_below(figure, _footer(shown, recognizer, words, strangers is None, note, width), colours)
     _label(panel, shown, places, lines, colours)
     return figure
 
 
-def contact_sheet(pictures: Sequence[Pixels], tried: Sequence[Tried], axis: Axis, *, theme: str = "light") -> Pixels:
+def contact_sheet(
+    pictures: Sequence[Pixels],
+    tried: Sequence[Tried],
+    axis: Axis,
+    *,
+    theme: str = "light",
+    subject: SubjectName = "face",
+) -> Pixels:
     """All pictures in the order of their values, each labelled with its value and similarity; the best is framed.
 
     Args:
@@ -79,6 +90,7 @@ def contact_sheet(pictures: Sequence[Pixels], tried: Sequence[Tried], axis: Axis
         tried: what came of each value.
         axis: what was swept.
         theme: "light" or "dark".
+        subject: what was compared, as the measure's rule has it.
 
     Returns:
         RGB uint8 [H, W, 3]. Large pictures are reduced by `sheet_tile`; several of one value make rows of their own.
@@ -94,7 +106,7 @@ def contact_sheet(pictures: Sequence[Pixels], tried: Sequence[Tried], axis: Axis
         if one is best:
             marked = len(labels) + int(np.nanargmax([math.nan if v is None else v for v in one.similarities]))
         for number, similarity in enumerate(one.similarities, start=1):
-            result = "no face" if similarity is None else f"{similarity:.2f}"
+            result = wording(subject).missing if similarity is None else f"{similarity:.2f}"
             labels.append(f"{axis.name} {as_text(one.value)}\n" + (f"#{number}: {result}" if each > 1 else result))
     rows = math.ceil(len(labels) / ACROSS)
     columns = each if 1 < each <= ACROSS else max(1, math.ceil(len(labels) / max(rows, 1)))
@@ -186,16 +198,18 @@ def _known(one: Tried) -> list[float]:
     return [value for value in one.similarities if value is not None]
 
 
-def _footer(shown: Sequence[Tried], recognizer: str, unknown: bool, note: str | None, width: float) -> str:
+def _footer(
+    shown: Sequence[Tried], recognizer: str, words: Wording, unknown: bool, note: str | None, width: float
+) -> str:
     """How to read the chart, what it rests on, and which network measured."""
     pictures, failures = sum(len(one.similarities) for one in shown), sum(one.failures for one in shown)
     parts = ["ring: best"] if best_of(shown) is not None else []
     parts += ["bar: range of the batch"] if any(len(one.similarities) > 1 for one in shown) else []
     parts += (
-        ["hollow: some without a face"] if any(one.similarity is not None and one.failures for one in shown) else []
+        [f"hollow: {words.some_missing}"] if any(one.similarity is not None and one.failures for one in shown) else []
     )
-    parts += ["cross: no face"] if any(one.similarity is None for one in shown) else []
-    parts += [f"{pictures - failures} of {pictures} pictures show a face"]
-    parts += [UNKNOWN] if unknown else []
+    parts += [f"cross: {words.missing}"] if any(one.similarity is None for one in shown) else []
+    parts += [f"{pictures - failures} of {pictures} pictures {words.show}"]
+    parts += [words.others_unknown] if unknown and words.others_unknown else []
     measured = f"Measured by {recognizer.partition(' (')[0]}"
     return "\n".join([*in_inches(parts, width), measured, *([note] if note else [])])

@@ -13,8 +13,6 @@ from ..weights import catalogue
 if TYPE_CHECKING:
     from ..compare.request import CompareRequest
 
-FACES = "faces"  # in the folder written: images of a large page
-
 _COMPARE = """\
 examples:
   are my pictures like me? A folder's pictures, and a page with every face:
@@ -98,7 +96,7 @@ def face_pack_of(arguments: argparse.Namespace) -> tuple[str, str]:
 
 def request_of(arguments: argparse.Namespace, pack: str) -> CompareRequest:
     """What the arguments of compare ask for."""
-    from ..compare.request import CompareRequest
+    from ..compare.request import FACES, CompareRequest
 
     return CompareRequest(
         reference=tuple(arguments.reference),

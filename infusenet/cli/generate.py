@@ -90,11 +90,21 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
         metavar="FILE|DIR",
         help="with --probe: pictures of other people, five or more, for the line of what a stranger scores",
     )
+    tune.add_argument(
+        "--measure",
+        default="face",
+        metavar="NAME",
+        help="with --probe, what looks: face, clip-image (style and content), dino (objects), clip-text (the prompt)",
+    )
     files = make.add_argument_group("which files (default: the miniature's, or those found; see: infusenet models)")
     for name in ("infusenet", "image-proj", "arcface", "face-pack"):
         files.add_argument(f"--{name}", type=Path, metavar="PATH")
     files.add_argument(
         "--components", type=Path, metavar="DIR", help="VAE and text encoders for a single-file backbone"
+    )
+    files.add_argument("--measure-model", type=Path, metavar="DIR", help="transformers folder of a CLIP or DINOv2")
+    files.add_argument(
+        "--adapter", default="infusenet", metavar="NAME", help="what carries the person (default: infusenet)"
     )
     files.add_argument("--models", type=Path, action="append", default=[], metavar="DIR", help="search here first")
     where = make.add_argument_group("where it runs")
@@ -106,15 +116,29 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Make the picture, and print what was written."""
+    from ..adapters import get_adapter
     from ..generate import GenerateRequest, files_for
     from .picture import PictureRequest, make_picture
 
-    parts = ("infusenet", "image_proj", "arcface", "face_pack")
-    given = {part: getattr(arguments, part) for part in parts}
+    parts = (*get_adapter(arguments.adapter).parts, "face_pack")
+    given = {part: getattr(arguments, part, None) for part in parts}
+    folders = catalogue.search_folders(arguments.models)
     names = ("prompt", "negative", "true_cfg", "steps", "guidance", "strength", "start", "end", "seed", "size")
-    same = ("out", "pose", "which_face", "probe", "components", "device", "dtype", "offload", "quiet")
+    same = (
+        "out",
+        "pose",
+        "which_face",
+        "probe",
+        "measure",
+        "measure_model",
+        "components",
+        "device",
+        "dtype",
+        "offload",
+        "quiet",
+    )
     request = PictureRequest(
-        files=files_for(arguments.backbone, catalogue.search_folders(arguments.models), **given),
+        files=files_for(arguments.backbone, folders, adapter=arguments.adapter, **given),
         settings=GenerateRequest(**{name: getattr(arguments, name) for name in names}),
         faces=tuple(arguments.face),
         others=tuple(arguments.others),

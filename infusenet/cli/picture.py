@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,19 +10,21 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ..errors import SettingsError
 from ..generate import Files, GenerateRequest, Result, fitted_size, generate, load_adapter, load_pipeline
+from ..measures.registry import FACE, get_measure
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from ..adapters.infusenet.pipeline import InfuseNetPipeline
-    from ..faces import FaceRecognizer
-    from ..probe import ProbeRecorder, Trace
+    from ..measures import Measure
+    from ..probe import ProbeRecorder
 
     Picture = NDArray[np.uint8]
 
 
 log = logging.getLogger(__name__)
+
+SOURCE = "the pictures that were encoded"  # of a reference, for the record
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,8 @@ class PictureRequest:
         which_face: "largest", or a face's number counted from the left, from 0.
         probe: measure every step, and write a trace and a drift chart beside the picture.
         others: pictures of other people, or folders of them, for the probe's line of what a stranger scores.
+        measure: a name of MEASURES: what the probe looks with.
+        measure_model: the folder of its weights; for "face" the face pack by default.
         components: a FLUX folder that lends VAE and text encoders to a single-file backbone.
         device: "auto", "cpu", "cuda", "cuda:N" or "mps".
         dtype: a floating dtype of torch's by name; by default the device's usual one.
@@ -52,6 +55,8 @@ class PictureRequest:
     which_face: Literal["largest"] | int = "largest"
     probe: bool = False
     others: tuple[Path, ...] = ()
+    measure: str = FACE
+    measure_model: Path | None = None
     components: Path | None = None
     device: str = "auto"
     dtype: str | None = None
@@ -62,6 +67,10 @@ class PictureRequest:
         """Raise SettingsError where the picture could not be written."""
         if self.others and not self.probe:
             raise SettingsError("--others gives the probe's line of other people: add --probe, or leave it out.")
+        if (self.measure != FACE or self.measure_model) and not self.probe:
+            raise SettingsError("--measure is what the probe looks with: add --probe, or leave it out.")
+        if get_measure(self.measure).needs_folder and self.measure != FACE and self.measure_model is None:
+            raise SettingsError(f"--measure {self.measure} needs the folder of its weights: add --measure-model DIR.")
         if self.out.suffix.lower() != ".png":
             raise SettingsError(
                 f"Expected an output ending in .png, got {self.out.name!r}: PNG keeps what a picture was made with."
@@ -99,8 +108,8 @@ def make_picture(request: PictureRequest) -> Result:
     Raises:
         InfuseNetError: a file or a value cannot be used; nothing was written.
     """
-    from ..faces import FaceRecognizer
-    from ..files import open_picture, save_picture
+    from ..charts import save_chart
+    from ..files import check_writable, open_picture, save_picture
 
     check_writable(request.out)  # now, not after minutes of work
     photos = [open_picture(path) for path in request.faces]
@@ -114,43 +123,17 @@ def make_picture(request: PictureRequest) -> Result:
         pose = adapter.control(pose, *fitted_size(request.settings, pipeline.spec))
     recorder = None
     if request.probe:
-        recognizer = FaceRecognizer.from_pack(request.files.face_pack, device=request.device)
-        recorder = probe_for(pipeline, recognizer, photos, strangers_of(request))
+        spec = get_measure(request.measure)
+        measure = spec.load(request.measure_model or request.files.face_pack, request.device)
+        shown = photos if spec.of == "pictures" else [request.settings.prompt]
+        recorder = probe_for(pipeline, measure, shown, strangers_of(request))
     result = generate(pipeline, condition, request.settings, adapter=adapter, pose=pose, recorder=recorder)
     request.out.parent.mkdir(parents=True, exist_ok=True)
-    save_picture(result.picture, request.out, metadata(request.files, result, len(photos)), inputs=request.inputs)
+    save_picture(result.picture, request.out, result.metadata(request.files, len(photos)), inputs=request.inputs)
     if result.trace is not None:
         result.trace.save(request.trace)
         save_chart([result.trace], request.chart)
     return result
-
-
-def check_writable(path: Path) -> None:
-    """Raise SettingsError unless a file can be written at a path, whose folders need not exist yet."""
-    home = next(folder for folder in path.absolute().parents if folder.exists())
-    if path.is_dir() or not home.is_dir() or not os.access(home, os.W_OK | os.X_OK):
-        obstacle = "a folder of that name is there" if path.is_dir() else f"{home} is not a folder you may write to"
-        raise SettingsError(f"{path} cannot be written: {obstacle}. Choose another name.")
-
-
-def metadata(files: Files, result: Result, photos: int) -> dict[str, Any]:
-    """What a picture tells about itself: with what and from what it was made. No embedding, no folder of the user's."""
-    from .. import __version__
-
-    told = {**result.made_with, "models": files.names(), "photos": photos}
-    return {"Software": f"infusenet {__version__}", "parameters": told}
-
-
-def save_chart(traces: Sequence[Trace], path: Path) -> None:
-    """Draw the similarity at every step of one run or more, and write it as a PNG that appears whole."""
-    import io
-
-    from ..charts import similarity_figure
-    from ..files import write_atomically
-
-    content = io.BytesIO()
-    similarity_figure(traces).savefig(content, format="png", dpi=160)
-    write_atomically(path, content.getvalue())
 
 
 def strangers_of(request: PictureRequest) -> list[Picture]:
@@ -170,24 +153,26 @@ def strangers_of(request: PictureRequest) -> list[Picture]:
         if empty is not None:
             raise SettingsError(f"--others: there is no picture in {empty}. Name a folder of at least five faces.")
         return [open_picture(path) for path, reason in named if reason is None]
-    if Path(request.files.face_pack) == miniature.FACE_PACK:
+    if request.measure == FACE and Path(request.measure_model or request.files.face_pack) == miniature.FACE_PACK:
         from ..miniature.strangers import drawn_strangers
 
         return list(drawn_strangers())
     return []
 
 
-def probe_for(
-    pipeline: InfuseNetPipeline,
-    recognizer: FaceRecognizer,
-    pictures: Sequence[Picture],
-    strangers: Sequence[Picture] = (),
-) -> ProbeRecorder:
-    """A recorder that compares every step with the person in the pictures; with five strangers, with these too."""
-    from ..probe import ProbeRecorder, Reference, vae_decoder
+def probe_for(pipeline: Any, measure: Measure, shown: Sequence[Any], others: Sequence[Picture] = ()) -> ProbeRecorder:
+    """A recorder that compares every step with a reference; with five pictures of others, with these too.
 
-    reference = Reference.from_pictures(recognizer, pictures, source="the pictures that were encoded")
-    baseline = reference.baseline(recognizer, strangers)
-    if strangers and baseline is None:
-        log.warning("Of other people fewer than five faces were found, so what they score stays unknown.")
-    return ProbeRecorder(recognizer, reference, vae_decoder(pipeline.vae), strangers=baseline)
+    Args:
+        pipeline: whose VAE decodes the steps.
+        measure: what looks.
+        shown: what its `reference` takes: pictures of the person, or a prompt.
+        others: pictures of other people.
+    """
+    from ..probe import ProbeRecorder, vae_decoder
+
+    reference = measure.reference(shown, source=SOURCE)
+    baseline = measure.impostors(reference, others) if others else None
+    if others and baseline is None:
+        log.warning("Of other people fewer than five could be measured, so what they score stays unknown.")
+    return ProbeRecorder(measure, reference, vae_decoder(pipeline.vae), strangers=baseline)

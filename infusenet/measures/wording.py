@@ -31,6 +31,9 @@ class Wording:
         indistinct: the peak is within the lines.
         left_out: pictures not counted, before their numbers.
         most: of a batch, the best picture came out ...
+        none_seen: of one picture of a batch, in no step.
+        none_finished: likewise, when it was finished.
+        model: whom or what the reference shows.
         unadvised: why there is no advice; "" where there may be.
     """
 
@@ -51,6 +54,9 @@ class Wording:
     indistinct: str
     left_out: str
     most: str
+    none_seen: str
+    none_finished: str
+    model: str
     unadvised: str = ""
 
     @property
@@ -78,6 +84,9 @@ _FACE = Wording(
     indistinct="The peak does not stand out from that: this face cannot be told from a stranger's.",
     left_out="Not counted for want of a face",
     most="most like the person",
+    none_seen="no face was seen",
+    none_finished="no face in the finished picture",
+    model="person",
 )
 _PICTURE = Wording(
     axis="similarity of whole pictures (cosine)",
@@ -97,6 +106,9 @@ _PICTURE = Wording(
     indistinct="The peak does not stand out from that: this likeness may be chance.",
     left_out="Not counted, since not measured",
     most="most like the reference",
+    none_seen="nothing could be measured",
+    none_finished="the finished picture could not be measured",
+    model="subject",
     unadvised="Advice was tried on faces alone, and this measure looks at whole pictures, so there is none.",
 )
 _PROMPT = Wording(

@@ -4,7 +4,7 @@ Undefined is NaN, never 0. A new metric of finished pictures is one `Metric` in 
 and the figures of a sweep follow.
 """
 
-from .base import Metric, Subject, as_tensor
+from .base import Metric, Pixels, Subject, as_tensor
 from .latent import latent_distance, resized
 from .perceptual import fitted, lpips_distance
 from .quality import rms_contrast, sharpness
@@ -56,6 +56,16 @@ METRICS: dict[str, Metric] = {
     )
 }
 
+
+def of_every_picture(picture: Pixels) -> dict[str, float | None]:
+    """The metrics that every finished picture is given (`Metric.always`), by name; None where undefined.
+
+    Args:
+        picture: RGB uint8 [H, W, 3].
+    """
+    return {name: metric(Subject(picture)) for name, metric in METRICS.items() if metric.always}
+
+
 __all__ = [
     "METRICS",
     "Metric",
@@ -63,6 +73,7 @@ __all__ = [
     "copy_paste_score",
     "cosine_similarity",
     "fuse_embeddings",
+    "of_every_picture",
     "rms_contrast",
     "sharpness",
 ]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -73,3 +74,9 @@ def as_tensor(picture: Pixels) -> Tensor:
     import torch
 
     return torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None].float() / 255
+
+
+def mean_of(values: Sequence[float | None]) -> float | None:
+    """Mean of the defined values; None where there is none."""
+    defined = [value for value in values if value is not None]
+    return math.fsum(defined) / len(defined) if defined else None

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import base64
 import re
-from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..charts.labels import number
-from ..charts.palette import DARK, DOTS, LIGHT, Theme
+from ..charts.palette import DARK, DOTS, LIGHT
 from ..errors import PackageError
 
 if TYPE_CHECKING:
@@ -46,15 +45,15 @@ def signed(text: str) -> str:
     return re.sub(r"(?<!\S)-(?=\d)", "\N{MINUS SIGN}", text)
 
 
+def with_sign(value: float | None, digits: int = 3) -> str:
+    """A difference: as `number`, a plus before what is not below zero."""
+    text = number(value, digits)
+    return f"+{text}" if text[0].isdigit() else text
+
+
 def pixels_wide(png: bytes, dots: float = 96) -> int:
     """How many CSS pixels wide a PNG of so many dots an inch is shown: at 96, as many as it has."""
     return round(int.from_bytes(png[16:20], "big") * 96 / dots)
-
-
-def colours(theme: Theme) -> dict[str, str]:
-    """A theme's colours by the names of the style sheet's variables, without their dashes."""
-    named = {name: value for name, value in asdict(theme).items() if isinstance(value, str)}
-    return {**named, **{f"curve-{number}": value for number, value in enumerate(theme.curves, 1)}}
 
 
 @cache
@@ -68,6 +67,7 @@ def _environment() -> Environment:
         loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True, keep_trailing_newline=True,
     )  # fmt: skip
-    environment.filters.update(number=number, data_uri=data_uri, signed=signed, pixels_wide=pixels_wide)
-    environment.globals.update(light=colours(LIGHT), dark=colours(DARK), DOTS=DOTS)
+    for filtered in (number, with_sign, signed, data_uri, pixels_wide):
+        environment.filters[filtered.__name__] = filtered
+    environment.globals.update(light=LIGHT.by_name(), dark=DARK.by_name(), DOTS=DOTS)
     return environment

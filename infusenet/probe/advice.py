@@ -40,7 +40,7 @@ def advise(trace: Trace) -> tuple[Advice, ...]:
     """What to try next, the surest first.
 
     Args:
-        trace: of a whole run with a known adapter; all others get no advice.
+        trace: of a whole run with a known adapter, measured on faces; all others get no advice.
 
     Returns:
         Nothing where nothing is known to help.
@@ -56,6 +56,8 @@ def why_none(trace: Trace) -> list[str]:
     """Why a run gets no advice at all, in one sentence; nothing where it may get some."""
     if trace.status == "stopped at peak":
         return []
+    if trace.wording.unadvised:
+        return [trace.wording.unadvised]
     if part(trace):
         return ["This is part of a run that several samplers share, so it gives no advice: probe a whole run."]
     if refines(trace):

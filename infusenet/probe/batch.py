@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ..measures.wording import Wording
 from .drift import analyse
 from .trace import Trace
 
@@ -44,7 +45,7 @@ def figures_of(trace: Trace) -> tuple[PictureFigures, ...]:
 
 
 def best_of(figures: Sequence[PictureFigures]) -> PictureFigures | None:
-    """The picture most like the person, the first of equals: by the finished ones, else by each one's peak."""
+    """The picture most like the reference, the first of equals: by the finished ones, else by each one's peak."""
     finished, seen = ([one for one in figures if getattr(one, name) is not None] for name in ("final", "peak"))
     known = finished or seen
     return max(known, key=lambda one: (one.final if finished else one.peak) or 0.0) if known else None
@@ -54,20 +55,20 @@ def in_words(trace: Trace) -> list[str]:
     """The best picture and the figures of each, a line each; nothing for a single picture."""
     figures = figures_of(trace) if trace.batch > 1 else ()
     best = best_of(figures)
-    lines = []
+    lines, words = [], trace.wording
     if best is not None:
-        finished = f"came out most like the person: {_number(best.final)}"
-        seen = f"was most like the person: {_number(best.peak)} at step {best.peak_step}"
+        finished = f"came out {words.most}: {_number(best.final)}"
+        seen = f"was {words.most}: {_number(best.peak)} at step {best.peak_step}"
         how = seen if best.final is None else finished
         lines.append(f"Picture {best.picture} of {trace.batch} {how}.")
-    lines += [_told(one) for one in figures[:TOLD]]
+    lines += [_told(one, words) for one in figures[:TOLD]]
     return lines + ([f"The other {len(figures) - TOLD} are in the record."] if len(figures) > TOLD else [])
 
 
-def _told(one: PictureFigures) -> str:
+def _told(one: PictureFigures, words: Wording) -> str:
     if one.peak is None:
-        return f"Picture {one.picture}: no face was seen."
-    finished = "no face in the finished picture" if one.final is None else f"finished {one.final:.3f}"
+        return f"Picture {one.picture}: {words.none_seen}."
+    finished = words.none_finished if one.final is None else f"finished {one.final:.3f}"
     drift = "" if one.drift is None else f", drift {one.drift:.3f}"
     return f"Picture {one.picture}: peak {one.peak:.3f} at step {one.peak_step}, {finished}{drift}."
 

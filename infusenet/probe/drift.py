@@ -63,6 +63,8 @@ def _nothing(trace: Trace) -> str:
         return f"The probe failed, so nothing was measured: {trace.reason}"
     if not trace.records:
         return f"Nothing was measured: the run was {trace.status} before its first probed step."
+    if trace.wording.unadvised:  # of whole pictures
+        return f"None of the {len(trace.records)} probed predictions could be measured: they are not finite, or empty."
     if any(trace.unseen_mean(record) is not None for record in trace.records):
         return (
             f"No face was seen with confidence in any of the {len(trace.records)} probed predictions, so nothing is "
@@ -80,15 +82,12 @@ def _course(trace: Trace, figures: Drift, peak: Peak) -> list[str]:
     batch = " (mean of the batch)" if len(trace.counted) > 1 else ""
     lines = []
     if figures.formed is not None:
-        lines.append(
-            f"Identity formed at step {figures.formed} of {total}: the first step that shows a face within 5 % of the "
-            "best likeness."
-        )
+        lines.append(trace.wording.formed.format(step=figures.formed, total=total))
     lines.append(f"It peaked at step {peak.step} of {total} with a similarity of {peak.value:.3f}{batch}.")
     if trace.status == "stopped at peak":
         lines.append(_stopped(trace, peak))
     elif figures.final is None or figures.drift is None:
-        missing = "There is no finished picture" if trace.final is None else "The finished picture shows no face"
+        missing = "There is no finished picture" if trace.final is None else trace.wording.no_final
         lines.append(f"{missing} to compare with, so no drift can be stated.")
     elif matters(figures):
         percent = 100 * figures.drift / peak.value if figures.final > 0 else None  # of a peak near 0 it means nothing
@@ -118,21 +117,21 @@ def _stopped(trace: Trace, peak: Peak) -> str:
 
 
 def _levels(trace: Trace, peak: Peak) -> list[str]:
-    """How the curve compares with other people, no face, and the same person."""
-    lines = []
+    """How the curve compares with other people or pictures, with nothing, and with the same person."""
+    lines, words = [], trace.wording
     above = above_in_words(trace)
     if above is not None:
         lines.append(f"The curve is {above}.")
-    for what, line in (("other people score", trace.strangers), ("crops without any face score", trace.blank)):
+    for what, line in ((words.others, trace.strangers), (words.blanks, trace.blank)):
         if line is not None:
             spread = "" if line.std is None else f" ± {line.std:.3f}"
-            lines.append(f"For comparison, {what} {line.mean:.3f}{spread} against this reference.")
-    if trace.strangers is None:
-        lines.append("What other people score is unknown: give the probe pictures of at least five.")
+            lines.append(f"For comparison, {what} score {line.mean:.3f}{spread} against this reference.")
+    if trace.strangers is None and words.unknown:
+        lines.append(words.unknown)
     if above_lines(trace, peak.value) is False:
-        lines.append("The peak does not stand out from that: this face cannot be told from a stranger's.")
+        lines.append(words.indistinct)
     if trace.ceiling is not None:
-        lines.append(f"Other pictures of the same person score {trace.ceiling:.3f}.")
+        lines.append(f"Other pictures of the same {words.model} score {trace.ceiling:.3f}.")
     if trace.published_line is not None:
         name = trace.recognizer.partition(" ")[0]
         lines.append(f"The authors of {name} speak of the same person from {trace.published_line:.3f} on.")
@@ -144,7 +143,7 @@ def _notes(trace: Trace, figures: Drift) -> list[str]:
     notes, left_out = [], [item + 1 for item in range(trace.batch) if item not in trace.counted]
     if figures.peak is not None and left_out:
         items = ", ".join(map(str, left_out))
-        notes.append(f"Not counted for want of a face: picture {items} of the batch of {trace.batch}.")
+        notes.append(f"{trace.wording.left_out}: picture {items} of the batch of {trace.batch}.")
     if trace.rule is None:
         notes.append("Measured before rules were recorded: compare it with nothing measured since.")
     if trace.run.final_decoder is not None and trace.run.final_decoder != trace.run.decoder:

@@ -1,4 +1,4 @@
-"""The aligned faces of a run, thinned out so that a long run stays small."""
+"""What a measure compared in a run (aligned faces, or small whole pictures), thinned out so that it stays small."""
 
 from ..measures.base import Pixels
 

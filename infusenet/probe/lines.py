@@ -5,16 +5,19 @@ from collections.abc import Sequence
 from ..measures.lines import Line, bar_of, judging_lines, published_name
 from .trace import Trace
 
-_ALONE = {"impostor": "other people", "blank": "the blank line"}
+
+def known_lines(trace: Trace) -> tuple[Line, ...]:
+    """The lines that a trace's likeness is judged by, as far as they are known."""
+    return judging_lines(trace.strangers, trace.blank, "face" if trace.rule is None else trace.rule.subject)
 
 
 def lines_of(trace: Trace) -> tuple[Line, ...]:
     """All lines that a trace knows of, those that a likeness is judged by first."""
-    lines = [*judging_lines(trace.strangers, trace.blank)]
+    lines = [*known_lines(trace)]
     if trace.published_line is not None:
         lines.append(Line("published", published_name(trace.recognizer), trace.published_line))
     if trace.ceiling is not None:
-        lines.append(Line("genuine", "same person, other pictures", trace.ceiling))
+        lines.append(Line("genuine", f"same {trace.wording.model}, other pictures", trace.ceiling))
     return tuple(lines)
 
 
@@ -30,10 +33,11 @@ def first_above(trace: Trace) -> int | None:
 
 def above_in_words(trace: Trace) -> str | None:
     """From which step on the curve is above the lines; None where no line is known or nothing was seen."""
-    known = [line for line in judging_lines(trace.strangers, trace.blank) if line.std is not None]
+    known = [line for line in known_lines(trace) if line.std is not None]
     if not known or not any(mean is not None for mean in trace.means):
         return None
-    lines = "both lines" if len(known) > 1 else _ALONE[known[0].kind]
+    alone = trace.wording.others if known[0].kind == "impostor" else "the blank line"
+    lines = "both lines" if len(known) > 1 else alone
     step = first_above(trace)
     return f"never above {lines}" if step is None else f"above {lines} from step {step}"
 

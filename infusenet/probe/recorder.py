@@ -1,4 +1,4 @@
-"""ProbeRecorder: listens to a sampler's callback and measures identity in every denoised prediction."""
+"""ProbeRecorder: listens to a sampler's callback and measures every denoised prediction."""
 
 import math
 import os
@@ -40,12 +40,14 @@ class ProbeRecorder:
     on it raises nothing but what is no `Exception`: what fails is kept, and told by the trace.
 
     Args:
-        recognizer: measures identity; not the network that conditions, or the measurement is circular. Or a Measure.
-        reference: the person to compare with (`Reference.from_pictures`), or one for each picture of the batch.
+        recognizer: measures identity; not the network that conditions, or the measurement is circular. Or any Measure,
+            as one of whole pictures.
+        reference: the person, picture or prompt to compare with (`Reference.from_pictures`), or one for each picture of
+            the batch.
         decode: latents [n, C, h, w] -> pictures [n, 3, H, W] in 0..1, on any device. Must not draw random numbers.
         when: "after" only copies latents during sampling and measures in `finish`; "live" measures at once.
         every: probe steps 1, 1 + every, 1 + 2 every, … and the last.
-        strangers: what other people score (`Reference.baseline`).
+        strangers: what other people, or other pictures, score (`Reference.baseline`).
         ceiling: what other pictures of the same person score, if known.
         fallback_kps: landmarks [5, 2] of the pose picture as fractions (x / width, y / height), used while no face has
             been found.
@@ -288,14 +290,14 @@ class ProbeRecorder:
             batch=session.batch or (final.batch if final else 0),
             every=self.every,
             sigmas=session.sigmas,
-            reference=_of_all(self.references),
+            reference=_of_all(self.references, self.measure.rule.subject),
             strangers=self.strangers,
             ceiling=self.ceiling,
             recognizer=self.measure.name,
             evaluation=self.when,
             status="failed" if session.failure and status in (None, "complete") else status or noticed,
             reason="; ".join(text for text in reasons if text) or None,
-            warnings=(*_circular(self.measure.name, session.info), *session.warnings),
+            warnings=(*_circular(self.measure, session.info), *session.warnings),
             seconds_in_loop=session.seconds_in_loop,
             seconds_after=0.0,
             run=session.info,
@@ -316,14 +318,15 @@ def _final(session: Session, pictures: Any, latents: Tensor | None, step: int | 
     return session.measure_final(ready, max(session.last_step, 1), sigma)
 
 
-def _of_all(references: Sequence[ReferenceData]) -> ReferenceInfo:
+def _of_all(references: Sequence[ReferenceData], subject: str) -> ReferenceInfo:
     """One note on the references of all pictures."""
     if len(references) == 1:
         return references[0].info
     infos = [reference.info for reference in references]
+    each = "one person a picture" if subject == "face" else "one reference a picture"
     return ReferenceInfo(
         sum(info.pictures for info in infos),
-        f"one person a picture: {infos[0].source or 'references'}",
+        f"{each}: {infos[0].source or 'references'}",
         sum(info.turned for info in infos),
     )
 
@@ -335,13 +338,14 @@ def _best(session: Session, trace: Trace) -> KeptLatents | None:
     return KeptLatents(trace.best.step, session.store.get(trace.best.step))
 
 
-def _circular(recognizer: str, info: RunInfo) -> list[str]:
+def _circular(measure: Measure, info: RunInfo) -> list[str]:
     """A warning when the network that conditions is the one that measures."""
     conditioning = info.conditioning_recognizer
-    if conditioning is None or not same_network(conditioning, recognizer):
+    if conditioning is None or not same_network(conditioning, measure.name):
         return []
+    network = "recognizer" if measure.rule.subject == "face" else "network"
     return [
-        f"The recognizer that measures is the one that conditions ({recognizer}): the similarity is flattered. "
+        f"The {network} that measures is the one that conditions ({measure.name}): the similarity is flattered. "
         "Measure with another one."
     ]
 

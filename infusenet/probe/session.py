@@ -11,8 +11,7 @@ import torch
 from torch import Tensor
 
 from ..measures import Reader, Reading
-from ..measures.base import Pixels
-from ..measures.faces import pixels
+from ..measures.base import Pixels, pixels
 from ..metrics.quality import rms_contrast, sharpness
 from .decode import checked
 from .gallery import Gallery
@@ -30,7 +29,8 @@ Decode = Callable[[Tensor], Tensor]
 class Session:
     """The state of one run. `ProbeRecorder` guards every call, so that an error here never reaches a sampler.
 
-    `pending` are the steps not measured yet; `unaligned` those measured in which an item had no landmarks so far.
+    `pending` are the steps not measured yet; `unaligned` those measured in which an item was not seen and had no
+    landmarks so far.
     """
 
     decode: Decode
@@ -99,7 +99,7 @@ class Session:
             part = slice(i * batch, (i + 1) * batch)
             record = replace(filled(self.records[step], readings[part], [c[part] for c in crispness]), seconds=share)
             self.pending.discard(step)
-            if any(reading.alignment is None for reading in readings[part]):
+            if any(reading.alignment is None and not reading.seen for reading in readings[part]):
                 self.unaligned.add(step)
             self._finished(record, shown(readings[part]))
 
@@ -207,5 +207,5 @@ def filled(record: StepRecord, readings: Sequence[Reading], crispness: Sequence[
 
 
 def shown(readings: Sequence[Reading]) -> tuple[Pixels | None, ...]:
-    """The aligned faces in RGB, to be looked at."""
+    """What was compared (aligned faces, or small whole pictures) in RGB, to be looked at."""
     return tuple(None if reading.crop is None else reading.crop[..., ::-1] for reading in readings)

@@ -12,7 +12,9 @@ from typing import Any
 from ..errors import InfuseNetError
 from ..files import write_atomically
 from ..measures.base import Baseline, ReferenceInfo, Rule
-from .records import Evaluation, RunInfo, Status, StepRecord, mean_of
+from ..measures.wording import Wording, wording
+from ..metrics.base import mean_of
+from .records import Evaluation, RunInfo, Status, StepRecord
 from .strict import build
 
 FORMAT = "infusenet-trace"
@@ -26,7 +28,10 @@ class TraceError(InfuseNetError):
 
 @dataclass(frozen=True)
 class Trace:
-    """The trajectory of ONE run: how the denoised prediction looked to a recognizer at each of its steps.
+    """The trajectory of ONE run: how the denoised prediction looked to a measure at each of its steps.
+
+    Most often that is a face recognizer. Where `rule.subject` is "picture" or "prompt", whole pictures were compared:
+    then "a face was seen" below means that the picture could be measured, and other people are other pictures.
 
     It says nothing about runs with another number of steps. Undefined values are None (null in JSON), never 0.
 
@@ -37,10 +42,10 @@ class Trace:
         batch: number of pictures in the batch.
         every: only steps 1, 1 + every, 1 + 2 every, … and the last known one were probed.
         sigmas: the sampler's noise levels, one more than steps; () where unknown.
-        reference: the face compared with.
+        reference: the face, pictures or prompt compared with.
         strangers: what other people score against that reference.
         ceiling: what other pictures of the same person score, if known.
-        recognizer: name of the recognizer that measured.
+        recognizer: name of the network that measured.
         evaluation: "live" during sampling or "after" it.
         status: how the run ended.
         reason: why it ended early or what failed.
@@ -91,6 +96,11 @@ class Trace:
         """Steps of the run: as asked for, else by the sigmas, else as recorded."""
         recorded = self.records[-1].step if self.records else 0
         return self.run.steps or max(len(self.sigmas) - 1, 0) or recorded
+
+    @property
+    def wording(self) -> Wording:
+        """The words for what was measured; traces of before rules were recorded are of faces."""
+        return wording("face" if self.rule is None else self.rule.subject)
 
     def sees(self, record: StepRecord, item: int) -> bool:
         """Whether a face was seen with confidence in a batch item. Traces without a rule noted fainter ones too."""

@@ -6,7 +6,8 @@ import dataclasses
 import sys
 from typing import Any
 
-from ...infusenet.measures.lines import OTHERS, judging_lines, published_name
+from ...infusenet.measures.lines import judging_lines, published_name
+from ...infusenet.measures.wording import SubjectName, wording
 from ...infusenet.probe import Baseline, Rule, StepRecord, Trace, batch
 from ...infusenet.probe.drift import analyse, in_words
 
@@ -23,20 +24,33 @@ def point(record: StepRecord) -> list[Any]:
     return [record.step, _short(record.sigma), [_short(value) for value in record.similarity], seen]
 
 
-def lines(strangers: Baseline | None, blank: Baseline | None, published: float | None, recognizer: str) -> list[Any]:
+def lines(
+    strangers: Baseline | None,
+    blank: Baseline | None,
+    published: float | None,
+    recognizer: str,
+    subject: SubjectName = "face",
+) -> list[Any]:
     """What stands beside a curve: [kind, name, level, deviation] of each line; without a level it is unknown."""
-    known = [[line.kind, line.name, _short(line.level), _short(line.std)] for line in judging_lines(strangers, blank)]
-    if strangers is None:
-        known.insert(0, ["impostor", OTHERS, None, None])
+    judging, words = judging_lines(strangers, blank, subject), wording(subject)
+    known = [[line.kind, line.name, _short(line.level), _short(line.std)] for line in judging]
+    if strangers is None and words.others_unknown:
+        known.insert(0, ["impostor", words.others, None, None])
     if published is not None:
         known.append(["published", published_name(recognizer), published, None])
     return known
 
 
+def labels(subject: SubjectName) -> dict[str, str]:
+    """What the chart says of the axis, of a step without a value, and where there is no curve."""
+    words = wording(subject)
+    return {"axis": words.axis.removesuffix(" (cosine)"), "unseen": words.unseen, "nothing": words.nothing}
+
+
 def curve(trace: Trace) -> dict[str, Any]:
     """A whole run, thinned out if it is long; the peak stays."""
     figures = analyse(trace)
-    peak = figures.peak
+    peak, subject = figures.peak, "face" if trace.rule is None else trace.rule.subject
     stride = -(-len(trace.records) // POINTS) or 1
     last = len(trace.records) - 1
     kept = [
@@ -47,7 +61,8 @@ def curve(trace: Trace) -> dict[str, Any]:
     return {
         "steps": trace.steps,
         "offset": trace.run.step_offset,
-        "lines": lines(trace.strangers, trace.blank, trace.published_line, trace.recognizer),
+        "lines": lines(trace.strangers, trace.blank, trace.published_line, trace.recognizer, subject),
+        "labels": labels(subject),
         "by": measured_by(trace.recognizer, trace.rule),
         "points": [point(record) for record in kept],
         "counted": list(trace.counted),

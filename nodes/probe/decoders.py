@@ -187,8 +187,8 @@ def _linear(base_model: Any, remedy: str) -> Decoder:
     return Decoder(
         "linear preview",
         decode,
-        "No small decoder was found, so steps were looked at through a rough linear preview, in which faces are "
-        f"hardly seen. {remedy}, or connect a VAE and choose 'after the run'.",
+        "No small decoder was found, so steps were looked at through a rough linear preview, in which little is "
+        f"to be seen. {remedy}, or connect a VAE and choose 'after the run'.",
     )
 
 

@@ -11,7 +11,7 @@ from comfy_api.latest import io
 
 from ...infusenet import miniature as shipped
 from ...infusenet.errors import SettingsError
-from ...infusenet.measures import LEAST_IMPOSTORS, Baseline, Reference, impostors, measure_of
+from ...infusenet.measures import LEAST_IMPOSTORS, Baseline, Reference, as_measure, impostors
 from ...infusenet.miniature.strangers import drawn_strangers
 from ...infusenet.probe.stopping import SHARE, TAIL
 from ..convert import image_to_pictures
@@ -87,10 +87,13 @@ class IdentityProbe(io.ComfyNode):
             search_aliases=["face similarity", "identity drift", "arcface score", "likeness"],
             inputs=[
                 io.Model.Input("model", tooltip="Any image MODEL. Connect what comes out to the sampler."),
-                RecognizerSocket.Input("recognizer", tooltip="From Load Face Recognizer."),
+                RecognizerSocket.Input(
+                    "recognizer",
+                    tooltip="From Load Face Recognizer; or from Likeness Measure, which compares whole pictures.",
+                ),
                 io.Image.Input(
                     "reference",
-                    tooltip="The person: one photo, or a batch of several of the same person, whose mean counts.",
+                    tooltip="The person (or thing): one photo, or a batch of several of the same, whose mean counts.",
                 ),
                 io.Combo.Input(
                     "when",
@@ -116,7 +119,8 @@ class IdentityProbe(io.ComfyNode):
                     "strangers",
                     optional=True,
                     tooltip="Pictures of other people, at least 5 faces, for the line that shows what a stranger "
-                    "scores. Without them it is unknown. The miniature has its own.",
+                    "scores; with Likeness Measure at least 5 other pictures. Without them it is unknown. The "
+                    "miniature has its own.",
                 ),
                 references_input(),
             ],
@@ -172,7 +176,7 @@ def read_references(recognizer: Any, reference: Any, references: str) -> list[Re
 
 
 def other_people(recognizer: Any, people: Sequence[Reference], strangers: Any) -> tuple[Baseline | None, str | None]:
-    """What other people score: those given, else drawn ones for the miniature's recognizer, else unknown.
+    """What other people (or pictures) score: those given, else drawn ones for the miniature's recognizer, else unknown.
 
     Returns:
         The line, of all references together; and what to tell the user where the given ones do not give one.
@@ -183,12 +187,15 @@ def other_people(recognizer: Any, people: Sequence[Reference], strangers: Any) -
         pictures = list(drawn_strangers())
     else:
         return None, None
-    line, faces = impostors(measure_of(recognizer), people, pictures)
+    measure = as_measure(recognizer)
+    line, known = impostors(measure, people, pictures)
     if line is not None or strangers is None:
         return line, None
+    face = measure.rule.subject == "face"
+    found, others = ("a face was found in", "people") if face else ("there is a value for", "pictures")
     return None, (
-        f"strangers: a face was found in {faces} of {len(pictures)} pictures, and {LEAST_IMPOSTORS} are needed, so "
-        "what other people score is unknown."
+        f"strangers: {found} {known} of {len(pictures)} pictures, and {LEAST_IMPOSTORS} are needed, so what other "
+        f"{others} score is unknown."
     )
 
 

@@ -27,7 +27,7 @@ _OTHER = (
     "The latent connected here is not the one that the probe saw sampler node {} end with, so this may be the record "
     "of an earlier run: connect the probe's model to the sampler, and run it again."
 )
-_LOST = "No face was found in the finished picture as this report's VAE decodes it: it is measured as the probe saw it."
+_LOST = "{} as this report's VAE decodes it: it is measured as the probe saw it."
 
 
 class DriftReport(io.ComfyNode):
@@ -64,7 +64,9 @@ class DriftReport(io.ComfyNode):
             ],
             outputs=[
                 io.Image.Output("chart", display_name="chart", tooltip="Similarity by noise level and step."),
-                io.Image.Output("faces", display_name="faces", tooltip="The aligned face of each step, labelled."),
+                io.Image.Output(
+                    "faces", display_name="faces", tooltip="The aligned face (or the small picture) of each step."
+                ),
                 io.Latent.Output("best", display_name="best", tooltip="The prediction of the best step."),
                 io.Int.Output("best_step", display_name="best_step", tooltip="Steps completed, from 1; 0 = none."),
                 io.Float.Output("peak", display_name="peak", tooltip="Highest similarity, cosine; NaN = undefined."),
@@ -175,7 +177,7 @@ def finished(run: Run, vae: Any) -> Trace:
     decoder = full_decoder(vae)
     final = run.remeasure(decoder.decode(flat(run.final)), trace.final)
     if final is None:
-        return replace(trace, warnings=(*trace.warnings, _LOST))
+        return replace(trace, warnings=(*trace.warnings, _LOST.format(trace.wording.no_final)))
     return replace(trace, final=final, run=replace(trace.run, final_decoder=decoder.name))
 
 

@@ -30,6 +30,10 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 LIVE, AFTER = "live", "after the run"
+_NO_ROOM = (
+    "There is no room on the GPU for the image encoder beside the model, so the steps were measured after the run."
+)
+_NO_STOP = " So Stop at Identity Peak could not look, and the run was finished: free memory, or take it out."
 _INTERRUPT = comfy.model_management.InterruptProcessingException
 
 
@@ -65,7 +69,14 @@ class Run:
     """One run of one sampler under one probe. Nothing in here disturbs the sampler."""
 
     def __init__(
-        self, watch: Watch, guider: Any, sigmas: Tensor, seed: int | None, place: Place, rule: StopRule | None
+        self,
+        watch: Watch,
+        guider: Any,
+        sigmas: Tensor,
+        seed: int | None,
+        place: Place,
+        rule: StopRule | None,
+        shape: Sequence[int],
     ) -> None:
         self.place, self.rule, self._watch = place, rule, watch
         self.name = uuid.uuid4().hex
@@ -79,6 +90,8 @@ class Run:
         self._device = guider.model_patcher.load_device
         self._decoder: Decoder | None = None
         self._trouble: str | None = None
+        self._shape = shape  # of the latents
+        self._notices: list[str] = []
         self._leaves_noise = False
         self._cancelled = False
         self._count, self._follows = 0, True
@@ -102,11 +115,20 @@ class Run:
         self._leaves_noise = float(levels[-1]) > NOISE_LEFT
         steps = len(levels) - 1 if self._follows else None
         info = replace(self._info, steps=steps, sampler=sampler or None)
+        self._make_room()
         self.recorder.start(levels if self._follows else None, run=replace(info, decoder=None))
         self._sigmas = levels.tolist()
         if self.rule is not None:
             self.judge = Judge(self.rule, steps, self.recorder.bar)
         self._send(start=True, steps=steps, offset=info.step_offset, **self._watch.beside)
+
+    def _make_room(self) -> None:
+        """A network that the host would load at the cost of the model that samples measures after the run."""
+        has_room = getattr(self._watch.recognizer, "has_room", None)
+        if self.recorder.when != "live" or has_room is None or has_room(self._model, self._shape):
+            return
+        self.recorder.when = "after"
+        self._notices.append(_NO_ROOM + (_NO_STOP if self.rule is not None else ""))
 
     def step(self, index: int, x0: Tensor) -> None:
         """The sampler's callback: `x0` is the prediction in the model's space."""
@@ -156,7 +178,8 @@ class Run:
         )
         status, reason = self._outcome(error)
         used = None if self._decoder is None else self._decoder.name
-        notices = () if self._decoder is None or not self._decoder.notice else (self._decoder.notice,)
+        decoding = None if self._decoder is None else self._decoder.notice
+        notices = [*self._notices, *([decoding] if decoding else [])]
         self.trace = replace(
             trace,
             status=status or trace.status,
@@ -238,7 +261,8 @@ class Run:
     def _make_recorder(self) -> ProbeRecorder:
         watch = self._watch
         waits = self.rule is not None and self.rule.mode != SHORT  # for every step; else for few
-        in_loop = waits or "CPU" not in getattr(watch.recognizer, "provider", "CPU")
+        in_loop = waits or getattr(watch.recognizer, "in_loop", False)
+        in_loop = in_loop or "CPU" not in getattr(watch.recognizer, "provider", "CPU")
         kind = ProbeRecorder if watch.when == AFTER or in_loop else BackgroundRecorder
         return kind(
             watch.recognizer,

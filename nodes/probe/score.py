@@ -9,7 +9,7 @@ import comfy.model_management
 import comfy.utils
 from comfy_api.latest import io
 
-from ...infusenet.measures import measure_of
+from ...infusenet.measures import as_measure
 from ...infusenet.measures.scores import TOLD, Scores
 from ..convert import Picture, image_to_pictures, pictures_to_image
 from ..loaders import show as tell
@@ -40,36 +40,43 @@ class Score(io.ComfyNode):
             ],
             inputs=[
                 io.Image.Input("images", tooltip="The pictures to measure: one, or a batch."),
-                RecognizerSocket.Input("recognizer", tooltip="From Load Face Recognizer."),
+                RecognizerSocket.Input(
+                    "recognizer",
+                    tooltip="From Load Face Recognizer; or from Likeness Measure, which compares whole pictures.",
+                ),
                 io.Image.Input(
                     "reference",
-                    tooltip="The person: one photo, or a batch of several of the same person, whose mean counts.",
+                    tooltip="The person (or thing): one photo, or a batch of several of the same, whose mean counts.",
                 ),
                 io.Combo.Input(
                     "show",
                     options=[PICTURES, FACES],
                     default=PICTURES,
-                    tooltip="What the sheet shows: the whole pictures, or the faces as they were compared.",
+                    tooltip="What the sheet shows: the whole pictures, or the faces as they were compared (with "
+                    "Likeness Measure the middle of each picture).",
                 ),
                 io.Image.Input(
                     "strangers",
                     optional=True,
-                    tooltip="Pictures of other people, at least 5 faces: what they score tells how high is high. "
-                    "Without them it is unknown. The miniature has its own.",
+                    tooltip="Pictures of other people, at least 5 faces (with Likeness Measure at least 5 other "
+                    "pictures): what they score tells how high is high. Without them it is unknown. The miniature has "
+                    "its own.",
                 ),
                 references_input(),
             ],
             outputs=[
                 io.Image.Output(
-                    "pictures", display_name="pictures", tooltip="All, the most alike first; without a face last."
+                    "pictures", display_name="pictures", tooltip="All, the most alike first; not measured ones last."
                 ),
                 io.Image.Output(
-                    "best", display_name="best", tooltip="The one most alike; the first given if none shows a face."
+                    "best",
+                    display_name="best",
+                    tooltip="The one most alike; the first given if none could be measured.",
                 ),
                 io.Int.Output(
                     "best_index",
                     display_name="best_index",
-                    tooltip="Its place in images, from 0; -1 = none has a face.",
+                    tooltip="Its place in images, from 0; -1 = none could be measured.",
                 ),
                 io.Float.Output(
                     "best_similarity", display_name="best_similarity", tooltip="Its likeness, cosine; NaN = undefined."
@@ -78,7 +85,7 @@ class Score(io.ComfyNode):
                     "scores",
                     display_name="scores",
                     is_output_list=True,
-                    tooltip="A list: the likeness of each picture, in the order of pictures; NaN = no face.",
+                    tooltip="A list: the likeness of each picture, in the order of pictures; NaN = not measured.",
                 ),
                 io.String.Output("text", display_name="text", tooltip="The figures in words, a line for each picture."),
                 io.String.Output("json", display_name="json", tooltip="The figures, the lines, and what measured."),
@@ -93,7 +100,7 @@ class Score(io.ComfyNode):
         """Read the reference, then each picture."""
         pictures, people = image_to_pictures(images), read_references(recognizer, reference, references)
         others, message = other_people(recognizer, people, strangers)
-        scores = Scores.of(measure_of(recognizer), one_by_one(pictures), people, others)
+        scores = Scores.of(as_measure(recognizer), one_by_one(pictures), people, others)
         best = 0 if scores.best is None else scores.best
         words = "\n".join(filter(None, [scores.in_words(TOLD), message]))
         tell(cls, words)

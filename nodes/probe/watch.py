@@ -35,13 +35,13 @@ class Watch:
     """What Identity Probe hands on as its trace: the records of all samplers that its MODEL goes through.
 
     Args:
-        recognizer: measures.
-        references: the person; or one for each picture of the batch, taken in turn.
+        recognizer: measures: a face recognizer, or any Measure.
+        references: the person or thing; or one for each picture of the batch, taken in turn.
         node: the probe node's id.
         when: "live" or "after the run".
         every: probe every so many steps.
         vae: decodes predictions; None = something small.
-        strangers: what other people score.
+        strangers: what other people, or other pictures, score.
     """
 
     def __init__(
@@ -76,8 +76,10 @@ class Watch:
         measure = as_measure(self.recognizer)
         blank = Baseline.pooled([reference.blank for reference in self.references])
         published = getattr(measure, "published_line", None)
+        subject = measure.rule.subject
         return {
-            "lines": chart.lines(self.strangers, blank, published, measure.name),
+            "lines": chart.lines(self.strangers, blank, published, measure.name, subject),
+            "labels": chart.labels(subject),
             "by": chart.measured_by(measure.name, measure.rule),
         }
 
@@ -101,7 +103,7 @@ class Watch:
             self.earlier.append(self.runs.pop(key))
         seed = args[7] if len(args) > 7 else named.get("seed")
         try:
-            run = Run(self, guider, sigmas, seed, place, rule)
+            run = Run(self, guider, sigmas, seed, place, rule, tuple(args[0].shape))
         except Exception:
             log.warning("The identity probe cannot watch this run; it is sampled without.", exc_info=True)
             return executor(*args, **named)

@@ -8,7 +8,7 @@ import comfy.samplers
 from comfy_api.latest import io
 
 from ...infusenet.axes import AXES, MOST, NOTHING, Tried, best_of, in_words, parse_values, to_csv
-from ...infusenet.measures import Reference, measure_of
+from ...infusenet.measures import Reference, as_measure
 from ..convert import Picture, image_to_pictures, pictures_to_image, with_samples
 from ..loaders import show
 from ..probe.decoders import full_decoder
@@ -36,8 +36,11 @@ class Sweep(io.ComfyNode):
                 io.Conditioning.Input("negative", tooltip="Without meaning while cfg is 1."),
                 io.Latent.Input("latent_image", tooltip="What is sampled, as in a sampler; a batch and a mask count."),
                 io.Vae.Input("vae", tooltip="Decodes the finished pictures."),
-                RecognizerSocket.Input("recognizer", tooltip="From Load Face Recognizer."),
-                io.Image.Input("reference", tooltip="The person: one photo, or several, whose mean counts."),
+                RecognizerSocket.Input(
+                    "recognizer",
+                    tooltip="From Load Face Recognizer; or from Likeness Measure, which compares whole pictures.",
+                ),
+                io.Image.Input("reference", tooltip="The person (or thing): one photo, or several, whose mean counts."),
                 io.Combo.Input(
                     "axis",
                     options=list(AXES),
@@ -87,7 +90,9 @@ class Sweep(io.ComfyNode):
                 io.Image.Output("sheet", display_name="sheet", tooltip="All pictures, labelled, the best one framed."),
                 io.Latent.Output("best", display_name="best", tooltip="The best value's; the first's if none is best."),
                 io.Float.Output(
-                    "best_value", display_name="best_value", tooltip="The best value; -1 = no picture shows a face."
+                    "best_value",
+                    display_name="best_value",
+                    tooltip="The best value; -1 = no picture could be measured.",
                 ),
                 io.String.Output("csv", display_name="csv", tooltip="A row for each picture, in full precision."),
             ],
@@ -141,15 +146,15 @@ class Sweep(io.ComfyNode):
             pictures += look.pictures
             if best is None or best_of(tried) is look.tried:
                 best = look.latents
-        words = " ".join(filter(None, [in_words(tried, kind), note]))
+        rule, lines = as_measure(recognizer).rule, {"strangers": strangers, "blank": person.blank}
+        words = " ".join(filter(None, [in_words(tried, kind, rule.subject), note]))
         show(cls, words)
-        rule, lines = str(measure_of(recognizer).rule), {"strangers": strangers, "blank": person.blank}
-        figure = values_figure(tried, kind, recognizer=recognizer.name, **lines, note=note)
+        figure = values_figure(tried, kind, recognizer=recognizer.name, **lines, note=note, subject=rule.subject)
         made = {"cfg": cfg, "sampler": sampler_name}
-        found, table = best_of(tried), to_csv(tried, kind, **made, recognizer=recognizer.name, rule=rule)
+        found, table = best_of(tried), to_csv(tried, kind, **made, recognizer=recognizer.name, rule=str(rule))
         return io.NodeOutput(
             pictures_to_image([figure_pixels(figure)]),
-            pictures_to_image([contact_sheet(pictures, tried, kind)]),
+            pictures_to_image([contact_sheet(pictures, tried, kind, subject=rule.subject)]),
             with_samples(latent_image, best),
             NOTHING if found is None else float(found.value),
             table,

@@ -18,6 +18,7 @@ from torch import Tensor
 from ...infusenet.axes import Axis, Tried, Value
 from ...infusenet.backbones import published
 from ...infusenet.errors import SettingsError
+from ...infusenet.metrics import of_every_picture
 from ..convert import Picture, image_to_pictures
 from ..flux.sigmas import sigmas_for
 from ..flux.sizes import latent_tokens, variant_of_model
@@ -250,7 +251,9 @@ def run_trials(
         for trial, latents, seconds in made:
             comfy.model_management.throw_exception_if_processing_interrupted()
             pictures = image_to_pictures(decoder.decode(latents).movedim(1, -1))
-            tried = Tried(trial.value, tuple(measure(pictures)), trial.steps, trial.seed, seconds, trial.cfg)
+            metrics = tuple(of_every_picture(np.ascontiguousarray(picture)) for picture in pictures)
+            similarities = tuple(measure(pictures))
+            tried = Tried(trial.value, similarities, trial.steps, trial.seed, seconds, trial.cfg, metrics)
             yield Looked(tried, [reduced(picture, reduce(picture)) for picture in pictures], latents)
 
 

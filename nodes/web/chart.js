@@ -11,6 +11,10 @@ const ADVICE = { margin: "5px 0 3px", padding: "0 0 0 7px", borderLeft: `2px sol
 const DASHES = { impostor: "5 4", blank: "1.5 3", published: "8 3 1.5 3" }; // by kind of line
 const ENDINGS = { interrupted: "interrupted", failed: "failed", "stopped at peak": "stopped" };
 
+// What is said of the axis, of a step without a value, and where there is no curve; runs kept from before are of faces.
+const LABELS = { axis: "similarity", unseen: "no face seen", nothing: "No face was found, so there is no curve." };
+const labelsOf = (run) => run?.labels ?? LABELS;
+
 const show = (value, digits = 3) => (number(value) ? value.toFixed(digits) : "unknown");
 
 function make(name, attributes = {}, text) {
@@ -126,7 +130,7 @@ function legendOf(curve, hue) { // where the curve is above the lines, the lines
     }
     if (series.some((point) => number(point.faint))) {
         const ring = { cx: 9, cy: 4, r: 3, fill: "none", stroke: hue, "stroke-width": 1.2 };
-        entries.push(entry("no face seen", make("circle", ring)));
+        entries.push(entry(labelsOf(run).unseen, make("circle", ring)));
     }
     return entries;
 }
@@ -135,7 +139,7 @@ function aboveOf({ run, series }) { // in words; nothing while it may still come
     const bar = barOf(run), end = endOf({ run, series });
     if (!bar || !series.some((point) => point.mean !== null)) return "";
     const first = [...series, end].find((point) => point && point.mean > bar.value);
-    const alone = linesOf(run).find(({ spread }) => number(spread)).kind === "blank" ? "the blank line" : "other people";
+    const line = linesOf(run).find(({ spread }) => number(spread)), alone = line.kind === "blank" ? "the blank line" : line.name;
     const lines = bar.lines > 1 ? "both lines" : alone;
     if (first) return `above ${lines} from step ${first.step}`;
     return run.status === undefined ? "" : `never above ${lines}`;
@@ -150,7 +154,7 @@ function state({ run, series }) { // how far it got, in words
 
 function peakOf(curve) {
     const best = bestOf(curve);
-    if (!best) return curve.run.status !== undefined && curve.series.length ? "no face seen" : "";
+    if (!best) return curve.run.status !== undefined && curve.series.length ? labelsOf(curve.run).unseen : "";
     return `peak ${show(best.mean, 2)}, ${best.finished ? "finished picture" : `step ${best.step}`}`;
 }
 
@@ -159,15 +163,15 @@ const finishedOf = ({ run }) => (number(run.final) ? `finished ${show(run.final,
 function message(runs) { // instead of a curve
     if (!runs.length) return "The curve appears here during a run.";
     if (runs[0].status === undefined) return "Sampling; nothing is measured yet.";
-    return runs[0].points?.length ? "No face was found, so there is no curve." : "It ended before anything was measured.";
+    return runs[0].points?.length ? labelsOf(runs[0]).nothing : "It ended before anything was measured.";
 }
 
-function told(point, sampler) { // on hover
+function told(point, sampler, unseen) { // on hover
     const place = point.finished ? "finished picture" : `step ${point.step}`;
     const lines = [`${place}, σ ${show(point.sigma)}`, `similarity ${show(shown(point))}`];
     if (point.count > 1 && point.low < point.high) lines.push(`${show(point.low)} to ${show(point.high)} in ${point.count} pictures`);
     if (sampler) lines.unshift(sampler);
-    if (point.mean === null) lines.push("no face seen in this step");
+    if (point.mean === null) lines.push(`${unseen} in this step`);
     return lines.join("\n");
 }
 
@@ -250,7 +254,8 @@ export class Chart {
 
     label(groups) { // everything that is said around the curve
         const now = groups[0]?.curves[0], several = (now?.series[0]?.count ?? 0) > 1;
-        this.left.textContent = several ? `similarity, mean of ${now.series[0].count}` : "similarity";
+        const { axis } = labelsOf(now?.run);
+        this.left.textContent = several ? `${axis}, mean of ${now.series[0].count}` : axis;
         const alone = groups.length < 2;
         this.peak.textContent = alone && now ? peakOf(now) : "";
         this.state.textContent = now ? state(now) : "";
@@ -286,7 +291,7 @@ export class Chart {
             make("line", { x1: near.x, x2: near.x, y1: this.scale.ceiling, y2: this.scale.floor, stroke: INK, opacity: 0.5 }),
             make("circle", { cx: near.x, cy: near.y, r: 4, fill: INK }));
         this.cross.setAttribute("visibility", "visible");
-        this.tip.textContent = told(near.point, near.name);
+        this.tip.textContent = told(near.point, near.name, labelsOf(this.runs[0]).unseen);
         this.tip.style.display = "block";
         const beyond = near.x + 10 + this.tip.offsetWidth > width;
         this.tip.style.left = `${Math.max(2, beyond ? near.x - 10 - this.tip.offsetWidth : near.x + 10)}px`;

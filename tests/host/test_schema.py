@@ -58,6 +58,11 @@ CONTRACT = {
         "face_pack COMBO, device COMBO",
         "recognizer INFUSENET_RECOGNIZER",
     ),
+    "Measure": (
+        "Likeness Measure",
+        "clip_vision CLIP_VISION",
+        "measure INFUSENET_RECOGNIZER",
+    ),
     "IdentityProbe": (
         "Identity Probe",
         "model MODEL, recognizer INFUSENET_RECOGNIZER, reference IMAGE, when COMBO, every INT, vae VAE, "

@@ -221,6 +221,7 @@ def test_what_the_browser_is_told_of_the_lines(sampled, person, pack, people):
     payload = pack.module("nodes.probe.chart").curve(one.trace)
     (others, blank) = payload["lines"]
     assert others == ["impostor", "other people", None, None] and blank[:2] == ["blank", "no face (blank)"]
-    assert watch.beside == {"lines": payload["lines"], "by": payload["by"]}
+    assert watch.beside == {key: payload[key] for key in ("lines", "labels", "by")}
+    assert payload["labels"]["axis"] == "similarity" and "face" in payload["labels"]["unseen"]
     seen = [item for *_, items in payload["points"] for item in items]
     assert set(seen) <= {0} and all(len(point) == 4 for point in payload["points"])

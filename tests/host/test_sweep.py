@@ -419,42 +419,6 @@ def test_an_interrupt_between_values_starts_no_further_one(sweep, monkeypatch):
     assert len(count) == 1
 
 
-@pytest.fixture(scope="module")
-def stable_diffusion(host):
-    """A tiny Stable Diffusion 1.5 with random weights, a conditioning, and what stands in for its VAE."""
-    import comfy.model_patcher
-    import comfy.supported_models
-
-    sizes = {"model_channels": 32, "context_dim": 16, "num_heads": 4, "in_channels": 4, "out_channels": 4}
-    depths = {"transformer_depth": [1, 1], "transformer_depth_output": [1] * 4, "transformer_depth_middle": 1}
-    kind = comfy.supported_models.SD15(
-        {
-            **sizes,
-            **depths,
-            "image_size": 32,
-            "use_spatial_transformer": True,
-            "legacy": False,
-            "num_res_blocks": [1, 1],
-            "channel_mult": [1, 2],
-            "num_head_channels": -1,
-            "adm_in_channels": None,
-            "use_linear_in_transformer": False,
-            "use_temporal_attention": False,
-        }
-    )
-    kind.set_inference_dtype(torch.float32, None)
-    model, generator = kind.get_model({}, ""), torch.Generator().manual_seed(0)
-    for parameter in model.diffusion_model.parameters():
-        torch.nn.init.normal_(parameter, std=0.05, generator=generator)
-    cpu = torch.device("cpu")
-    vae = SimpleNamespace(decode=lambda latents: latents[:, :3].movedim(1, -1).sigmoid())
-    return (
-        comfy.model_patcher.ModelPatcher(model, cpu, cpu),
-        [[torch.randn(1, 7, 16, generator=generator), {}]],
-        vae,
-    )
-
-
 @pytest.mark.exact
 def test_a_model_that_is_not_flux_is_sampled_with_simple_and_says_so(pack, sweep, stable_diffusion, latents_of):
     import comfy.sample

@@ -6,12 +6,13 @@ import subprocess
 import sys
 import threading
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from infusenet.charts import figure_pixels, similarity_figure
+from infusenet.charts import figure_pixels, save_chart, similarity_figure
 from infusenet.errors import SettingsError
 from infusenet.probe import Baseline, ReferenceInfo, Rule, RunInfo, StepRecord, Trace
 
@@ -201,6 +202,25 @@ def test_runs_of_different_rules_are_not_drawn_together() -> None:
     for pair in ([one, other], [one, trace_of(SHORT)]):
         with pytest.raises(SettingsError, match="measured by different rules"):
             similarity_figure(pair)
+
+
+def test_the_first_of_equal_peaks_is_marked_and_noise_falls_to_the_right() -> None:
+    figure = similarity_figure(trace_of([None, 0.3, 0.4, 0.4]))
+    assert "peak 0.40, step 3" in words(figure)
+    (panel, *_) = figure.axes
+    left, right = panel.get_xlim()
+    assert left > right, "pure noise at the left"
+    low, high = panel.get_ylim()
+    assert low < high, "what is more alike is higher up"
+
+
+def test_a_chart_is_written_whole_and_the_same_to_the_byte(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        save_chart([trace_of(SHORT), trace_of(LONG)], tmp_path / f"{name}.png")
+    one, two = (path.read_bytes() for path in sorted(tmp_path.iterdir()))
+    assert one == two and one.startswith(b"\x89PNG")
+    with pytest.raises(OSError):
+        save_chart(trace_of(SHORT), tmp_path / "none" / "three.png")
 
 
 def test_a_batch_is_a_band_around_its_mean() -> None:

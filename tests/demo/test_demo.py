@@ -12,40 +12,41 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from infusenet.demo.run import PROBED, REDRAWN, STRANGERS, defined, draw_people, png, user_person
+from infusenet.demo.run import GENUINE, IMPOSTORS, PROBED, defined, drawn_subjects, user_subjects
+from infusenet.files import png
 from infusenet.miniature.captions import NINE
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
-def people():
-    return draw_people(0)
+def subjects():
+    return drawn_subjects(0)
 
 
-def test_people_are_pictures_of_one_person_and_of_others(people):
-    assert len(people.redrawn) == REDRAWN
-    assert len(people.strangers) == STRANGERS
-    for picture in (people.reference, *people.redrawn, *people.strangers):
+def test_people_are_pictures_of_one_person_and_of_others(subjects):
+    assert len(subjects.genuine) == GENUINE
+    assert len(subjects.impostors) == IMPOSTORS
+    for picture in (subjects.reference, *subjects.genuine, *subjects.impostors):
         assert picture.shape == (128, 128, 3)
         assert picture.dtype == np.uint8
 
 
 @pytest.mark.exact
-def test_the_same_seed_draws_the_same_people(people):
-    again, other = draw_people(0), draw_people(1)
-    assert np.array_equal(people.reference, again.reference)
-    assert all(map(np.array_equal, people.strangers, again.strangers))
-    assert not np.array_equal(people.reference, other.reference)
+def test_the_same_seed_draws_the_same_people(subjects):
+    again, other = drawn_subjects(0), drawn_subjects(1)
+    assert np.array_equal(subjects.reference, again.reference)
+    assert all(map(np.array_equal, subjects.impostors, again.impostors))
+    assert not np.array_equal(subjects.reference, other.reference)
 
 
-def test_a_users_face_has_strangers_but_no_true_pictures(people, tmp_path):
+def test_a_users_face_has_strangers_but_no_true_pictures(subjects, tmp_path):
     from infusenet.files import save_picture
 
-    mine = user_person(save_picture(people.redrawn[0], tmp_path / "me.png"), 0)
-    assert np.array_equal(mine.reference, people.redrawn[0])
-    assert mine.redrawn == ()
-    assert len(mine.strangers) == STRANGERS
+    mine = user_subjects(save_picture(subjects.genuine[0], tmp_path / "me.png"), 0)
+    assert np.array_equal(mine.reference, subjects.genuine[0])
+    assert mine.genuine == ()
+    assert len(mine.impostors) == IMPOSTORS
 
 
 def test_the_probed_prompt_is_one_of_those_shown():
@@ -176,7 +177,7 @@ class TestDemo:
         page = _Page()
         page.feed((demo[0] / "report.html").read_text(encoding="utf-8"))
         assert page.open == []
-        assert page.images == 1 + 18 + 2
+        assert page.images == 1 + 18 + 2 + 2
         assert page.links
         assert all(link.startswith("data:image/png;base64,") for link in page.links)
 

@@ -19,31 +19,31 @@ from PIL import Image
 from infusenet import miniature
 from infusenet.cli import main
 from infusenet.compare import CompareRequest, Judge, compare
-from infusenet.compare.measure import ABOVE, ITSELF, NOT_BLANK, NOT_OTHERS
-from infusenet.compare.page import FEW, render
+from infusenet.compare.page import FEW, compare_page
 from infusenet.compare.request import expand, find_pack
+from infusenet.compare.results import ABOVE, ITSELF, NOT_BLANK, NOT_OTHERS
 from infusenet.compare.tell import shown, table, to_csv, to_json
 from infusenet.compare.write import write
 from infusenet.errors import FaceError, PictureError, SettingsError, WeightsError
 from infusenet.measures import Baseline, Rule
 
-README = Path(__file__).resolve().parents[1] / "README.md"
+README = Path(__file__).resolve().parents[2] / "README.md"
 PACK = miniature.FACE_PACK
 FIELDS = {"recognizer", "detector", "rule", "reference", "impostor", "blank", "genuine", "published_line", "versions"}
 
 
 @pytest.fixture(scope="module")
 def drawn():
-    from infusenet.demo.run import draw_people
+    from infusenet.demo.run import drawn_subjects
 
-    return draw_people(3)
+    return drawn_subjects(3)
 
 
 @pytest.fixture(scope="module")
 def photos(drawn, tmp_path_factory):
     """A person's reference, four more pictures of them, and seven of other people."""
     home = tmp_path_factory.mktemp("photos")
-    groups = {"reference": [drawn.reference], "same": drawn.redrawn[:4], "others": drawn.strangers[:7]}
+    groups = {"reference": [drawn.reference], "same": drawn.genuine[:4], "others": drawn.impostors[:7]}
     for name, pictures in groups.items():
         (home / name).mkdir()
         for number, picture in enumerate(pictures):
@@ -177,7 +177,7 @@ def test_verdicts_go_by_two_deviations():
 @pytest.fixture(scope="module")
 def mixed(photos, drawn, tmp_path_factory):
     home = tmp_path_factory.mktemp("mixed")
-    picture = Image.fromarray(drawn.redrawn[0])
+    picture = Image.fromarray(drawn.genuine[0])
     good = photos / "same" / "same0.png"
     shutil.copy(good, home / "good.png")
     (home / "broken.png").write_bytes(good.read_bytes()[:900])
@@ -238,7 +238,7 @@ class TestFiles:
         assert figures == sorted(figures, reverse=True)
 
     def test_page_escapes_names(self, found):
-        page = render(found, lambda _: "data:,")
+        page = compare_page(found, lambda _: "data:,")
         assert "<script" not in page
         assert "&lt;script&gt;alert(1)&lt;-script&gt;&amp;.png" in page
 
@@ -307,12 +307,11 @@ class _Page(HTMLParser):
 
     def handle_starttag(self, tag, attributes):
         self.links += [value for key, value in attributes if key in ("src", "href", "srcset")]
-        if tag not in ("meta", "img", "br", "line", "circle", "rect"):
+        if tag not in ("meta", "img", "br", "source"):
             self.open.append(tag)
 
     def handle_endtag(self, tag):
-        if tag not in ("line", "circle", "rect"):
-            assert self.open.pop() == tag
+        assert self.open.pop() == tag
 
 
 class TestPage:
@@ -320,7 +319,7 @@ class TestPage:
         page = _Page()
         page.feed(write(whole, tmp_path / "new" / "out").read_text(encoding="utf-8"))
         assert page.open == []
-        assert len(page.links) == 1 + 2 * 12
+        assert len(page.links) == 1 + 2 * 12 + 2 * 4, "reference; pictures and faces; two strips"
         assert all(link.startswith("data:image/png;base64,") for link in page.links)
         assert {path.name for path in (tmp_path / "new" / "out").iterdir()} == {
             "compare.html",
@@ -329,13 +328,13 @@ class TestPage:
         }
 
     def test_it_draws_the_lines_and_says_what_it_is(self, whole):
-        page = render(whole, lambda _: "data:,")
+        page = compare_page(whole, lambda _: "data:,")
         for words in ("other people", "same person", "no face at all", "not proof of identity", "copy-paste score"):
             assert words in page
-        assert page.count('class="band ') == 6  # two recognizers, three lines each
+        assert page.count("other people: mean") == page.count("no face at all: mean") == 2, "two recognizers"
 
     def test_unknown_is_said(self, photos):
-        page = render(compare(request(photos)), lambda _: "data:,")
+        page = compare_page(compare(request(photos)), lambda _: "data:,")
         assert "unknown: no other people given" in page
         assert "copy-paste" not in page.split("</style>")[1]
 
@@ -348,8 +347,10 @@ class TestPage:
         found = compare(request(photos, many))
         page = _Page()
         page.feed(write(found, out).read_text(encoding="utf-8"))
-        assert len(page.links) == 1 + FEW + 1
-        assert all((out / link).is_file() for link in page.links)
+        files = [link for link in page.links if not link.startswith("data:")]
+        assert len(files) == 1 + FEW + 1
+        assert all((out / link).is_file() for link in files)
+        assert len(page.links) - len(files) == 4, "the strip"
         again = compare(request(photos, many, out, skip=out / "faces"))
         assert len(again.pictures) == FEW + 2
         assert again.pictures[-1].first.reason == "there is no picture in this folder"
