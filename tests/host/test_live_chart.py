@@ -407,6 +407,29 @@ def test_nothing_seen_makes_hollow_points_without_a_peak(page):
 
 
 @pytest.mark.slow
+def test_a_measure_of_whole_pictures_is_not_spoken_of_as_faces(page):
+    """What the server sends with the run stands in the chart."""
+    load(page, graph())
+    labels = {"axis": "similarity of whole pictures", "unseen": "not measured", "nothing": "Nothing could be measured."}
+    lines = [["impostor", "other pictures", 0.11, 0.05], ["blank", "blank pictures", None, None]]
+    tell(page, **foggy(lines, labels=labels, by="b"))
+    (chart,) = charts(page, PROBE)
+    for text in (
+        "similarity of whole pictures",
+        "above other pictures from step",
+        "other pictures 0.11",
+        "not measured",
+    ):
+        assert text in chart["text"]
+    assert "blank pictures: unknown" in chart["text"] and "face" not in chart["text"] and "people" not in chart["text"]
+    assert "not measured in this step" in hover(page, PROBE, 0.1)
+    blind = {"points": [[1, 1, [None], []]], "counted": [], "final": None, "end_at": None, "status": "complete"}
+    tell(page, **foggy(lines, labels=labels, by="c", run="blind", **blind))
+    (chart,) = charts(page, PROBE)
+    assert "Nothing could be measured." in chart["text"] and "face" not in chart["text"]
+
+
+@pytest.mark.slow
 def test_what_was_saved_before_there_were_lines_is_still_drawn_and_not_mixed_with_what_is_new(page):
     load(page, graph())
     old = {"run": "old", "steps": 3, "baseline": 0.05, "counted": [0], "final": 0.5, "end_at": [3, 0]}
