@@ -195,7 +195,10 @@ export class Chart {
         const part = { overflow: "hidden", textOverflow: "ellipsis" };
         this.element = html({ width: "100%", height: "100%", minHeight: "220px", overflow: "hidden", display: "flex",
             flexDirection: "column", background: PAPER, borderRadius: "6px", font: "11px/1.45 Inter, Arial, sans-serif",
-            padding: "6px 0", boxSizing: "border-box" });
+            padding: "6px 0", boxSizing: "border-box", transition: "background-color 1ms" });
+        this.element.addEventListener("transitionend", ({ target }) => { // another theme has another ground
+            if (target === this.element) this.draw();
+        });
         this.left = html(part);
         this.peak = html({ flex: "none", color: INK });
         const head = html(row);
