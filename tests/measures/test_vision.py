@@ -24,7 +24,8 @@ def by_transformers(folder: Path, kind: str, pictures: list[np.ndarray], process
     """Embeddings [n, d], one picture at a time, through transformers' own processor and model."""
     import transformers
 
-    prepare = getattr(transformers, processor).from_pretrained(folder)
+    pillow = getattr(transformers, f"{processor}Pil", None)  # as published; torchvision's own filter differs
+    prepare = (pillow or getattr(transformers, processor)).from_pretrained(folder)
     network = getattr(transformers, kind).from_pretrained(folder).eval()
     rows = []
     for picture in pictures:
