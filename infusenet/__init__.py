@@ -107,7 +107,7 @@ _MOVED = {
     "identity.selftest": "faces.selftest",
     "identity.turns": "faces.turns",
     "metrics.blocks": "flux.blocks",
-    "order": "cli.generate",
+    "order": "cli.picture",
     "pictures": "files",
     "pipeline": "adapters.infusenet.pipeline",
     "plots": "charts",

@@ -1,17 +1,18 @@
-"""One setting tried at several values: the values a user writes, and what came of each."""
+"""Settings that can be tried at several values: the one table of them, the values a user writes, what came of each."""
 
 from __future__ import annotations
 
 import csv
 import io
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from decimal import Decimal, DecimalException
+from typing import Any, TypeVar
 
 from .errors import SettingsError
 from .measures.wording import SubjectName, wording
-from .probe.records import mean_of
+from .metrics.base import mean_of
 
 MOST = 100  # values of one sweep
 NOTHING = -1.0  # best value where no picture shows a face; no axis has a negative value
@@ -34,9 +35,24 @@ COLUMNS = (
 Value = int | float
 
 
+R = TypeVar("R")  # the settings of one run, a frozen dataclass: a GenerateRequest, or a node's own
+
+
+def replaces(field: str) -> Callable[[Any, Value], Any]:
+    """The usual `Axis.apply`: the setting itself has the value."""
+    return lambda request, value: replace(request, **{field: value})
+
+
+def _first_steps(request: Any, value: Value) -> Any:
+    """InfuseNet acts in the first so many steps of the run, whose own number must be known."""
+    if request.steps is None or value > request.steps:
+        raise SettingsError(f"Expected at most the run's {request.steps} steps to be active ones, got {value}.")
+    return replace(request, end=value / request.steps)
+
+
 @dataclass(frozen=True)
 class Axis:
-    """A setting that can be swept.
+    """A setting that can be tried at several values.
 
     Attributes:
         name: as users write it.
@@ -44,25 +60,60 @@ class Axis:
         whole: whole numbers alone.
         low, high: the range, both inclusive.
         ordered: whether neighbouring values are related, so that a line between them means something.
+        title: in tables and legends; the name by default.
+        apply: (request, value) -> the request with it. Axes are applied in the order of `AXES`.
+        default: what a method of a sweep has that does not name it; None: the request stays as it is.
+        neutral: values at which it changes nothing.
     """
 
     name: str
     label: str
     whole: bool
-    low: int
-    high: int
+    low: float
+    high: float
     ordered: bool = True
+    title: str = ""
+    apply: Callable[[Any, Value], Any] | None = None
+    default: Value | None = None
+    neutral: tuple[Value, ...] = ()
+
+    @property
+    def shown(self) -> str:
+        """Its title."""
+        return self.title or self.name
+
+    def applied(self, request: R, value: Value) -> R:
+        """A request with this value."""
+        changed: R = (self.apply or replaces(self.name))(request, value)
+        return changed
+
+    @property
+    def range(self) -> str:
+        """Lowest and highest value, as text."""
+        return f"{as_text(self.low)}..{as_text(self.high)}"
 
 
+_SEPARATE = "separate runs from the same noise"
 AXES: dict[str, Axis] = {
     axis.name: axis
     for axis in (
-        Axis("steps", "steps asked for: separate runs from the same noise", True, 1, 200),
-        Axis("strength", "InfuseNet's strength: separate runs from the same noise", False, 0, 3),
-        Axis("guidance", "guidance: separate runs from the same noise", False, 0, 100),
+        Axis("steps", f"steps asked for: {_SEPARATE}", True, 1, 200),
+        Axis("strength", f"InfuseNet's strength: {_SEPARATE}", False, 0, 3, default=1.0, neutral=(0,)),
+        Axis("guidance", f"guidance: {_SEPARATE}", False, 0, 100),
+        Axis("true_cfg", f"true CFG scale: {_SEPARATE}", False, 0, 100, title="true CFG", default=1.0, neutral=(1,)),
+        Axis(
+            "first_steps",
+            f"first steps in which InfuseNet acts: {_SEPARATE}",
+            True,
+            0,
+            200,
+            title="active steps",
+            apply=_first_steps,
+        ),
         Axis("seed", "seed: separate runs, each from its own noise", True, 0, 2**64 - 1, ordered=False),
     )
 }
+"""The settings that can be tried at several values, for the Sweep node and for sweeps alike."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +126,8 @@ class Tried:
         steps: steps sampled.
         seed: of the noise.
         seconds: sampling alone, for all pictures of this value.
+        cfg: true CFG scale where the axis changed it.
+        metrics: what else was measured of each picture, by name; None where undefined.
     """
 
     value: Value
@@ -82,6 +135,8 @@ class Tried:
     steps: int
     seed: int
     seconds: float
+    cfg: float | None = None
+    metrics: tuple[Mapping[str, float | None], ...] = ()
 
     @property
     def similarity(self) -> float | None:
@@ -137,20 +192,31 @@ def as_text(value: Value) -> str:
 def to_csv(
     tried: Sequence[Tried], axis: Axis, *, cfg: float, sampler: str, recognizer: str = "", rule: str = ""
 ) -> str:
-    """One row a picture, in full precision; `COLUMNS` names them, undefined is empty, pictures count from 1.
+    """One row a picture, in full precision: `COLUMNS`, then the metrics. Undefined is empty, pictures count from 1.
 
     `value_similarity` and `value_failures` belong to the value: the mean over its pictures that show a face, and how
     many show none. `recognizer` and `rule` are how all of them were measured.
     """
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
-    table.writerow(COLUMNS)
+    names = list(dict.fromkeys(name for one in tried for metrics in one.metrics for name in metrics))
+    table.writerow([*COLUMNS, *names])
     for one in tried:
         for number, similarity in enumerate(one.similarities, start=1):
-            cells = [axis.name, one.value, number, similarity, one.similarity, one.failures]
-            table.writerow(
-                [*cells, one.steps, one.seed, cfg, sampler, one.seconds, recognizer, rule]
-            )  # None is written as nothing
+            metrics = one.metrics[number - 1] if one.metrics else {}
+            cells: list[Any] = [
+                axis.name,
+                one.value,
+                number,
+                similarity,
+                one.similarity,
+                one.failures,
+                one.steps,
+                one.seed,
+            ]
+            scale = cfg if one.cfg is None else one.cfg
+            cells += [scale, sampler, one.seconds, recognizer, rule, *map(metrics.get, names)]
+            table.writerow(cells)  # None is written as nothing
     return text.getvalue()
 
 
@@ -190,7 +256,7 @@ def _number(text: str, part: str, axis: Axis) -> Decimal:
     value = _decimal(text, part, axis)
     if not axis.low <= value <= axis.high:
         where = f"'{text}'" if text == part else f"'{text}' in '{part}'"
-        raise _refused(axis, f"{where} is outside {axis.low}..{axis.high}")
+        raise _refused(axis, f"{where} is outside {axis.range}")
     if axis.whole and value != value.to_integral_value():
         raise _refused(axis, f"'{text}' is no whole number")
     return value
@@ -210,7 +276,7 @@ def _refused(axis: Axis, reason: str) -> SettingsError:
     kind = "whole numbers" if axis.whole else "numbers"
     example = "1, 2, 4, 8 or 1:8:1" if axis.whole else "0.5, 1 or 0.25:1.5:0.25"
     return SettingsError(
-        f"values: {reason}. For {axis.name}, write {kind} of {axis.low}..{axis.high} separated by commas, or "
+        f"values: {reason}. For {axis.name}, write {kind} of {axis.range} separated by commas, or "
         f"start:stop:step, as in {example}."
     )
 

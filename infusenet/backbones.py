@@ -1,14 +1,15 @@
-"""FLUX backbones as data: every difference between dev, schnell and their miniatures is a field of a spec."""
+"""Backbones as data: every difference between them is a field of a spec.
+
+Another family of models is a spec in `BACKBONES` and a loader in `infusenet.loading.LOADERS`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from .errors import SettingsError, WeightsError
-
-Variant = Literal["dev", "schnell"]
 
 
 @dataclass(frozen=True)
@@ -17,11 +18,17 @@ class BackboneSpec:
 
     Sizes are in pixels, sequence lengths in tokens. `base_shift` to `max_image_seq_len` and `shift` are the scheduler's
     published settings: with `use_dynamic_shifting` mu follows the image's token count and `shift` is unused.
+
+    Attributes:
+        family: whose loader and pipeline it takes, a key of `infusenet.loading.LOADERS`; adapters name theirs too.
+        variant: what tells it apart within its family, such as "dev" and "schnell".
+        latent_channels: of the VAE's latents, before they are packed.
+        width, height: the size to sample at where none is asked for; sizes are multiples of `size_multiple`.
     """
 
     name: str
     title: str
-    variant: Variant
+    variant: str
     num_inference_steps: int
     guidance_scale: float
     guidance_embeds: bool
@@ -36,6 +43,9 @@ class BackboneSpec:
     max_shift: float = 1.15
     base_image_seq_len: int = 256
     max_image_seq_len: int = 4096
+    family: str = "flux"
+    latent_channels: int = 16
+    size_multiple: int = 16
 
 
 _DEV: dict[str, Any] = {
@@ -90,7 +100,7 @@ BACKBONES: dict[str, BackboneSpec] = {
     )
 }
 
-_PUBLISHED: dict[Variant, str] = {"dev": "flux-dev", "schnell": "flux-schnell"}
+_PUBLISHED: dict[str, str] = {"dev": "flux-dev", "schnell": "flux-schnell"}
 _CONFIG_KEYS = ("guidance_embeds", "guidance_embed")  # diffusers', ComfyUI's
 _GUIDANCE_KEYS = ("time_text_embed.guidance_embedder.", "guidance_in.")  # diffusers', the original layout
 _FLUX_KEYS = ("single_transformer_blocks.", "single_blocks.")
@@ -115,12 +125,12 @@ def get_backbone(name: str) -> BackboneSpec:
         raise SettingsError(f"Unknown backbone {name!r}. Known: {known}. Or give the path of a FLUX folder.") from None
 
 
-def published(variant: Variant) -> BackboneSpec:
+def published(variant: str) -> BackboneSpec:
     """The spec of the published FLUX.1 model of this variant."""
     return BACKBONES[_PUBLISHED[variant]]
 
 
-def variant_of(config_or_keys: Mapping[str, Any] | Iterable[str]) -> Variant:
+def variant_of(config_or_keys: Mapping[str, Any] | Iterable[str]) -> str:
     """Read off the weights themselves whether they are dev or schnell: only dev embeds the guidance.
 
     Args:

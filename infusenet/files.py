@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import PictureError
+from .errors import PictureError, SettingsError
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -164,6 +164,14 @@ def write_atomically(path: Path, content: bytes) -> None:
         os.replace(draft, path)
     finally:
         draft.unlink(missing_ok=True)
+
+
+def check_writable(path: Path) -> None:
+    """Raise SettingsError unless a file can be written at a path, whose folders need not exist yet."""
+    home = next(folder for folder in path.absolute().parents if folder.exists())
+    if path.is_dir() or not home.is_dir() or not os.access(home, os.W_OK | os.X_OK):
+        obstacle = "a folder of that name is there" if path.is_dir() else f"{home} is not a folder you may write to"
+        raise SettingsError(f"{path} cannot be written: {obstacle}. Choose another name.")
 
 
 def _chunks(metadata: Mapping[str, Any], generated: bool) -> Any:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import miniature
+from .adapters import Adapter, get_adapter
+from .adapters.infusenet.adapter import INFUSENET, InfuseNetAdapter
 from .backbones import BACKBONES, BackboneSpec, get_backbone
 from .errors import SettingsError
 from .weights import catalogue
@@ -17,8 +19,6 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from .adapters.infusenet.encoder import IdentityEncoder
-    from .adapters.infusenet.pipeline import InfuseNetPipeline
     from .probe import ProbeRecorder, RunInfo, Trace
 
     Picture = NDArray[np.uint8]
@@ -28,28 +28,30 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Files:
-    """The weight files of one set-up: a backbone and what carries a face into it.
+    """The weight files of one set-up: a backbone, what conditions it, and what measures faces.
 
     Attributes:
         backbone: what `load_pipeline` takes.
         expected: a name of BACKBONES that the weights must match, if one was asked for.
+        parts: the adapter's files, by the names in its `AdapterSpec.parts`.
+        face_pack: detector and measuring recognizer.
+        adapter: a name of ADAPTERS.
     """
 
     backbone: str | Path
     expected: str | None
-    infusenet: Path
-    image_proj: Path
-    arcface: Path
+    parts: Mapping[str, Path]
     face_pack: Path
+    adapter: str = INFUSENET.name
 
     def names(self) -> dict[str, str]:
         """File names for a picture's metadata: no folder of the user's is told."""
-        parts = ("infusenet", "image_proj", "arcface", "face_pack")
-        return {"backbone": Path(str(self.backbone)).name, **{part: getattr(self, part).name for part in parts}}
+        files = {"backbone": Path(str(self.backbone)), **self.parts, "face_pack": self.face_pack}
+        return {part: path.name for part, path in files.items()}
 
 
 @dataclass(frozen=True)
-class Settings:
+class GenerateRequest:
     """What one picture is asked for. None means the backbone's own value."""
 
     prompt: str
@@ -85,6 +87,9 @@ class Settings:
             raise SettingsError(f"Expected a seed between 0 and 2^63 - 1, got {self.seed}.")
 
 
+Settings = GenerateRequest  # its name before 0.2
+
+
 @dataclass(frozen=True)
 class Result:
     """A finished picture RGB uint8 [H, W, 3], what it was made with, and the trace where a probe listened."""
@@ -93,52 +98,67 @@ class Result:
     made_with: dict[str, Any]
     trace: Trace | None = None
 
+    def metadata(self, files: Files, photos: int) -> dict[str, Any]:
+        """What the picture tells about itself: with what and from what it was made. No embedding, no user's folder."""
+        from . import __version__
 
-def files_for(backbone: str | Path, folders: Sequence[Path], **given: Path | None) -> Files:
+        parameters = {**self.made_with, "models": files.names(), "photos": photos}
+        return {"Software": f"infusenet {__version__}", "parameters": parameters}
+
+
+def files_for(
+    backbone: str | Path, folders: Sequence[Path], *, adapter: str = INFUSENET.name, **given: Path | None
+) -> Files:
     """All weight files for a backbone: those given, else the miniature's for a miniature, else the best found.
 
     Args:
         backbone: a name of BACKBONES, a diffusers folder, or a file.
         folders: where to look, from `catalogue.search_folders`.
-        given: `infusenet`, `image_proj`, `arcface`, `face_pack`, each a path or None.
+        adapter: a name of ADAPTERS.
+        given: `face_pack` and the adapter's parts, each a path or None.
 
     Raises:
-        SettingsError: an unknown name that is no path either.
+        SettingsError: an unknown name that is no path either, or an adapter that does not fit the backbone.
         WeightsError: a file that is needed was not found.
     """
-    name = str(backbone)
-    small = {
-        "infusenet": miniature.INFUSENET,
-        "image_proj": miniature.IMAGE_PROJ,
-        "arcface": miniature.ARCFACE,
-        "face_pack": miniature.FACE_PACK,
-    }
+    name, wanted = str(backbone), get_adapter(adapter)
     if name not in BACKBONES and not Path(backbone).exists():
         get_backbone(name)  # says which names are known
+    wanted.check(BACKBONES[name].family if name in BACKBONES else "flux")
     is_small = name in miniature.BACKBONES or Path(backbone).resolve() in miniature.BACKBONES.values()
-    chosen = {
-        key: given.get(key) or (path if is_small else catalogue.find(key.replace("_", "-"), folders))
-        for key, path in small.items()
-    }
-    where = catalogue.find(name, folders) if name in BACKBONES and not is_small else backbone
-    return Files(where, name if name in BACKBONES else None, **chosen)
+    shipped = miniature.PARTS if is_small else {}
+
+    def part(key: str) -> Path:
+        return given.get(key) or shipped.get(key) or catalogue.find(key.replace("_", "-"), folders)
+
+    parts, face_pack = {key: part(key) for key in wanted.parts}, part("face_pack")
+    where = catalogue.find(name, folders) if name in catalogue.KEYS else backbone
+    return Files(where, name if name in BACKBONES else None, parts, face_pack, adapter)
 
 
-def load_encoder(files: Files, device: str = "auto", dtype: str | None = None) -> IdentityEncoder:
-    """The identity encoder of a set-up."""
-    from .adapters.infusenet.encoder import IdentityEncoder
-
-    parts = (files.image_proj, files.arcface, files.face_pack)
-    return IdentityEncoder.from_files(*parts, device=device, dtype=_torch_dtype(dtype))
+def load_adapter(files: Files, device: str = "auto", dtype: str | None = None) -> Adapter:
+    """What conditions in a set-up: it reads the pictures, and is bound to the pipeline."""
+    return get_adapter(files.adapter).load(files.parts, files.face_pack, device, _torch_dtype(dtype))
 
 
-def load_pipeline(files: Files, device: str = "auto", dtype: str | None = None, **options: Any) -> InfuseNetPipeline:
-    """The pipeline of a set-up, quiet; options are `loading.load_pipeline`'s."""
+def load_pipeline(
+    files: Files, device: str = "auto", dtype: str | None = None, *, adapter: Adapter | None = None, **options: Any
+) -> Any:
+    """The pipeline of a set-up, quiet.
+
+    Args:
+        files: the set-up.
+        device: "auto", "cpu", "cuda", "cuda:N" or "mps".
+        dtype: a floating dtype of torch's by name; by default the device's usual one.
+        adapter: from `load_adapter`; without one InfuseNet itself is bound.
+        options: `loading.load_pipeline`'s.
+    """
     from .adapters.infusenet.encoder import torch_device
     from .loading import load_pipeline as load
 
     options |= {"expected": files.expected, "device": torch_device(device), "dtype": _torch_dtype(dtype)}
-    pipeline = load(files.backbone, files.infusenet, **options)
+    infusenet = None if adapter is not None else files.parts.get("infusenet")
+    pipeline = load(files.backbone, infusenet, adapter=adapter, **options)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
 
@@ -150,32 +170,37 @@ def _torch_dtype(name: str | None) -> Any:
     return None if name is None else getattr(torch, name)
 
 
-def fitted_size(settings: Settings, spec: BackboneSpec) -> tuple[int, int]:
-    """The size to sample at, floored to multiples of 16 with a notice, as the original does."""
+def fitted_size(request: GenerateRequest, spec: BackboneSpec) -> tuple[int, int]:
+    """The size to sample at, floored to what the backbone can make with a notice, as the original does."""
     from .sampling import floor_size
 
-    width, height = settings.size or (spec.width, spec.height)
-    fitted = floor_size(width, height)
+    width, height = request.size or (spec.width, spec.height)
+    fitted = floor_size(width, height, spec.size_multiple)
     if fitted != (width, height):
-        log.warning("A size of %dx%d is not made of multiples of 16: the picture has %dx%d.", width, height, *fitted)
+        log.warning(
+            "A size of %dx%d is not made of multiples of %d: the picture has %dx%d.",
+            *(width, height, spec.size_multiple, *fitted),
+        )
     return fitted
 
 
 def generate(
-    pipeline: InfuseNetPipeline,
-    identity: Any,
-    settings: Settings,
+    pipeline: Any,
+    condition: Any,
+    request: GenerateRequest,
     *,
+    adapter: Adapter | None = None,
     pose: Picture | None = None,
     recorder: ProbeRecorder | None = None,
 ) -> Result:
-    """Sample one picture.
+    """Sample one picture: the one way that the command, the demo and the sweeps make one.
 
     Args:
-        pipeline: a loaded pipeline; its `spec` fills in what `settings` leaves open.
-        identity: an `Identity`.
-        settings: what is asked for.
-        pose: keypoint control image RGB uint8 [H, W, 3] in the picture's size; black by default.
+        pipeline: a loaded pipeline; its `spec` fills in what `request` leaves open.
+        condition: what the adapter read off the person's pictures, such as an `Identity`.
+        request: what is asked for.
+        adapter: what conditions; InfuseNet by default.
+        pose: control image RGB uint8 [H, W, 3] in the picture's size, from `Adapter.control`; none by default.
         recorder: listens to the steps; the picture is the same with and without.
 
     Returns:
@@ -183,70 +208,67 @@ def generate(
     """
     import numpy as np
     import torch
-    from PIL import Image
 
-    spec = pipeline.spec
-    width, height = fitted_size(settings, spec)
-    steps = settings.steps or spec.num_inference_steps
-    guidance = spec.guidance_scale if settings.guidance is None else settings.guidance
-    if settings.guidance and not spec.guidance_embeds and settings.negative is None:
-        log.warning("%s has no guidance: --guidance %g changes nothing.", spec.title, settings.guidance)
-    made_with = {
-        "prompt": settings.prompt,
-        "negative": settings.negative,
-        "true_cfg": None if settings.negative is None else settings.true_cfg,
-        "pose": pose is not None,
-        "backbone": spec.name,
-        "steps": steps,
-        "guidance": guidance,
-        "strength": settings.strength,
-        "start": settings.start,
-        "end": settings.end,
-        "seed": settings.seed,
-        "size": [width, height],
-    }
+    made_with = _made_with(pipeline.spec, request, pose is not None)
+    width, height = made_with["size"]
     options: dict[str, Any] = {}
-    if settings.negative is not None:
-        options |= {"negative_prompt": settings.negative, "true_cfg_scale": settings.true_cfg}
+    if request.negative is not None:
+        options |= {"negative_prompt": request.negative, "true_cfg_scale": request.true_cfg}
     if recorder is not None:
-        recorder.start(height=height, width=width, run=_run_info(made_with, identity))
+        recorder.start(height=height, width=width, run=_run_info(made_with, condition))
         options |= {
             "callback_on_step_end": recorder.pipeline_callback,
             "callback_on_step_end_tensor_inputs": recorder.tensor_inputs,
         }
-    picture = pipeline(
-        prompt=settings.prompt,
-        identity=identity,
-        control_image=None if pose is None else Image.fromarray(pose),
-        width=width,
-        height=height,
-        num_inference_steps=steps,
-        guidance_scale=guidance,
-        controlnet_conditioning_scale=settings.strength,
-        control_guidance_start=settings.start,
-        control_guidance_end=settings.end,
-        generator=torch.Generator("cpu").manual_seed(settings.seed),
-        **options,
-    ).images[0]
+    conditioning = adapter or InfuseNetAdapter()
+    with conditioning.acting(pipeline, condition, request, pose) as arguments:
+        picture = pipeline(
+            prompt=request.prompt,
+            width=width,
+            height=height,
+            num_inference_steps=made_with["steps"],
+            guidance_scale=made_with["guidance"],
+            generator=torch.Generator("cpu").manual_seed(request.seed),
+            **arguments,
+            **options,
+        ).images[0]
     pixels = np.array(picture.convert("RGB"))
     return Result(pixels, made_with, recorder.finish(pixels[None]) if recorder is not None else None)
 
 
-def _run_info(made_with: dict[str, Any], identity: Any) -> RunInfo:
+def _made_with(spec: BackboneSpec, request: GenerateRequest, pose: bool) -> dict[str, Any]:
+    """What a picture tells of how it was made; what the request leaves open is the backbone's own."""
+    if request.guidance and not spec.guidance_embeds and request.negative is None:
+        log.warning("%s has no guidance: --guidance %g changes nothing.", spec.title, request.guidance)
+    return {
+        "prompt": request.prompt,
+        "negative": request.negative,
+        "true_cfg": None if request.negative is None else request.true_cfg,
+        "pose": pose,
+        "backbone": spec.name,
+        "steps": request.steps or spec.num_inference_steps,
+        "guidance": spec.guidance_scale if request.guidance is None else request.guidance,
+        "strength": request.strength,
+        "start": request.start,
+        "end": request.end,
+        "seed": request.seed,
+        "size": list(fitted_size(request, spec)),
+    }
+
+
+def _run_info(made_with: dict[str, Any], condition: Any) -> RunInfo:
     """What a trace tells of a run."""
     from .probe import RunInfo
     from .probe.versions import library_versions
 
-    told = {
-        key: made_with[key] for key in ("prompt", "backbone", "steps", "guidance", "strength", "start", "end", "seed")
-    }
+    same = ("prompt", "backbone", "steps", "guidance", "strength", "start", "end", "seed")
     width, height = made_with["size"]
     return RunInfo(
-        **told,
+        **{key: made_with[key] for key in same},
         width=width,
         height=height,
         sampler="euler",
         scheduler="flux",
-        conditioning_recognizer=getattr(identity, "recognizer", None),
+        conditioning_recognizer=getattr(condition, "recognizer", None),
         versions=library_versions(),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import torch
 from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, FluxTransformer2DModel
 
 from . import miniature
+from .adapters import Adapter
 from .adapters.infusenet.model import InfuseNetModel, load_network
 from .adapters.infusenet.pipeline import InfuseNetPipeline
 from .backbones import BACKBONES, BackboneSpec, get_backbone, published, variant_of
@@ -32,12 +33,14 @@ def load_pipeline(
     device: str | torch.device | None = None,
     dtype: torch.dtype | None = None,
     offload: str | None = None,
-) -> InfuseNetPipeline:
-    """Load a backbone, and InfuseNet on it.
+    adapter: Adapter | None = None,
+) -> Any:
+    """Load a backbone, and what conditions it.
 
     Args:
-        backbone: "mini-dev" or "mini-schnell", which are shipped; a diffusers FLUX folder; or a single safetensors file
-            of a FLUX transformer (bf16 or fp8, original or diffusers' layout), which needs `components`.
+        backbone: a name of `BACKBONES` that is shipped ("mini-dev", "mini-schnell") or has a loader of its own; a
+            diffusers FLUX folder; or a single safetensors file of a FLUX transformer (bf16 or fp8, original or
+            diffusers' layout), which needs `components`.
         infusenet: InfuseNet's folder or file. By default the miniature's own on a miniature, else none: plain FLUX.
         components: a diffusers FLUX folder that lends what `backbone` lacks: VAE, text encoders, tokenizers, scheduler.
         expected: a name of `BACKBONES` that the weights must match, such as "flux-schnell".
@@ -45,9 +48,10 @@ def load_pipeline(
         device: "cuda" where there is one, else "cpu".
         dtype: bfloat16, or float32 on the CPU.
         offload: "model" keeps on the GPU only the networks at work.
+        adapter: what conditions, instead of `infusenet`; it is bound to the pipeline.
 
     Returns:
-        The pipeline, whose `spec` holds the backbone's defaults.
+        The pipeline (`InfuseNetPipeline` for FLUX), whose `spec` holds the backbone's defaults.
 
     Raises:
         SettingsError: an unknown backbone name, or values that do not fit together.
@@ -57,22 +61,49 @@ def load_pipeline(
     dtype = dtype or (torch.float32 if device.type == "cpu" else torch.bfloat16)
     if offload not in (None, "model") or (offload and device.type == "cpu"):
         raise SettingsError(f'Expected offload=None, or offload="model" with a GPU, got {offload!r} on {device}.')
+    if adapter is not None and infusenet is not None:
+        raise SettingsError("Got both infusenet= and adapter=. Give one of them.")
+    load = LOADERS[BACKBONES[name].family if (name := expected or str(backbone)) in BACKBONES else FLUX]
     home = torch.device("cpu") if offload else device
-    folder, lenders, spec = _find(backbone, components, expected)
-    transformer, spec = _transformer(folder, spec, expected, dtype, home)
-    if infusenet is None and spec.name in miniature.BACKBONES:
-        infusenet = miniature.INFUSENET
-    pipeline = InfuseNetPipeline(
-        scheduler=_scheduler(folder, spec),
-        vae=load_network(AutoencoderKL, _part("vae", lenders), "a FLUX VAE", dtype=dtype, device=home),
-        transformer=transformer,
-        controlnet=None if infusenet is None else _infusenet(Path(infusenet), transformer, dtype, home),
-        **_texts(lenders, text_encoders, dtype, home),
-    )
-    pipeline._spec = spec
+    sources = {"components": components, "expected": expected, "text_encoders": text_encoders}
+    pipeline = load(backbone, **sources, device=home, dtype=dtype)
+    if adapter is not None:
+        adapter.bind(pipeline)
+    elif infusenet is not None or pipeline.spec.name in miniature.BACKBONES:
+        weights = miniature.INFUSENET if infusenet is None else Path(infusenet)
+        pipeline.register_modules(controlnet=InfuseNetModel.beside(pipeline.transformer, weights))
     if offload:
         pipeline.enable_model_cpu_offload(device=device)
     return pipeline
+
+
+def load_flux(
+    backbone: str | Path,
+    *,
+    components: str | Path | None = None,
+    expected: str | None = None,
+    text_encoders: bool = True,
+    device: torch.device,
+    dtype: torch.dtype,
+) -> InfuseNetPipeline:
+    """A FLUX pipeline that nothing conditions yet; arguments as `load_pipeline`'s."""
+    folder, lenders, spec = _find(backbone, components, expected)
+    transformer, spec = _transformer(folder, spec, expected, dtype, device)
+    pipeline = InfuseNetPipeline(
+        scheduler=_scheduler(folder, spec),
+        vae=load_network(AutoencoderKL, _part("vae", lenders), "a FLUX VAE", dtype=dtype, device=device),
+        transformer=transformer,
+        controlnet=None,
+        **_texts(lenders, text_encoders, dtype, device),
+    )
+    pipeline._spec = spec
+    return pipeline
+
+
+FLUX = "flux"
+LOADERS: dict[str, Callable[..., Any]] = {FLUX: load_flux}
+"""What loads a family of backbones: (backbone, components=, expected=, text_encoders=, device=, dtype=) -> a pipeline
+that is called as diffusers' are, and has `spec`, `vae` and `scheduler`."""
 
 
 def _find(
@@ -134,16 +165,6 @@ def _original(path: Path, header: Shapes, dtype: torch.dtype, device: torch.devi
         check(empty, build(empty).state_dict(), path, _FLUX)
     network = load_checked(build, to_diffusers(read_weights(path)), path, _FLUX)
     return torch.nn.Module.to(network, device=device, dtype=dtype)
-
-
-def _infusenet(path: Path, transformer: Any, dtype: torch.dtype, device: torch.device) -> InfuseNetModel:
-    network = InfuseNetModel.load(path, dtype=dtype, device=device)
-    names = ("in_channels", "num_attention_heads", "attention_head_dim", "joint_attention_dim", "pooled_projection_dim")
-    ours, theirs = ({name: model.config[name] for name in names} for model in (network, transformer))
-    if ours != theirs:
-        wrong = ", ".join(f"{name} {ours[name]} against {theirs[name]}" for name in names if ours[name] != theirs[name])
-        raise WeightsError(f"The InfuseNet in {path} does not fit this backbone: {wrong}. Choose the one made for it.")
-    return network
 
 
 def _scheduler(path: Path, spec: BackboneSpec) -> Any:

@@ -226,19 +226,20 @@ def unpack_latents(tokens: Tensor, height: int, width: int) -> Tensor:
     return patches.permute(0, 3, 1, 4, 2, 5).reshape(batch, channels // 4, rows * 2, columns * 2)
 
 
-def floor_size(width: int, height: int) -> tuple[int, int]:
-    """Floor a size to multiples of 16 pixels, as FLUX's pipelines do.
+def floor_size(width: int, height: int, multiple: int = PIXELS_PER_TOKEN) -> tuple[int, int]:
+    """Floor a size to multiples of some pixels, as FLUX's pipelines do.
 
     Args:
-        width: pixels, at least 16.
-        height: pixels, at least 16.
+        width: pixels, at least `multiple`.
+        height: likewise.
+        multiple: pixels that a token stands for.
 
     Returns:
-        (width, height), both divisible by 16.
+        (width, height), both divisible by `multiple`.
 
     Raises:
-        SettingsError: a side is shorter than 16 pixels.
+        SettingsError: a side is shorter.
     """
-    if min(width, height) < PIXELS_PER_TOKEN:
-        raise SettingsError(f"Expected a size of at least 16x16 pixels, got {width}x{height}.")
-    return width // PIXELS_PER_TOKEN * PIXELS_PER_TOKEN, height // PIXELS_PER_TOKEN * PIXELS_PER_TOKEN
+    if min(width, height) < multiple:
+        raise SettingsError(f"Expected a size of at least {multiple}x{multiple} pixels, got {width}x{height}.")
+    return width // multiple * multiple, height // multiple * multiple

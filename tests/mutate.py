@@ -35,9 +35,9 @@ MISTAKES = (
     Mistake(
         "compare: above means above the mean alone",
         "infusenet/measures/base.py",
-        "self.mean + 2 * self.std",
-        "self.mean",
-        ("tests/test_compare.py",),
+        "level + DEVIATIONS * std",
+        "level",
+        ("tests/compare/test_compare.py",),
     ),
     Mistake(
         "compare: the copy-paste score's photos exchanged",
@@ -48,10 +48,24 @@ MISTAKES = (
     ),
     Mistake(
         "compare: names go into the page as they are",
-        "infusenet/compare/page.py",
-        "{told}<b",
-        "{name}<b",
-        ("tests/test_compare.py",),
+        "infusenet/pages/templates/compare.html",
+        ">{{ name }}</span>",
+        ">{{ name | safe }}</span>",
+        ("tests/compare/test_compare.py",),
+    ),
+    Mistake(
+        "pages: nothing is escaped",
+        "infusenet/pages/render.py",
+        "autoescape=True",
+        "autoescape=False",
+        ("tests/pages/test_render.py",),
+    ),
+    Mistake(
+        "pages: what is missing is left out",
+        "infusenet/pages/render.py",
+        "undefined=StrictUndefined, trim_blocks",
+        "trim_blocks",
+        ("tests/pages/test_render.py",),
     ),
     Mistake(
         "guidance constant: InfuseNet gets FLUX's guidance",

@@ -13,7 +13,7 @@ from PIL import Image, ImageChops
 from infusenet import Trace, miniature
 from infusenet.cli import main
 from infusenet.errors import SettingsError
-from infusenet.generate import Settings
+from infusenet.generate import GenerateRequest
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -21,10 +21,10 @@ ROOT = Path(__file__).resolve().parents[1]
 @pytest.fixture(scope="module")
 def face(tmp_path_factory):
     """A picture of a drawn person."""
-    from infusenet.demo.run import draw_people
+    from infusenet.demo.run import drawn_subjects
     from infusenet.files import save_picture
 
-    return save_picture(draw_people(3).reference, tmp_path_factory.mktemp("face") / "face.png")
+    return save_picture(drawn_subjects(3).reference, tmp_path_factory.mktemp("face") / "face.png")
 
 
 def complaint(capsys, *arguments: object) -> str:
@@ -95,7 +95,7 @@ class TestBadInput:
     def test_output_that_cannot_be_written_is_told_before_the_work(self, capsys, tmp_path, face, monkeypatch, out):
         (tmp_path / "taken.png").mkdir()
         (tmp_path / "file").touch()
-        monkeypatch.setattr("infusenet.cli.generate.load_encoder", lambda *_: pytest.fail("worked first"))
+        monkeypatch.setattr("infusenet.cli.picture.load_adapter", lambda *_: pytest.fail("worked first"))
         line = complaint(capsys, *order(face, tmp_path / out))
         assert "cannot be written" in line
         assert str(tmp_path) in line
@@ -156,7 +156,7 @@ def test_version(capsys):
 
 def test_settings_refuse_a_negative_seed():
     with pytest.raises(SettingsError, match="seed"):
-        Settings("a person", seed=-1)
+        GenerateRequest("a person", seed=-1)
 
 
 def order(face, out, **changes):
@@ -225,11 +225,11 @@ class TestGenerate:
         assert main([*order(face, tmp_path / "d.png", steps=1, device="cpu"), "--probe"]) == 0
         assert devices == ["cpu"]
         monkeypatch.setattr(
-            "infusenet.cli.generate.load_encoder", lambda *_: SimpleNamespace(encode=lambda *_, **__: None)
+            "infusenet.cli.picture.load_adapter", lambda *_: SimpleNamespace(encode=lambda *_, **__: None)
         )
         pipeline = SimpleNamespace(set_progress_bar_config=lambda **_: None)
-        monkeypatch.setattr("infusenet.cli.generate.load_pipeline", lambda *_, **__: pipeline)
-        monkeypatch.setattr("infusenet.cli.generate.probe_for", lambda *_: (_ for _ in ()).throw(SettingsError("x")))
+        monkeypatch.setattr("infusenet.cli.picture.load_pipeline", lambda *_, **__: pipeline)
+        monkeypatch.setattr("infusenet.cli.picture.probe_for", lambda *_: (_ for _ in ()).throw(SettingsError("x")))
         assert main([*order(face, tmp_path / "e.png", steps=1, device="auto"), "--probe"]) == 2
         assert devices == ["cpu", "auto"]
         assert "measured by rec_mini.onnx" in capsys.readouterr().out

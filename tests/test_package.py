@@ -3,6 +3,7 @@
 import ast
 import importlib
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -97,7 +98,7 @@ def test_requirements_leave_the_hosts_own_libraries_alone() -> None:
     assert not named & {"torch", "torchvision", "torchaudio", "numpy", "onnxruntime-gpu"}
 
 
-def test_wheel_holds_everything_the_package_reads(tmp_path: Path) -> None:
+def test_wheel_holds_everything_the_package_reads_and_no_training(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", str(tmp_path)]
     copy = tmp_path / "source"
     shutil.copytree(LIBRARY, copy / "infusenet", ignore=shutil.ignore_patterns("__pycache__"))
@@ -110,7 +111,9 @@ def test_wheel_holds_everything_the_package_reads(tmp_path: Path) -> None:
     files = {
         str(path.relative_to(copy)).replace("\\", "/") for path in (copy / "infusenet").rglob("*") if path.is_file()
     }
-    assert files == packed
+    left_out = tuple(f"infusenet/miniature/{part}/" for part in ("train", "evaluation", "replay"))
+    assert {name for name in files if not name.startswith(left_out)} == packed
+    assert all(any(name.startswith(part) for name in files) for part in left_out)
     assert any(name.startswith("infusenet/miniature/weights/") for name in packed)
 
 
@@ -125,3 +128,9 @@ def test_readme_and_error_name_the_same_way_to_a_gpu(monkeypatch) -> None:
     monkeypatch.setattr(packages, "_is_installed", lambda name: True)
     monkeypatch.setattr(packages, "pip_command", lambda *arguments: " ".join(["pip", *arguments]))
     assert command in packages._complaint(AttributeError("broken"))
+
+
+def test_hooks_before_a_commit_are_the_check_command() -> None:
+    hooks = re.findall(r"entry: (.+)", (ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8"))
+    check = (ROOT / ".ci" / "check").read_text(encoding="utf-8").splitlines()
+    assert hooks == check[check.index('cd "$(dirname "${BASH_SOURCE[0]}")/.."') + 1 :]

@@ -1,4 +1,4 @@
-"""Labels beside the points they name, placed so that they cover neither curves nor each other."""
+"""Figures as text, and labels beside the points they name, which cover neither curves nor each other."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -6,6 +6,7 @@ from itertools import pairwise
 from typing import Any, TypeVar
 
 P = TypeVar("P")
+MISSING = "–"
 
 GAP, SIDE = 10.0, 12.0  # points between a label and its point: above or below, and to a side
 PLACES = (
@@ -31,6 +32,19 @@ ALONG = ((0.995, "right"), (0.005, "left"), (0.75, "center"), (0.5, "center"), (
 SIDES = (("bottom", 2.5), ("top", -2.5))  # above and below a level, points
 
 Box = tuple[float, float, float, float]  # left, bottom, right, top in display pixels
+
+
+def mean(values: Sequence[float]) -> float | None:
+    """The mean, None of nothing."""
+    return math.fsum(values) / len(values) if values else None
+
+
+def number(value: float | None, digits: int = 2) -> str:
+    """A figure with a true minus sign, a dash where there is none; nothing is ever written as minus zero."""
+    if value is None:
+        return MISSING
+    text = f"{value:.{digits}f}"
+    return text.lstrip("-") if float(text) == 0 else text.replace("-", "\N{MINUS SIGN}")
 
 
 class Labeller:
@@ -78,6 +92,14 @@ class Labeller:
             label.set(ha=place[1], va=place[2], position=(0, place[3]))
 
         self._settle(label, [(*end, *side) for end in ALONG for side in SIDES], move)
+
+    def draw_levels(self, levels: Sequence[tuple[str, float, str, Any]]) -> None:
+        """Lines across the axes, each as (its name, level, colour, dashes), the upper ones named first."""
+        for _, level, colour, dashes in levels:
+            self._axes.axhline(level, color=colour, linewidth=1.1, linestyle=dashes, zorder=1.5)
+            self.avoid_level(level)
+        for text, level, colour, _ in sorted(levels, key=lambda one: -one[1]):
+            self.name_level(text, level, colour)
 
     def put(self, text: str, x: float, y: float, colour: str) -> None:
         """Write `text` near the point (x, y) in data coordinates."""

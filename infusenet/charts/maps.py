@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .palette import new_figure, theme_named
-from .statistics import SIZE, WIDE, dress
+from .palette import LARGE, WIDE, dress, new_figure, theme_named
 
 
 @dataclass(frozen=True)
@@ -39,12 +38,12 @@ def maps(panels: Sequence[Map], rows: Sequence[str], x: str, label: str, theme: 
         for i, j, value in ((i, j, v) for i, row in enumerate(panel.values) for j, v in enumerate(row) if told):
             colour = look.ink if value is None else "white" if value < (low + high) / 2 else "black"
             text = "–" if value is None else f"{value:.2f}"
-            axes.text(j, i, text, ha="center", va="center", color=colour, fontsize=SIZE - 1.5)
+            axes.text(j, i, text, ha="center", va="center", color=colour, fontsize=LARGE - 1.5)
         _thinned(axes.set_xticks, panel.columns, 14)
         _thinned(axes.set_yticks, rows, 24, color=look.ink, parse_math=False)
     bar = figure.colorbar(picture, ax=list(drawn), shrink=0.9, pad=0.02)
-    bar.set_label(label, color=look.quiet, fontsize=SIZE)
-    bar.ax.tick_params(colors=look.quiet, labelsize=SIZE - 1)
+    bar.set_label(label, color=look.quiet, fontsize=LARGE)
+    bar.ax.tick_params(colors=look.quiet, labelsize=LARGE - 1)
     bar.outline.set_visible(False)
     return figure
 

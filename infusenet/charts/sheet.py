@@ -10,7 +10,7 @@ from ..measures.base import Pixels
 from ..probe.gallery import Gallery
 from ..probe.records import StepRecord
 from ..probe.trace import Trace
-from .palette import theme_named
+from .palette import in_lines, theme_named
 
 TILE = 112
 GAP = 10
@@ -89,12 +89,10 @@ def face_grid(
     colours = theme_named(theme)
     across, rows = min(columns, max(len(faces), 1)), max(math.ceil(len(faces) / columns), 1)
     width, height = tile
-    breadth, row_height, font = (
-        GAP + across * (width + GAP),
-        height + 2 * LINE + GAP + 4,
-        ImageFont.truetype(_font(), TEXT),
-    )
-    above = _fitted(heading or [], breadth - 2 * GAP, font)
+    breadth, row_height = GAP + across * (width + GAP), height + 2 * LINE + GAP + 4
+    font = ImageFont.truetype(_font(), TEXT)
+    texts = [heading] if isinstance(heading, str) else heading or []
+    above = in_lines(texts, lambda line: font.getlength(line) <= breadth - 2 * GAP)
     top = GAP + (LINE * len(above) + 6 if above else 0)
     sheet = Image.new("RGB", (breadth, top + rows * row_height), colours.paper)
     draw = ImageDraw.Draw(sheet)
@@ -110,22 +108,10 @@ def face_grid(
             picture = Image.fromarray(np.ascontiguousarray(face))
             sheet.paste(picture if picture.size == tile else picture.resize(tile), (x, y))
         if place == marked:
-            draw.rectangle((x - 5, y - 5, x + width + 4, y + height + 4), outline=colours.curves[1], width=3)
+            draw.rectangle((x - 5, y - 5, x + width + 4, y + height + 4), outline=colours.curve(1), width=3)
         for line, text in enumerate(label.split("\n")[:2]):
             _centred(draw, text, middle, y + height + 5 + line * LINE, colours.quiet if line else colours.ink, font)
     return np.asarray(sheet)
-
-
-def _fitted(parts: str | Sequence[str], width: float, font: Any) -> list[str]:
-    """Short texts beside each other, as many a line as fit into so many pixels."""
-    lines: list[str] = []
-    for part in [parts] if isinstance(parts, str) else parts:
-        joined = f"{lines[-1]}   {part}" if lines else part
-        if lines and font.getlength(joined) <= width:
-            lines[-1] = joined
-        else:
-            lines.append(part)
-    return lines
 
 
 def _label(name: str, record: StepRecord, item: int) -> str:

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
-from .palette import Theme, new_figure, theme_named
+from .palette import DOTS, LARGE, WIDE, Theme, dress, handle, legend, marker, new_figure, png, theme_named
 
-SIZE = 10.5
-WIDE = 10.1  # inches: the width of a picture on the page
-DOTS = 160  # pixels an inch
-MARKERS = "osD^vP"
 _STYLES = ("-", "--", ":", "-.")
 
 
@@ -38,54 +33,19 @@ class Panel:
     theirs: Mapping[str, Sequence[Point]] = field(default_factory=dict)
 
 
-def png(figure: Any) -> bytes:
-    """A figure as the bytes of a PNG."""
-    content = io.BytesIO()
-    figure.savefig(content, format="png", dpi=DOTS, facecolor=figure.get_facecolor())
-    return content.getvalue()
-
-
-def dress(axes: Any, theme: Theme, x: str = "", y: str = "", title: str = "", grid: str = "both") -> Any:
-    """Axes in the theme's colours, with these labels."""
-    axes.set_facecolor(theme.paper)
-    for name, spine in axes.spines.items():
-        spine.set_visible(name in ("left", "bottom"))
-        spine.set_color(theme.grid)
-    axes.tick_params(which="both", colors=theme.quiet, labelsize=SIZE - 1, length=3)
-    axes.set_xlabel(x, color=theme.quiet, fontsize=SIZE)
-    axes.set_ylabel(y, color=theme.quiet, fontsize=SIZE)
-    axes.set_title(title, color=theme.ink, fontsize=SIZE + 0.5, loc="left", parse_math=False)
-    axes.set_axisbelow(True)
-    if grid:
-        axes.grid(axis=grid, color=theme.grid)
-    return axes
-
-
 def _legend(figure: Any, theme: Theme, handles: Sequence[Any]) -> None:
     """Above all panels, in one or more rows."""
-    if not handles:
-        return
     wide = figure.get_figwidth() * 12.5  # characters that fit in a row, about
-    longest = max(len(handle.get_label()) for handle in handles) + 6
-    legend = figure.legend(
-        handles=handles, frameon=False, fontsize=SIZE - 0.5, labelcolor=theme.ink, loc="outside upper left",
-        ncols=max(1, min(len(handles), int(wide // longest))), handlelength=1.8, columnspacing=1.6,
-    )  # fmt: skip
-    for text in legend.get_texts():
-        text.set_parse_math(False)
+    longest = max((len(each.get_label()) for each in handles), default=0) + 6
+    columns = max(1, min(len(handles), int(wide // longest)))
+    look = {"labelcolor": theme.ink, "loc": "outside upper left", "handlelength": 1.8}
+    legend(figure, handles, LARGE - 0.5, ncols=columns, **look)
 
 
-def _handle(label: str, **look: Any) -> Any:
-    from matplotlib.lines import Line2D
-
-    return Line2D([], [], label=label, **look)
-
-
-def _line_look(theme: Theme, place: int) -> dict[str, Any]:
+def _line_look(theme: Theme, number: int) -> dict[str, Any]:
     """Colour, marker and dashes of the line with this number."""
-    curves = theme.curves
-    style = _STYLES[place // len(curves) % 4]
-    return {"color": curves[place % len(curves)], "marker": MARKERS[place % 6], "ls": style, "ms": 5.5, "lw": 1.9}
+    style = _STYLES[number // len(theme.curves) % len(_STYLES)]
+    return {"color": theme.curve(number), "marker": marker(number), "ls": style, "ms": 5.5, "lw": 1.9}
 
 
 def _paper_look(theme: Theme, colour: str = "") -> dict[str, Any]:
@@ -93,7 +53,7 @@ def _paper_look(theme: Theme, colour: str = "") -> dict[str, Any]:
 
 
 def _paper_handle(theme: Theme) -> Any:
-    return _handle("the paper (FLUX, photos)", **_paper_look(theme))
+    return handle("the paper (FLUX, photos)", **_paper_look(theme))
 
 
 def forest(names: Sequence[str], points: Sequence[Point], paper: Sequence[float | None], label: str, theme: str) -> Any:
@@ -102,16 +62,16 @@ def forest(names: Sequence[str], points: Sequence[Point], paper: Sequence[float 
     figure = new_figure(8.2, 1.25 + 0.36 * len(names), look)
     axes = dress(figure.add_subplot(), look, x=label, grid="x")
     for place, (point, theirs) in enumerate(zip(points, paper, strict=True)):
-        colour = look.curves[0]
+        colour = look.curve(0)
         if point.low is not None:
             axes.plot([point.low, point.high], [place] * 2, color=colour, lw=2.4, solid_capstyle="round")
         if point.mean is not None:
             axes.plot([point.mean], [place], "o", color=colour, ms=7)
         if theirs is not None:
             axes.plot([theirs], [place], **_paper_look(look))
-    axes.set_yticks(range(len(names)), names, color=look.ink, fontsize=SIZE, parse_math=False)
+    axes.set_yticks(range(len(names)), names, color=look.ink, fontsize=LARGE, parse_math=False)
     axes.set_ylim(len(names) - 0.5, -0.5)
-    handles = [_handle("mean and 95 % interval", color=look.curves[0], marker="o", ms=7, lw=2.4)]
+    handles = [handle("mean and 95 % interval", color=look.curve(0), marker="o", ms=7, lw=2.4)]
     if any(value is not None for value in paper):
         handles.append(_paper_handle(look))
     _legend(figure, look, handles)
@@ -135,20 +95,17 @@ def paired_dots(
                     [places[group, left], places[group, right]], [a[key], b[key]], color=look.quiet, lw=0.6, alpha=0.45
                 )
     for order, method in enumerate(methods):
-        colour = look.curves[order % len(look.curves)]
+        colour = look.curve(order)
         for group in groups:
             dots, at = list(values.get((group, method), {}).values()), places[group, method]
-            axes.plot([at] * len(dots), dots, MARKERS[order % 6], color=colour, ms=4.5, alpha=0.75, mew=0)
+            axes.plot([at] * len(dots), dots, marker(order), color=colour, ms=4.5, alpha=0.75, mew=0)
             if dots:
                 axes.plot([at - 0.3, at + 0.3], [sum(dots) / len(dots)] * 2, color=colour, lw=3)
             if paper.get((group, method)) is not None:
                 axes.plot([at], [paper[group, method]], **_paper_look(look, colour))
     middles = [places[group, methods[0]] + (len(methods) - 1) / 2 for group in groups]
-    axes.set_xticks(middles, groups, color=look.ink, fontsize=SIZE, parse_math=False)
-    handles = [
-        _handle(method, color=look.curves[i % len(look.curves)], marker=MARKERS[i % 6], lw=3)
-        for i, method in enumerate(methods)
-    ]
+    axes.set_xticks(middles, groups, color=look.ink, fontsize=LARGE, parse_math=False)
+    handles = [handle(method, color=look.curve(i), marker=marker(i), lw=3) for i, method in enumerate(methods)]
     _legend(figure, look, [*handles, *([_paper_handle(look)] if any(v is not None for v in paper.values()) else [])])
     return figure
 
@@ -170,14 +127,14 @@ def people_lines(
         for name, column in columns.items():
             order = names.index(name)
             known = [(place, value) for place, value in enumerate(column) if value is not None]
-            colour = look.curves[order % len(look.curves)]
+            colour = look.curve(order)
             if known:
-                axes.plot(*zip(*known, strict=True), MARKERS[order % 6], color=colour, ms=5.5, mew=0)
+                axes.plot(*zip(*known, strict=True), marker(order), color=colour, ms=5.5, mew=0)
                 axes.axhline(sum(value for _, value in known) / len(known), color=colour, lw=1.2, ls="--", alpha=0.8)
-    drawn[-1].set_xticks(range(len(people)), people, rotation=60, ha="right", fontsize=SIZE - 1.5, parse_math=False)
+    drawn[-1].set_xticks(range(len(people)), people, rotation=60, ha="right", fontsize=LARGE - 1.5, parse_math=False)
     drawn[-1].set_xlim(-0.7, max(len(people), 1) - 0.3)
     _legend(figure, look, [
-        _handle(name, color=look.curves[i % len(look.curves)], marker=MARKERS[i % 6], ls="--", lw=1.2)
+        handle(name, color=look.curve(i), marker=marker(i), ls="--", lw=1.2)
         for i, name in enumerate(names)
     ])  # fmt: skip
     return figure
@@ -202,9 +159,9 @@ def curves(panels: Sequence[Panel], x: str, theme: str, *, shared: bool = True) 
         _ticks(axes, panel.lines.values(), across)
         if not any(p.mean is not None for points in (*panel.lines.values(), *panel.theirs.values()) for p in points):
             axes.set_yticks([])  # matplotlib's own would look like values
-            middle = {"ha": "center", "va": "center", "color": look.quiet, "fontsize": SIZE}
+            middle = {"ha": "center", "va": "center", "color": look.quiet, "fontsize": LARGE}
             axes.text(0.5, 0.5, "not measured", transform=axes.transAxes, **middle)
-    handles = [_handle(name, **_line_look(look, i)) for i, name in enumerate(names)]
+    handles = [handle(name, **_line_look(look, i)) for i, name in enumerate(names)]
     if any(theirs for panel in panels for theirs in panel.theirs.values()):
         handles.append(_paper_handle(look))
     _legend(figure, look, handles if len(handles) > 1 else [])
@@ -246,7 +203,7 @@ def bars(
     axes = dress(figure.add_subplot(), look, y=label, grid="y")
     width = 0.8 / max(len(values), 1)
     for order, (name, points) in enumerate(values.items()):
-        colour = look.curves[order % len(look.curves)]
+        colour = look.curve(order)
         at = [place - 0.4 + width * (order + 0.5) for place in range(len(groups))]
         known = [(spot, point) for spot, point in zip(at, points, strict=True) if point.mean is not None]
         axes.bar(
@@ -259,12 +216,12 @@ def bars(
         for spot, theirs in zip(at, paper.get(name, ()), strict=False):
             if theirs is not None:
                 axes.plot([spot], [theirs], **_paper_look(look, look.ink))
-    axes.set_xticks(range(len(groups)), groups, color=look.ink, fontsize=SIZE, parse_math=False)
+    axes.set_xticks(range(len(groups)), groups, color=look.ink, fontsize=LARGE, parse_math=False)
     axes.set_xlim(-0.6, max(len(groups), 1) - 0.4)
     from matplotlib.patches import Patch
 
     handles: list[Any] = [
-        Patch(fc=look.curves[i % len(look.curves)], hatch="" if i == 0 else "//", ec=look.paper, label=name)
+        Patch(fc=look.curve(i), hatch="" if i == 0 else "//", ec=look.paper, label=name)
         for i, name in enumerate(values)
     ]
     if any(value is not None for theirs in paper.values() for value in theirs):
@@ -275,7 +232,7 @@ def bars(
 
 __all__ = [
     "DOTS",
-    "SIZE",
+    "LARGE",
     "WIDE",
     "Panel",
     "Point",

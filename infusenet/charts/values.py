@@ -12,7 +12,7 @@ from ..measures.base import Baseline, Pixels
 from ..measures.lines import Line, judging_lines
 from ..measures.wording import SubjectName, Wording, wording
 from .labels import Labeller
-from .palette import LINES, SIZE, SMALL, Theme, in_lines, new_figure, similarity_axes, theme_named
+from .palette import LINES, SIZE, Theme, in_inches, limits, new_figure, similarity_axes, theme_named, write_below
 from .sheet import face_grid
 
 if TYPE_CHECKING:
@@ -69,14 +69,8 @@ def values_figure(
     _frame(panel, axis, shown, places, colours)
     panel.set_ylabel(words.axis, fontsize=SIZE, color=colours.ink)
     _draw(panel, axis, shown, places, colours)
-    panel.set_ylim(*_range(shown, lines))
-    figure.supxlabel(
-        _footer(shown, recognizer, words, strangers is None, note, width),
-        fontsize=SMALL,
-        color=colours.quiet,
-        parse_math=False,
-    )
-    figure.draw_without_rendering()
+    panel.set_ylim(*limits([*(value for one in shown for value in _known(one)), *(line.level for line in lines)]))
+    write_below(figure, _footer(shown, recognizer, words, strangers is None, note, width), colours)
     _label(panel, shown, places, lines, colours)
     return figure
 
@@ -163,11 +157,10 @@ def _apart(places: Sequence[float]) -> bool:
 
 def _draw(panel: Any, axis: Axis, shown: Sequence[Tried], places: Sequence[float], theme: Theme) -> None:
     """The curve, its marks and ranges, the failures and the ring."""
-    colour = theme.curves[0]
+    colour = theme.curve(0)
     means = [math.nan if one.similarity is None else one.similarity for one in shown]
     for one, place in zip(shown, places, strict=True):
-        known = [value for value in one.similarities if value is not None]
-        if len(known) > 1:
+        if len(known := _known(one)) > 1:
             panel.plot([place] * 2, [min(known), max(known)], color=colour, linewidth=1.6, alpha=0.45, zorder=3)
     if axis.ordered:
         panel.plot(places, means, color=colour, linewidth=1.8, zorder=4)
@@ -178,7 +171,7 @@ def _draw(panel: Any, axis: Axis, shown: Sequence[Tried], places: Sequence[float
     lost = [place for one, place in zip(shown, places, strict=True) if one.similarity is None]
     if lost:
         panel.plot(
-            lost, [0.03] * len(lost), "x", color=theme.curves[1], markersize=7, markeredgewidth=1.8, clip_on=False,
+            lost, [0.03] * len(lost), "x", color=theme.curve(1), markersize=7, markeredgewidth=1.8, clip_on=False,
             transform=panel.get_xaxis_transform(), zorder=6,
         )  # fmt: skip
     best = best_of(shown)
@@ -192,25 +185,17 @@ def _label(panel: Any, shown: Sequence[Tried], places: Sequence[float], lines: S
     labeller = Labeller(panel, SIZE)
     known = [(place, one.similarity) for one, place in zip(shown, places, strict=True) if one.similarity is not None]
     labeller.avoid_curve(known)
-    for line in lines:
-        panel.axhline(line.level, color=theme.quiet, linewidth=1.1, linestyle=LINES[line.kind], zorder=1.5)
-        labeller.avoid_level(line.level)
-    for line in sorted(lines, key=lambda line: -line.level):
-        labeller.name_level(line.text, line.level, theme.quiet)
+    labeller.draw_levels([(line.text, line.level, theme.quiet, LINES[line.kind]) for line in lines])
     best = best_of(shown)
     if best is not None and best.similarity is not None:
         place = places[shown.index(best)]
         labeller.avoid_mark(place, best.similarity)
-        labeller.put(f"best {best.similarity:.2f} at {as_text(best.value)}", place, best.similarity, theme.curves[0])
+        labeller.put(f"best {best.similarity:.2f} at {as_text(best.value)}", place, best.similarity, theme.curve(0))
 
 
-def _range(shown: Sequence[Tried], lines: Sequence[Line]) -> tuple[float, float]:
-    """From below zero or the lowest value to above the highest, with room for labels."""
-    values = [0.0, *(value for one in shown for value in one.similarities if value is not None)]
-    values += [line.level for line in lines]
-    low, high = min(values), max(values)
-    span = max(high - low, 0.1)
-    return low - 0.12 * span, high + 0.17 * span
+def _known(one: Tried) -> list[float]:
+    """A value's similarities that are defined."""
+    return [value for value in one.similarities if value is not None]
 
 
 def _footer(
@@ -227,4 +212,4 @@ def _footer(
     parts += [f"{pictures - failures} of {pictures} pictures {words.show}"]
     parts += [words.others_unknown] if unknown and words.others_unknown else []
     measured = f"Measured by {recognizer.partition(' (')[0]}"
-    return "\n".join([*in_lines(parts, width), measured, *([note] if note else [])])
+    return "\n".join([*in_inches(parts, width), measured, *([note] if note else [])])

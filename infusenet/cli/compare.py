@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import sys
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,8 +12,6 @@ from ..weights import catalogue
 
 if TYPE_CHECKING:
     from ..compare.request import CompareRequest
-
-FACES = "faces"  # in the folder written: images of a large page
 
 _COMPARE = """\
 examples:
@@ -96,7 +96,7 @@ def face_pack_of(arguments: argparse.Namespace) -> tuple[str, str]:
 
 def request_of(arguments: argparse.Namespace, pack: str) -> CompareRequest:
     """What the arguments of compare ask for."""
-    from ..compare.request import CompareRequest
+    from ..compare.request import FACES, CompareRequest
 
     return CompareRequest(
         reference=tuple(arguments.reference),
@@ -109,3 +109,30 @@ def request_of(arguments: argparse.Namespace, pack: str) -> CompareRequest:
         device=arguments.device,
         skip=None if arguments.out is None else arguments.out / FACES,
     )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Measure, write the page if one is wanted, and print the table."""
+    from ..compare import compare
+    from ..compare.tell import table
+    from ..compare.write import check_out, write
+
+    pack, title = face_pack_of(arguments)
+    asked = request_of(arguments, pack)
+    if arguments.out is not None:
+        check_out(arguments.out, asked)
+    result = compare(asked, None if arguments.quiet else _bar)
+    page = None if arguments.out is None else write(result, arguments.out)
+    print(f"face networks: {title}\n{table(result)}")
+    if page is not None:
+        print(f"\nOpen {page} in a browser; its figures are in compare.json and compare.csv beside it.")
+    if not result.measured:
+        print("infusenet compare: no picture could be measured; the reasons are above.", file=sys.stderr)
+        return 2  # bad input, as the command says it
+    return 0
+
+
+def _bar(items: Sequence[Any], what: str) -> Iterable[Any]:
+    from tqdm import tqdm
+
+    return tqdm(items, desc=what, leave=False)

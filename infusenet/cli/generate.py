@@ -1,194 +1,153 @@
-"""One picture as the command line asks for it: read the photos, sample, write the picture and what a probe saw."""
+"""`infusenet generate`: one picture of a person."""
 
 from __future__ import annotations
 
-import logging
-import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any
 
-from ..errors import SettingsError
-from ..generate import Files, Result, Settings, fitted_size, generate, load_encoder, load_pipeline
+from ..weights import catalogue
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+_GENERATE = """\
+examples:
+  one picture in 4 steps with the miniature, which knows drawn faces only, such as the demo's reference:
+    infusenet generate --backbone mini-schnell --face out/reference.png --prompt "a portrait" --out portrait.png
+  a photo, with the real models found in your folders (see: infusenet models):
+    infusenet generate --backbone flux-schnell --face me.jpg --prompt "a chef in a kitchen" --out chef.png
+  several photos of the same person make a steadier identity:
+    infusenet generate --backbone flux-dev --face a.jpg b.jpg --prompt "an astronaut" --out astronaut.png
+  head position and size taken from another photo:
+    infusenet generate --backbone flux-dev --face me.jpg --pose pose.jpg --prompt "a knight" --out knight.png
+  where does the face drift? Writes sketch.trace.json and sketch.drift.png beside the picture:
+    infusenet generate --backbone mini-dev --face out/reference.png --prompt "a sketch" --probe --out sketch.png
 
-    from ..adapters.infusenet.pipeline import InfuseNetPipeline
-    from ..faces import FaceRecognizer
-    from ..probe import ProbeRecorder, Trace
-
-    Picture = NDArray[np.uint8]
-
-
-log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Order:
-    """One picture as it was asked for on the command line.
-
-    Attributes:
-        faces: photos of the person, one or more.
-        out: the PNG to write; never one of the inputs.
-        pose: a photo whose facial keypoints place the head.
-        which_face: "largest", or a face's number counted from the left, from 0.
-        probe: measure every step, and write a trace and a drift chart beside the picture.
-        others: pictures of other people, or folders of them, for the probe's line of what a stranger scores.
-        components: a FLUX folder that lends VAE and text encoders to a single-file backbone.
-        device: "auto", "cpu", "cuda", "cuda:N" or "mps".
-        dtype: a floating dtype of torch's by name; by default the device's usual one.
-        offload: keep on the GPU only the network at work.
-        quiet: no progress bar.
-    """
-
-    files: Files
-    settings: Settings
-    faces: tuple[Path, ...]
-    out: Path
-    pose: Path | None = None
-    which_face: Literal["largest"] | int = "largest"
-    probe: bool = False
-    others: tuple[Path, ...] = ()
-    components: Path | None = None
-    device: str = "auto"
-    dtype: str | None = None
-    offload: bool = False
-    quiet: bool = False
-
-    def __post_init__(self) -> None:
-        """Raise SettingsError where the picture could not be written."""
-        if self.others and not self.probe:
-            raise SettingsError("--others gives the probe's line of other people: add --probe, or leave it out.")
-        if self.out.suffix.lower() != ".png":
-            raise SettingsError(
-                f"Expected an output ending in .png, got {self.out.name!r}: PNG keeps what a picture was made with."
-            )
-        inputs = {path.resolve() for path in self.inputs}
-        for path in (self.out, self.trace, self.chart):
-            if path.resolve() in inputs:
-                raise SettingsError(f"The output {path} is one of the inputs. Choose another name.")
-
-    @property
-    def inputs(self) -> tuple[Path, ...]:
-        """Files that are read and never written."""
-        return (*self.faces, *([self.pose] if self.pose else []), *(path for path in self.others if path.is_file()))
-
-    @property
-    def trace(self) -> Path:
-        """Where the probe's trace goes."""
-        return self.out.with_suffix(".trace.json")
-
-    @property
-    def chart(self) -> Path:
-        """Where the probe's chart goes."""
-        return self.out.with_suffix(".drift.png")
+Use pictures of people who agreed to it. Every picture written is marked as AI-generated in its metadata.
+"""
 
 
-def carry_out(order: Order) -> Result:
-    """Read the photos, sample, and write the picture with its metadata, and the probe's files if asked for.
+def _size(text: str) -> tuple[int, int]:
+    width, _, height = text.lower().partition("x")
+    try:
+        return int(width), int(height)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected WIDTHxHEIGHT such as 864x1152, got {text!r}") from None
 
-    Args:
-        order: what is asked for.
 
-    Returns:
-        The picture that was written, and what was seen of it.
+def _face(text: str) -> str | int:
+    if text == "largest" or text.isdigit():
+        return int(text) if text.isdigit() else text
+    raise argparse.ArgumentTypeError(f"expected 'largest' or a number counted from the left, 0 first, got {text!r}")
 
-    Raises:
-        InfuseNetError: a file or a value cannot be used; nothing was written.
-    """
-    from ..faces import FaceRecognizer, face_pose
-    from ..files import open_picture, save_picture
 
-    check_writable(order.out)  # now, not after minutes of work
-    photos = [open_picture(path) for path in order.faces]
-    pose = None if order.pose is None else open_picture(order.pose)
-    encoder = load_encoder(order.files, order.device, order.dtype)
-    identity = encoder.encode(photos, face=order.which_face)
-    offload = "model" if order.offload else None
-    options: dict[str, Any] = {"components": order.components, "offload": offload}
-    pipeline = load_pipeline(order.files, order.device, order.dtype, **options)
-    pipeline.set_progress_bar_config(disable=order.quiet, desc="steps", leave=False)
-    if pose is not None:
-        pose = face_pose(pose, encoder, *fitted_size(order.settings, pipeline.spec))
-    recorder = None
-    if order.probe:
-        recognizer = FaceRecognizer.from_pack(order.files.face_pack, device=order.device)
-        recorder = probe_for(pipeline, recognizer, photos, strangers_of(order))
-    result = generate(pipeline, identity, order.settings, pose=pose, recorder=recorder)
-    order.out.parent.mkdir(parents=True, exist_ok=True)
-    save_picture(result.picture, order.out, metadata(order.files, result, len(photos)), inputs=order.inputs)
+def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
+    """The arguments of generate, under a command."""
+    raw = argparse.RawDescriptionHelpFormatter
+    text = "one picture of the person in the photos, with real or miniature weights"
+    usage = "infusenet generate --backbone NAME|PATH --face FILE... --prompt TEXT --out FILE.png [options]"
+    make = commands.add_parser("generate", help=text, description=text, formatter_class=raw, parents=[common])
+    make.usage, make.epilog = usage, _GENERATE
+    need = make.add_argument_group("what is needed")
+    need.add_argument(
+        "--backbone",
+        required=True,
+        metavar="NAME|PATH",
+        help="mini-schnell, mini-dev, flux-schnell, flux-dev, or a path",
+    )
+    need.add_argument(
+        "--face",
+        required=True,
+        nargs="+",
+        action="extend",
+        type=Path,
+        metavar="FILE",
+        help="one photo or several of the same person",
+    )
+    need.add_argument("--prompt", required=True, help="the scene, in words")
+    need.add_argument("--out", required=True, type=Path, metavar="FILE.png", help="the picture to write")
+    tune = make.add_argument_group("what can be tuned (default: the backbone's own)")
+    tune.add_argument("--steps", type=int, help="4 for schnell, 28 for dev")
+    tune.add_argument("--strength", type=float, default=1.0, help="how much of the person, 0 to 3 (default: 1)")
+    tune.add_argument("--guidance", type=float, help="3.5 for dev; schnell has none")
+    tune.add_argument(
+        "--start", type=float, default=0.0, help="share of the run at which the face sets in (default: 0)"
+    )
+    tune.add_argument("--end", type=float, default=1.0, help="share of the run at which it ends (default: 1)")
+    tune.add_argument("--seed", type=int, default=0, help="the same seed gives the same picture (default: 0)")
+    tune.add_argument("--size", type=_size, metavar="WxH", help="pixels, rounded down to multiples of 16")
+    tune.add_argument("--negative", metavar="TEXT", help="what to avoid; doubles the time")
+    tune.add_argument("--true-cfg", type=float, default=2.0, metavar="SCALE", help="with --negative (default: 2)")
+    tune.add_argument("--pose", type=Path, metavar="FILE", help="a photo whose five facial keypoints place the head")
+    tune.add_argument(
+        "--which-face", type=_face, default="largest", metavar="largest|N", help="if a photo shows several people"
+    )
+    tune.add_argument("--probe", action="store_true", help="measure every step: writes a trace and a drift chart too")
+    tune.add_argument(
+        "--others",
+        nargs="+",
+        action="extend",
+        default=[],
+        type=Path,
+        metavar="FILE|DIR",
+        help="with --probe: pictures of other people, five or more, for the line of what a stranger scores",
+    )
+    tune.add_argument(
+        "--measure",
+        default="face",
+        metavar="NAME",
+        help="with --probe, what looks: face, clip-image (style and content), dino (objects), clip-text (the prompt)",
+    )
+    files = make.add_argument_group("which files (default: the miniature's, or those found; see: infusenet models)")
+    for name in ("infusenet", "image-proj", "arcface", "face-pack"):
+        files.add_argument(f"--{name}", type=Path, metavar="PATH")
+    files.add_argument(
+        "--components", type=Path, metavar="DIR", help="VAE and text encoders for a single-file backbone"
+    )
+    files.add_argument("--measure-model", type=Path, metavar="DIR", help="transformers folder of a CLIP or DINOv2")
+    files.add_argument(
+        "--adapter", default="infusenet", metavar="NAME", help="what carries the person (default: infusenet)"
+    )
+    files.add_argument("--models", type=Path, action="append", default=[], metavar="DIR", help="search here first")
+    where = make.add_argument_group("where it runs")
+    where.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: cuda if there is one)")
+    kinds = ("float32", "bfloat16", "float16")
+    where.add_argument("--dtype", choices=kinds, help="default: bfloat16 on cuda, float32 on cpu")
+    where.add_argument("--offload", action="store_true", help="keep on the GPU only the network at work")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Make the picture, and print what was written."""
+    from ..adapters import get_adapter
+    from ..generate import GenerateRequest, files_for
+    from .picture import PictureRequest, make_picture
+
+    parts = (*get_adapter(arguments.adapter).parts, "face_pack")
+    given = {part: getattr(arguments, part, None) for part in parts}
+    folders = catalogue.search_folders(arguments.models)
+    names = ("prompt", "negative", "true_cfg", "steps", "guidance", "strength", "start", "end", "seed", "size")
+    same = (
+        "out",
+        "pose",
+        "which_face",
+        "probe",
+        "measure",
+        "measure_model",
+        "components",
+        "device",
+        "dtype",
+        "offload",
+        "quiet",
+    )
+    request = PictureRequest(
+        files=files_for(arguments.backbone, folders, adapter=arguments.adapter, **given),
+        settings=GenerateRequest(**{name: getattr(arguments, name) for name in names}),
+        faces=tuple(arguments.face),
+        others=tuple(arguments.others),
+        **{name: getattr(arguments, name) for name in same},
+    )
+    result = make_picture(request)
+    print(f"{request.out}  ({result.made_with['steps']} steps, seed {result.made_with['seed']})")
     if result.trace is not None:
-        result.trace.save(order.trace)
-        save_chart([result.trace], order.chart)
-    return result
+        from ..probe.drift import in_words
 
-
-def check_writable(path: Path) -> None:
-    """Raise SettingsError unless a file can be written at a path, whose folders need not exist yet."""
-    home = next(folder for folder in path.absolute().parents if folder.exists())
-    if path.is_dir() or not home.is_dir() or not os.access(home, os.W_OK | os.X_OK):
-        obstacle = "a folder of that name is there" if path.is_dir() else f"{home} is not a folder you may write to"
-        raise SettingsError(f"{path} cannot be written: {obstacle}. Choose another name.")
-
-
-def metadata(files: Files, result: Result, photos: int) -> dict[str, Any]:
-    """What a picture tells about itself: with what and from what it was made. No embedding, no folder of the user's."""
-    from .. import __version__
-
-    told = {**result.made_with, "models": files.names(), "photos": photos}
-    return {"Software": f"infusenet {__version__}", "parameters": told}
-
-
-def save_chart(traces: Sequence[Trace], path: Path) -> None:
-    """Draw the similarity at every step of one run or more, and write it as a PNG that appears whole."""
-    import io
-
-    from ..charts import similarity_figure
-    from ..files import write_atomically
-
-    content = io.BytesIO()
-    similarity_figure(traces).savefig(content, format="png", dpi=160)
-    write_atomically(path, content.getvalue())
-
-
-def strangers_of(order: Order) -> list[Picture]:
-    """Pictures of other people: the user's, else drawn ones where the miniature's own faces are measured, else none.
-
-    Raises:
-        PictureError: a file that was named is no picture.
-        SettingsError: a folder holds no picture.
-    """
-    from .. import miniature
-    from ..compare.request import expand
-    from ..files import open_picture
-
-    if order.others:
-        named = list(expand(order.others))
-        empty = next((path for path, reason in named if reason is not None and path.is_dir()), None)
-        if empty is not None:
-            raise SettingsError(f"--others: there is no picture in {empty}. Name a folder of at least five faces.")
-        return [open_picture(path) for path, reason in named if reason is None]
-    if Path(order.files.face_pack) == miniature.FACE_PACK:
-        from ..miniature.strangers import drawn_strangers
-
-        return list(drawn_strangers())
-    return []
-
-
-def probe_for(
-    pipeline: InfuseNetPipeline,
-    recognizer: FaceRecognizer,
-    pictures: Sequence[Picture],
-    strangers: Sequence[Picture] = (),
-) -> ProbeRecorder:
-    """A recorder that compares every step with the person in the pictures; with five strangers, with these too."""
-    from ..probe import ProbeRecorder, Reference, vae_decoder
-
-    reference = Reference.from_pictures(recognizer, pictures, source="the pictures that were encoded")
-    baseline = reference.baseline(recognizer, strangers)
-    if strangers and baseline is None:
-        log.warning("Of other people fewer than five faces were found, so what they score stays unknown.")
-    return ProbeRecorder(recognizer, reference, vae_decoder(pipeline.vae), strangers=baseline)
+        print(f"{request.trace}\n{request.chart}\nmeasured by {result.trace.recognizer}\n{in_words(result.trace)}")
+    return 0

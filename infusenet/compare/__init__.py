@@ -3,8 +3,9 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .measure import Comparison, Judge, Measured, PictureResult, compare
+    from .measure import compare
     from .request import CompareRequest
+    from .results import Comparison, Judge, Measured, PictureResult
 
 __all__ = ["CompareRequest", "Comparison", "Judge", "Measured", "PictureResult", "compare"]
 
@@ -13,6 +14,6 @@ def __getattr__(name: str) -> Any:
     """The names above when first used: the command reads its arguments before torch is imported."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from . import measure, request
+    from . import measure, request, results
 
-    return getattr(request if name == "CompareRequest" else measure, name)
+    return getattr({"CompareRequest": request, "compare": measure}.get(name, results), name)

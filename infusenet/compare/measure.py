@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,10 +11,11 @@ import torch
 
 from ..errors import FaceError, InfuseNetError, PictureError
 from ..files import Picture, open_picture
-from ..measures import LEAST_IMPOSTORS, Baseline, FaceMeasure, Reading, ReferenceData, Rule, measure_of
+from ..measures import Baseline, FaceMeasure, Reading, ReferenceData, measure_of
 from ..metrics.similarity import copy_paste_score, cosine_similarity
 from ..probe.versions import library_versions
 from .request import CompareRequest, digest, expand, pack_of
+from .results import ITSELF, Comparison, Judge, Measured, PictureResult
 
 if TYPE_CHECKING:
     from ..faces import FaceRecognizer
@@ -23,130 +23,9 @@ if TYPE_CHECKING:
 _FAR = 6.0  # deviations above the rest from which one of the other people is doubted
 _THUMB = 224  # longer side of the small picture that a page shows, pixels
 
-ABOVE = "above other people and blank"
-ITSELF = "a reference photo itself"
-NOT_BLANK = "not told apart from a blank picture"
-NOT_OTHERS = "not told apart from other people"
-UNKNOWN = "other people unknown"
-
 Own = frozenset[str | None]  # content of the reference photos
 Progress = Callable[[Sequence[Any], str], Iterable[Any]]
 """Shows how far a loop is: takes its items and a word for them, gives the items."""
-
-
-@dataclass(frozen=True)
-class Measured:
-    """One picture by one recognizer.
-
-    Attributes:
-        similarity: cosine to the reference, -1..1; None where undefined.
-        reason: why it is undefined; None where it is not.
-        score: the detector's confidence in the face that was read, or in the surest one; None without any.
-        verdict: where the similarity lies among the known lines, in words; None without one.
-        copy_paste: 1 = the reference photo itself, 0 = as near to either photo; None where no other photo was given.
-        crop: the aligned face, RGB uint8 [H, W, 3].
-    """
-
-    similarity: float | None = None
-    reason: str | None = None
-    score: float | None = None
-    verdict: str | None = None
-    copy_paste: float | None = None
-    crop: Picture | None = field(default=None, repr=False)
-
-
-@dataclass(frozen=True)
-class Judge:
-    """One recognizer, and what it says of the lines that a likeness is held against.
-
-    Attributes:
-        recognizer: its file, the start of the file's sha256, and the provider that runs it.
-        detector: the same of the network that found the faces.
-        provider: ONNX Runtime's, that really runs.
-        licence: as far as it is known.
-        rule: by which everything was measured.
-        published_line: cosine from which its makers call two faces one person's; None where they name none.
-        photos: reference photos used; `turned` of them lay on their side.
-        crops: the reference's aligned faces, RGB uint8 [H, W, 3].
-        blank: what crops without a face score.
-        impostor: what other people score; None = unknown.
-        genuine: what other photos of the same person score; None = unknown.
-        impostor_scores: those that `impostor` is of, or too few for one.
-        genuine_scores: those that `genuine` is of.
-        other_photo: cosine of the other photo, of the copy-paste score, with the reference.
-    """
-
-    recognizer: str
-    detector: str | None
-    provider: str | None
-    licence: str | None
-    rule: Rule
-    published_line: float | None
-    photos: int
-    turned: int
-    crops: tuple[Picture, ...] = field(repr=False)
-    blank: Baseline | None = None
-    impostor: Baseline | None = None
-    genuine: Baseline | None = None
-    impostor_scores: tuple[float, ...] = ()
-    genuine_scores: tuple[float, ...] = ()
-    other_photo: float | None = None
-
-    def verdict(self, similarity: float) -> str:
-        """Where a similarity lies among the known lines: above means by two deviations. Never who it is."""
-        others, blank = (None if line is None else line.upper for line in (self.impostor, self.blank))
-        if others is not None and similarity <= others:
-            return NOT_OTHERS
-        if blank is not None and similarity <= blank:
-            return NOT_BLANK
-        if others is not None:
-            return ABOVE
-        few = len(self.impostor_scores)
-        unknown = f"{UNKNOWN} ({few} faces, {LEAST_IMPOSTORS} are needed)" if few else UNKNOWN
-        return unknown if blank is None else f"above blank, {unknown}"
-
-
-@dataclass(frozen=True)
-class PictureResult:
-    """One picture: its path as given, by the first recognizer and by a second, and small for a page to show."""
-
-    path: Path
-    first: Measured
-    second: Measured | None = None
-    thumb: Picture | None = field(default=None, repr=False)
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """Everything that was measured.
-
-    Attributes:
-        first: the recognizer that sorts the pictures.
-        second: another one's opinion.
-        reference: the photos used.
-        pictures: in the order given.
-        notes: what was left out, and why, a thought each.
-        versions: of the libraries at work.
-    """
-
-    first: Judge
-    second: Judge | None
-    reference: tuple[Path, ...]
-    other_photo: Path | None
-    pictures: tuple[PictureResult, ...]
-    notes: tuple[str, ...]
-    versions: dict[str, str]
-
-    @property
-    def measured(self) -> list[PictureResult]:
-        """The pictures with a likeness, the most alike first."""
-        known = [result for result in self.pictures if result.first.similarity is not None]
-        return sorted(known, key=lambda result: -(result.first.similarity or 0.0))
-
-    @property
-    def unmeasured(self) -> list[PictureResult]:
-        """Those without one, in the order given."""
-        return [result for result in self.pictures if result.first.similarity is None]
 
 
 def compare(request: CompareRequest, progress: Progress | None = None) -> Comparison:
@@ -257,12 +136,12 @@ class _Panel:
 
     def doubts(self) -> list[str]:
         """Which of the other people may be the same person: one far above all the rest makes the line too high."""
-        told = []
-        for place, (path, score) in enumerate(self.impostors):
-            rest = Baseline.of_impostors([other for at, (_, other) in enumerate(self.impostors) if at != place])
+        doubts = []
+        for index, (path, score) in enumerate(self.impostors):
+            rest = Baseline.of_impostors([other for i, (_, other) in enumerate(self.impostors) if i != index])
             if rest is not None and rest.std is not None and score > rest.mean + _FAR * rest.std:
-                told.append(f"other people, {path} scores {score:.2f}, far above the rest: is it the same person?")
-        return told
+                doubts.append(f"other people, {path} scores {score:.2f}, far above the rest: is it the same person?")
+        return doubts
 
     def why(self, reading: Reading) -> str:
         """Why a picture has no likeness."""
@@ -309,10 +188,10 @@ def _photos(
 ) -> Iterator[tuple[Path, Picture]]:
     """The pictures that can be read, one after the other, without the reference's own; the others are noted."""
     for path, reason in show(list(expand(paths, skip)), what) if paths else ():
-        told = reason or ("it is a reference photo itself" if digest(path) in own else None)
-        picture, unread = (None, None) if told else _open(path)
+        unusable = reason or ("it is a reference photo itself" if digest(path) in own else None)
+        picture, unread = (None, None) if unusable else _open(path)
         if picture is None:
-            notes.append(f"left out: {what}, {path}: {told or unread}")
+            notes.append(f"left out: {what}, {path}: {unusable or unread}")
         else:
             yield path, picture
 
@@ -331,8 +210,8 @@ def _result(path: Path, panel: Sequence[_Panel], judges: Sequence[Judge], own: O
     if picture is None:
         return _unread(path, reason, panel)
     itself = digest(path) in own
-    found = [each.read(picture, judge, itself=itself) for each, judge in zip(panel, judges, strict=True)]
-    return PictureResult(path, found[0], found[1] if len(found) > 1 else None, _small(picture))
+    first, *second = [each.read(picture, judge, itself=itself) for each, judge in zip(panel, judges, strict=True)]
+    return PictureResult(path, first, second[0] if second else None, _small(picture))
 
 
 def _unread(path: Path, reason: str | None, panel: Sequence[_Panel]) -> PictureResult:

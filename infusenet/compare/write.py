@@ -5,14 +5,12 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from ..cli.compare import FACES
-from ..cli.generate import check_writable
-from ..demo.page import data_uri
 from ..errors import SettingsError
-from ..files import Picture, png, write_atomically
-from .measure import Comparison
-from .page import FEW, render
-from .request import CompareRequest
+from ..files import Picture, check_writable, png, write_atomically
+from ..pages import data_uri
+from .page import FEW, compare_page
+from .request import FACES, CompareRequest
+from .results import Comparison
 from .tell import to_csv, to_json
 
 PAGE, FIGURES, TABLE = "compare.html", "compare.json", "compare.csv"
@@ -60,7 +58,7 @@ def write(comparison: Comparison, out: Path) -> Path:
 
     if crowd:
         (out / FACES).mkdir(exist_ok=True)
-    page = render(comparison, beside if crowd else inside)
+    page = compare_page(comparison, beside if crowd else inside)
     write_atomically(out / FIGURES, to_json(comparison).encode())
     write_atomically(out / TABLE, to_csv(comparison).encode())
     write_atomically(out / PAGE, page.encode())

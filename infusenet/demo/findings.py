@@ -5,52 +5,109 @@ from __future__ import annotations
 import os
 import statistics
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .page import Page, Series
-from .svg import mean, number
+from ..charts.labels import mean, number
 
 if TYPE_CHECKING:
     from ..probe import Trace
 
 
-def summarise(
-    series: Sequence[Series],
-    strangers: Sequence[float],
-    redrawn: Sequence[float],
-    trace: Trace,
-    reference: str,
-    seed: int,
-) -> dict[str, Any]:
-    """The demo's figures; undefined ones are None."""
-    backbones = {
-        each.name: {
-            "steps": each.steps,
-            "seconds": round(each.seconds, 4),
-            "similarity": rounded(mean(each.similarities)),
-            "similarity_std": rounded(spread(each.similarities)),
-            "similarities": [rounded(shot.similarity) for shot in each.shots],
-            "pictures": len(each.shots),
-            "faces_found": len(each.similarities),
-        }
-        for each in series
-    }
+@dataclass(frozen=True)
+class MeasuredPicture:
+    """One generated picture. `similarity` to the reference is a cosine, None where no face was found."""
+
+    file: Path
+    similarity: float | None
+
+
+@dataclass(frozen=True)
+class BackboneResults:
+    """What one backbone gave.
+
+    Attributes:
+        name: the backbone.
+        colour: of its dots and its curve, by the palette's name.
+        steps: of each picture.
+        seconds: median time of a picture.
+        pictures: one for each prompt.
+        trace: of the probed run.
+        sheet: the aligned faces of that run, step by step.
+        dark_sheet: the same as PNG for a dark page.
+    """
+
+    name: str
+    colour: str
+    steps: int
+    seconds: float
+    pictures: tuple[MeasuredPicture, ...]
+    trace: Trace
+    sheet: Path
+    dark_sheet: bytes
+
+    @property
+    def similarities(self) -> list[float]:
+        """The cosines that are defined."""
+        return [picture.similarity for picture in self.pictures if picture.similarity is not None]
+
+
+@dataclass(frozen=True)
+class DemoResults:
+    """Everything that the demo made and measured.
+
+    Attributes:
+        reference: the reference picture.
+        note: what it is, in a few words.
+        prompts: one text for each picture of a backbone.
+        probed: index of the prompt whose run was measured step by step.
+        backbones: the quick one first.
+        impostors: similarities of other people's pictures to the reference.
+        genuine: similarities of the same person's true pictures to the reference; empty where there are none.
+        seed: of the people and the pictures.
+    """
+
+    reference: Path
+    note: str
+    prompts: tuple[str, ...]
+    probed: int
+    backbones: tuple[BackboneResults, ...]
+    impostors: tuple[float, ...]
+    genuine: tuple[float, ...]
+    seed: int
+
+
+def summarise(results: DemoResults) -> dict[str, Any]:
+    """The demo's figures, as summary.json holds them; undefined ones are None."""
+    trace, blank = results.backbones[-1].trace, results.backbones[-1].trace.blank
     return {
-        "backbones": backbones,
-        "stranger_similarity": rounded(mean(strangers)),
-        "stranger_std": rounded(spread(strangers)),
-        "strangers": len(strangers),
-        "same_person_similarity": rounded(mean(redrawn)),
+        "backbones": {each.name: _figures(each) for each in results.backbones},
+        "stranger_similarity": rounded(mean(results.impostors)),
+        "stranger_std": rounded(spread(results.impostors)),
+        "strangers": len(results.impostors),
+        "same_person_similarity": rounded(mean(results.genuine)),
         "recognizer": trace.recognizer,
         "detector": trace.detector,
         "rule": None if trace.rule is None else str(trace.rule),
-        "blank_similarity": None if trace.blank is None else rounded(trace.blank.mean),
-        "blank_std": None if trace.blank is None else rounded(trace.blank.std),
-        "reference": reference,
-        "seed": seed,
+        "blank_similarity": None if blank is None else rounded(blank.mean),
+        "blank_std": None if blank is None else rounded(blank.std),
+        "reference": results.note,
+        "seed": results.seed,
         "cores": os.cpu_count(),
         "versions": trace.run.versions,
+    }
+
+
+def _figures(backbone: BackboneResults) -> dict[str, Any]:
+    return {
+        "steps": backbone.steps,
+        "seconds": round(backbone.seconds, 4),
+        "similarity": rounded(mean(backbone.similarities)),
+        "similarity_std": rounded(spread(backbone.similarities)),
+        "similarities": [rounded(picture.similarity) for picture in backbone.pictures],
+        "pictures": len(backbone.pictures),
+        "faces_found": len(backbone.similarities),
     }
 
 
@@ -64,83 +121,38 @@ def spread(values: Sequence[float]) -> float | None:
     return statistics.stdev(values) if len(values) > 1 else None
 
 
-def page_of(
-    out: Path,
-    prompts: tuple[str, ...],
-    probed: int,
-    series: Sequence[Series],
-    strangers: Sequence[float],
-    redrawn: Sequence[float],
-    summary: dict[str, Any],
-) -> Page:
-    """What the page shows."""
-    versions = ", ".join(f"{name} {version}" for name, version in summary["versions"].items())
-    return Page(
-        reference=out / "reference.png",
-        reference_note=summary["reference"],
-        prompts=prompts,
-        probed=prompts[probed],
-        series=tuple(series),
-        strangers=tuple(strangers),
-        redrawn=tuple(redrawn),
-        files=(
-            ("reference.png", "the picture that went in"),
-            ("mini-schnell-1.png …", "the pictures above, 128 × 128; each tells in its metadata how it was made"),
-            ("faces-mini-dev.png …", "the faces sheets"),
-            ("drift.png", "the drift chart of both runs"),
-            ("trace.json", "everything the probe saw of the mini-dev run; trace-mini-schnell.json of the other"),
-            ("summary.json", "the figures of this page"),
-        ),
-        facts=(
-            ("Recognizer that measured", summary["recognizer"]),
-            ("Rule of measuring", f"{summary['rule']}; faces found by {summary['detector']}"),
-            (
-                "A crop without any face",
-                f"scores {number(summary['blank_similarity'])} ± {number(summary['blank_std'])} against this reference",
-            ),
-            ("Recognizer that conditioned", "another network, trained on other people"),
-            ("Seed", str(summary["seed"])),
-            ("Machine", f"{summary['cores']} cores, no GPU used"),
-            ("Versions", versions),
-            ("Licence of the miniature", "Apache-2.0; every person in it is drawn, none exists"),
-            ("Provenance", "every picture is marked as AI-generated in its metadata"),
-        ),
-        reading=reading(series, strangers, redrawn),
-    )
-
-
-def reading(series: Sequence[Series], strangers: Sequence[float], redrawn: Sequence[float]) -> tuple[str, ...]:
+def reading(results: DemoResults) -> tuple[str, ...]:
     """What the figures mean, in words that follow from them."""
-    quick, slow = (mean(each.similarities) for each in series)
-    floor = mean(strangers)
+    quick, slow = results.backbones
     texts = [
         "Similarity is the cosine between two face embeddings: 1 is the same picture, and strangers lie around "
-        f"{number(floor)}, so what stands above that is what the pictures share with the reference."
+        f"{number(mean(results.impostors))}, so what stands above that is what the pictures share with the reference."
     ]
-    if redrawn:
+    if results.genuine:
         texts.append(
-            f"The ceiling is not 1: true pictures of this very person in other scenes reach {number(mean(redrawn))}, "
-            "because expression, light and pose change a face too."
+            "The ceiling is not 1: true pictures of this very person in other scenes reach "
+            f"{number(mean(results.genuine))}, because expression, light and pose change a face too."
         )
-    if quick is not None and slow is not None:
-        times = series[1].seconds / series[0].seconds
+    if quick.similarities and slow.similarities:
         texts.append(
-            f"The same InfuseNet, trained on mini-dev alone and never changed, gives {number(quick)} on mini-schnell "
-            f"in {series[0].steps} steps and {number(slow)} on mini-dev in {series[1].steps} steps and {times:.1f} "
-            "times the time. One person and nine pictures each are too few to rank the two."
+            "The same InfuseNet, trained on mini-dev alone and never changed, gives "
+            f"{number(mean(quick.similarities))} on mini-schnell in {quick.steps} steps and "
+            f"{number(mean(slow.similarities))} on mini-dev in {slow.steps} steps and "
+            f"{slow.seconds / quick.seconds:.1f} times the time. One person and nine pictures each are too few to "
+            "rank the two."
         )
     return tuple(texts)
 
 
 def table(summary: dict[str, Any]) -> str:
     """The short table that the command prints."""
-    rows = [f"{'':<26}{'steps':>6}{'s/picture':>11}{'similarity':>12}{'faces':>8}"]
+    lines = [f"{'':<26}{'steps':>6}{'s/picture':>11}{'similarity':>12}{'faces':>8}"]
     for name, each in summary["backbones"].items():
         faces = f"{each['faces_found']}/{each['pictures']}"
-        rows.append(
+        lines.append(
             f"{name:<26}{each['steps']:>6}{each['seconds']:>11.2f}{number(each['similarity'], 3):>12}{faces:>8}"
         )
-    rows.append(f"{'strangers':<26}{'':>17}{number(summary['stranger_similarity'], 3):>12}")
+    lines.append(f"{'strangers':<26}{'':>17}{number(summary['stranger_similarity'], 3):>12}")
     if summary["same_person_similarity"] is not None:
-        rows.append(f"{'same person, drawn again':<26}{'':>17}{number(summary['same_person_similarity'], 3):>12}")
-    return "\n".join(rows)
+        lines.append(f"{'same person, drawn again':<26}{'':>17}{number(summary['same_person_similarity'], 3):>12}")
+    return "\n".join(lines)

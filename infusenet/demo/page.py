@@ -1,264 +1,66 @@
-"""The demo's page: one HTML file that holds everything it shows, readable in light, in dark and on paper.
-
-Pure functions from plain records to text; nothing is measured or drawn anew here.
-"""
+"""The demo's page, from what was measured; nothing is measured anew here."""
 
 from __future__ import annotations
 
-import base64
-import re
-from collections.abc import Sequence
-from dataclasses import dataclass
-from html import escape
-from pathlib import Path
-from string import Template
+from typing import Any
 
-from .svg import Row, Run, drift_chart, mean, number, strip_chart
+from ..charts import Dots, similarity_figure, strip_drawing, strip_in_words
+from ..charts.labels import mean, number
+from ..charts.palette import WIDE, drawing
+from ..pages import render
+from ..probe.drift import in_words
+from .findings import DemoResults, reading
 
-STYLE = Path(__file__).with_name("report.css")
-
-
-@dataclass(frozen=True)
-class Shot:
-    """One generated picture. `similarity` to the reference is a cosine, None where no face was found."""
-
-    file: Path
-    similarity: float | None
+FILES = (
+    ("reference.png", "the picture that went in"),
+    ("mini-schnell-1.png …", "the pictures above, 128 × 128; each tells in its metadata how it was made"),
+    ("faces-mini-dev.png …", "the faces sheets"),
+    ("drift.png", "the drift chart of both runs"),
+    ("trace.json", "everything the probe saw of the mini-dev run; trace-mini-schnell.json of the other"),
+    ("summary.json", "the figures of this page"),
+)
 
 
-@dataclass(frozen=True)
-class Series:
-    """One backbone's results.
+def demo_page(results: DemoResults, summary: dict[str, Any]) -> str:
+    """The whole page as HTML with its pictures inside.
 
-    Attributes:
-        name: the backbone.
-        colour: a colour class of the style sheet: "quick" or "slow".
-        steps: steps of each picture.
-        seconds: median time of a picture.
-        shots: one for each prompt of the page.
-        run: the probed run.
-        words: what that run says, one thought a line.
-        sheet: its aligned faces, step by step.
-        dark_sheet: the same as PNG for a dark page.
+    Args:
+        results: what was made and measured.
+        summary: its figures, from `summarise`.
     """
-
-    name: str
-    colour: str
-    steps: int
-    seconds: float
-    shots: tuple[Shot, ...]
-    run: Run
-    words: str
-    sheet: Path
-    dark_sheet: bytes
-
-    @property
-    def similarities(self) -> list[float]:
-        """The cosines that are defined."""
-        return [shot.similarity for shot in self.shots if shot.similarity is not None]
-
-
-@dataclass(frozen=True)
-class Page:
-    """Everything the page shows.
-
-    Attributes:
-        reference: the reference picture.
-        reference_note: what it is, in a few words.
-        prompts: one text for each shot of every series.
-        probed: the prompt of the probed runs.
-        series: the backbones, the quick one first.
-        strangers: similarities of other people's pictures to the reference.
-        redrawn: similarities of the same person's true pictures to the reference; empty where there are none.
-        files: name and meaning of every file beside the page.
-        facts: label and value, for the last section.
-        reading: paragraphs that say what the figures mean.
-    """
-
-    reference: Path
-    reference_note: str
-    prompts: tuple[str, ...]
-    probed: str
-    series: tuple[Series, ...]
-    strangers: tuple[float, ...]
-    redrawn: tuple[float, ...]
-    files: tuple[tuple[str, str], ...]
-    facts: tuple[tuple[str, str], ...]
-    reading: tuple[str, ...]
-
-
-_PAGE = Template("""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="generator" content="infusenet demo">
-<title>InfuseNet demo: one face, new scenes</title>
-<style>
-$style</style>
-</head>
-<body>
-<main>
-<header>
-$reference
-<div>
-<h1>One face, new scenes</h1>
-<p class="lead">This face went in as 8 identity tokens. The pictures below came out: the person in scenes that only
-words described, in 4 steps and in 28. A second recognizer, which had no part in making them, measured how much of
-the person is in each.</p>
-$tiles
-</div>
-</header>
-<section>
-<h2>The pictures</h2>
-$cards
-</section>
-<section>
-<h2>How alike</h2>
-$strip
-<div class="split">
-$table
-<div>
-$reading
-</div>
-</div>
-</section>
-<section>
-<h2>Where the face forms, and where it drifts</h2>
-$drift
-<div class="runs">
-$runs
-</div>
-</section>
-<section>
-<h2>Files and facts</h2>
-$files
-$facts
-</section>
-</main>
-</body>
-</html>
-""")
-
-
-def render(page: Page) -> str:
-    """The whole page as HTML with its style and pictures inside; it asks nothing of any network."""
-    strip = strip_chart(_rows(page))
-    drift = drift_chart([series.run for series in page.series], mean(page.strangers))
-    return _PAGE.substitute(
-        style=STYLE.read_text(encoding="utf-8"),
-        reference=figure(
-            _image(page.reference, "the reference"),
-            f"<b>The reference</b><br>{escape(page.reference_note)}",
-            "reference",
-        ),
-        tiles=_tiles(page),
-        cards=_cards(page),
-        strip=figure(strip, "Each dot is one picture; the bar is the mean, given at the right.", "chart"),
-        table=_table(page),
-        reading="\n".join(f"<p>{escape(text)}</p>" for text in page.reading),
-        drift=figure(drift, _drift_caption(page), "chart"),
-        runs="\n".join(_run(series) for series in page.series),
-        files=pairs(page.files, "files"),
-        facts=pairs(page.facts, "facts"),
+    kinds = _kinds(results)
+    traces = [each.trace for each in sorted(results.backbones, key=lambda each: each.colour)]
+    return render(
+        "demo.html",
+        results=results,
+        kinds=kinds,
+        reading=reading(results),
+        strip=strip_drawing(kinds),
+        strip_in_words=strip_in_words(kinds),
+        drift=drawing(lambda theme, width: similarity_figure(traces, x="sigma", theme=theme, width=width), WIDE, 5.0),
+        drift_in_words={each.name: in_words(each.trace).splitlines() for each in results.backbones},
+        mean=mean,
+        files=FILES,
+        facts=_facts(summary),
     )
 
 
-def _rows(page: Page) -> list[Row]:
-    rows = [Row("strangers", "other", page.strangers)]
-    rows += [Row(f"{series.name}, {series.steps} steps", series.colour, series.similarities) for series in page.series]
-    return rows + ([Row("same person, drawn again", "same", page.redrawn)] if page.redrawn else [])
+def _kinds(results: DemoResults) -> list[Dots]:
+    kinds = [Dots("strangers", "quiet", results.impostors)]
+    kinds += [Dots(f"{each.name}, {each.steps} steps", each.colour, each.similarities) for each in results.backbones]
+    return kinds + ([Dots("same person, drawn again", "curve-3", results.genuine)] if results.genuine else [])
 
 
-def _drift_caption(page: Page) -> str:
-    return (
-        f"Two runs of “{escape(page.probed)}”: what each step believes the finished picture to be, measured against "
-        "the reference. The ring marks the peak."
-    )
-
-
-def _tiles(page: Page) -> str:
-    tiles = [
-        tile(series.colour, mean(series.similarities), series.name, f"{series.steps} steps, {number(series.seconds)} s")
-        for series in page.series
+def _facts(summary: dict[str, Any]) -> list[tuple[str, str]]:
+    blank = f"{number(summary['blank_similarity'])} ± {number(summary['blank_std'])}"
+    return [
+        ("Recognizer that measured", summary["recognizer"]),
+        ("Rule of measuring", f"{summary['rule']}; faces found by {summary['detector']}"),
+        ("A crop without any face", f"scores {blank} against this reference"),
+        ("Recognizer that conditioned", "another network, trained on other people"),
+        ("Seed", str(summary["seed"])),
+        ("Machine", f"{summary['cores']} cores, no GPU used"),
+        ("Versions", ", ".join(f"{name} {version}" for name, version in summary["versions"].items())),
+        ("Licence of the miniature", "Apache-2.0; every person in it is drawn, none exists"),
+        ("Provenance", "every picture is marked as AI-generated in its metadata"),
     ]
-    tiles.append(tile("other", mean(page.strangers), "strangers", "the floor"))
-    if page.redrawn:
-        tiles.append(tile("same", mean(page.redrawn), "the same person, drawn again", "the ceiling"))
-    return f'<p class="kicker">Mean similarity to the reference</p>\n<div class="tiles">{"".join(tiles)}</div>'
-
-
-def tile(colour: str, value: float | None, label: str, note: str) -> str:
-    """One large figure with a label and a note below."""
-    return f'<div class="tile {colour}"><b>{number(value)}</b><span>{escape(label)}<br>{escape(note)}</span></div>'
-
-
-def _cards(page: Page) -> str:
-    cards = []
-    for index, prompt in enumerate(page.prompts):
-        pictures = "".join(
-            figure(
-                _image(series.shots[index].file, f"{series.name}: {prompt}"),
-                f"{_name(series)} {_similarity(series.shots[index])}",
-            )
-            for series in page.series
-        )
-        cards.append(
-            f'<article class="card"><p class="prompt">{escape(prompt)}</p><div class="pair">{pictures}</div></article>'
-        )
-    return f'<div class="cards">{"".join(cards)}</div>'
-
-
-def _similarity(shot: Shot) -> str:
-    if shot.similarity is None:
-        return '<span class="figure">no face</span>'
-    return f'<span class="figure">{number(shot.similarity)}</span>'
-
-
-def _run(series: Series) -> str:
-    words = "".join(f"<p>{escape(_signed(line))}</p>" for line in series.words.splitlines())
-    title = "the aligned face in what each step believes in"
-    light = _image(series.sheet, f"{series.name}: {title}", "sheet")
-    dark = f'<source media="(prefers-color-scheme: dark)" srcset="{data_uri(series.dark_sheet)}">'
-    sheet = figure(f"<picture>{dark}{light}</picture>", f"{_name(series)}: {title}", "wide")
-    return f'<article class="run"><h3>{_name(series)}, {series.steps} steps</h3>{words}{sheet}</article>'
-
-
-def _signed(text: str) -> str:
-    """Text whose negative figures have a true minus sign."""
-    return re.sub(r"(?<!\S)-(?=\d)", "\N{MINUS SIGN}", text)
-
-
-def _name(series: Series) -> str:
-    return f'<span class="{series.colour} name">{escape(series.name)}</span>'
-
-
-def _table(page: Page) -> str:
-    labels = ("backbone", "steps", "seconds a picture", "similarity", "faces found")
-    head = "".join(f'<th scope="col">{label}</th>' for label in labels)
-    rows = "".join(
-        f'<tr><th scope="row">{_name(series)}</th><td>{series.steps}</td>'
-        f"<td>{number(series.seconds)}</td><td>{number(mean(series.similarities), 3)}</td>"
-        f"<td>{len(series.similarities)} of {len(series.shots)}</td></tr>"
-        for series in page.series
-    )
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
-
-
-def figure(content: str, caption: str, kind: str = "") -> str:
-    """Some HTML with a caption, HTML too, below it."""
-    return f'<figure class="{kind}">{content}<figcaption>{caption}</figcaption></figure>'
-
-
-def _image(path: Path, alt: str, kind: str = "picture") -> str:
-    return f'<img class="{kind}" alt="{escape(alt, quote=True)}" src="{data_uri(path.read_bytes())}">'
-
-
-def data_uri(content: bytes) -> str:
-    """A PNG inside the page."""
-    return f"data:image/png;base64,{base64.b64encode(content).decode('ascii')}"
-
-
-def pairs(listed: Sequence[tuple[str, str]], kind: str) -> str:
-    """A list of labels and what belongs to each."""
-    return f'<dl class="{kind}">' + "".join(f"<dt>{escape(a)}</dt><dd>{escape(b)}</dd>" for a, b in listed) + "</dl>"

@@ -12,40 +12,40 @@ from typing import TYPE_CHECKING, Any
 
 from .. import generate
 from ..backbones import BACKBONES
-from ..cli.generate import metadata, save_chart
-from ..files import png
-from .findings import page_of, summarise
-from .page import Series, Shot, render
-from .svg import Run
+from ..files import Picture, open_picture, png, save_picture, write_atomically
+from .findings import BackboneResults, DemoResults, MeasuredPicture, summarise
+from .page import demo_page
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from ..adapters.infusenet.encoder import Identity
+    from ..adapters import Condition
     from ..probe import ProbeRecorder, Trace
 
-    Picture = NDArray[np.uint8]
-
-NAMES = {"mini-schnell": "quick", "mini-dev": "slow"}  # backbones and their colours on the page
+COLOURS = {"mini-schnell": "curve-2", "mini-dev": "curve-1"}  # of the backbones, the quick one first
 PROBED = 3  # index of the prompt whose run is measured step by step
-STRANGERS, REDRAWN = 48, 24
-_PEOPLE = 7_000_000  # seeds of people from here on are used by no training
+IMPOSTORS, GENUINE = 48, 24
+FIRST_SEED = 7_000_000  # seeds of people from here on are used by no training
 
 
 @dataclass(frozen=True)
-class People:
-    """The reference and whom it is compared with; pictures RGB uint8 [H, W, 3]."""
+class Subjects:
+    """The reference and whom it is compared with; pictures RGB uint8 [H, W, 3].
+
+    Attributes:
+        reference: the person.
+        note: what the reference is, in a few words.
+        genuine: true pictures of the same person; empty where there are none.
+        impostors: pictures of other people.
+    """
 
     reference: Picture
     note: str
-    redrawn: tuple[Picture, ...]
-    strangers: tuple[Picture, ...]
+    genuine: tuple[Picture, ...]
+    impostors: tuple[Picture, ...]
 
 
 @dataclass(frozen=True)
-class Made:
-    """What one backbone made: pictures, seconds a picture, and the trace of the probed run."""
+class BackboneRuns:
+    """What one backbone made: pictures, seconds a picture, and the probed run's trace and faces sheets."""
 
     results: tuple[generate.Result, ...]
     seconds: tuple[float, ...]
@@ -54,68 +54,65 @@ class Made:
     dark_sheet: Picture
 
 
-def draw_people(seed: int) -> People:
+def drawn_subjects(seed: int) -> Subjects:
     """A person no model was trained on, the same person in other scenes, and strangers; the same for the same seed."""
     import torch
 
     from ..miniature.faces import render, sample_identities, sample_scenes, to_uint8
 
-    generator = torch.Generator().manual_seed(_PEOPLE + seed)
-    everyone = sample_identities(1 + STRANGERS, generator)
-    order = torch.tensor([0] * (1 + REDRAWN) + list(range(1, 1 + STRANGERS)))
-    plain = sample_scenes(1 + STRANGERS, generator, plain=True)
-    other = sample_scenes(REDRAWN, generator, styled=0.0)
+    generator = torch.Generator().manual_seed(FIRST_SEED + seed)
+    everyone = sample_identities(1 + IMPOSTORS, generator)
+    order = torch.tensor([0] * (1 + GENUINE) + list(range(1, 1 + IMPOSTORS)))
+    plain = sample_scenes(1 + IMPOSTORS, generator, plain=True)
+    other = sample_scenes(GENUINE, generator, styled=0.0)
     scenes = {key: torch.cat([plain[key][:1], other[key], plain[key][1:]]) for key in plain}
-    drawn = to_uint8(render({key: value[order] for key, value in everyone.items()}, scenes).images)
-    pictures = [picture.permute(1, 2, 0).numpy() for picture in drawn]
+    images = to_uint8(render({key: value[order] for key, value in everyone.items()}, scenes).images)
+    pictures = [image.permute(1, 2, 0).numpy() for image in images]
     note = f"a drawn person whom no model has seen (seed {seed})"
-    return People(pictures[0], note, tuple(pictures[1 : 1 + REDRAWN]), tuple(pictures[1 + REDRAWN :]))
+    return Subjects(pictures[0], note, tuple(pictures[1 : 1 + GENUINE]), tuple(pictures[1 + GENUINE :]))
 
 
-def user_person(face: Path, seed: int) -> People:
+def user_subjects(face: Path, seed: int) -> Subjects:
     """The user's own reference among drawn strangers."""
-    from ..files import open_picture
-
-    drawn = draw_people(seed)
-    return People(open_picture(face), "the picture given with --face", (), drawn.strangers)
+    return Subjects(open_picture(face), "the picture given with --face", (), drawn_subjects(seed).impostors)
 
 
-def make(
+def run_backbone(
     name: str,
-    identity: Identity,
+    condition: Condition,
     prompts: Sequence[str],
     seed: int,
-    probe: Callable[[Any], ProbeRecorder],
+    recorder_for: Callable[[Any], ProbeRecorder],
     tick: Callable[[], None],
-) -> Made:
+) -> BackboneRuns:
     """All pictures of one backbone, and one run of them again with a probe listening.
 
     Args:
         name: a miniature backbone.
-        identity: whom to show.
+        condition: whom to show.
         prompts: a picture for each.
         seed: the first picture's; each has its own.
-        probe: makes the recorder for a loaded pipeline.
+        recorder_for: makes the recorder for a loaded pipeline.
         tick: called after every picture.
     """
     from ..charts import faces_sheet
 
     pipeline = generate.load_pipeline(generate.files_for(name, ()), "cpu")
-    generate.generate(pipeline, identity, generate.Settings(prompts[0], steps=1))  # the first run warms up
+    requests = [generate.GenerateRequest(prompt, seed=seed + index) for index, prompt in enumerate(prompts)]
+    generate.generate(pipeline, condition, generate.GenerateRequest(prompts[0], steps=1))  # the first run warms up
     results, seconds = [], []
-    for place, prompt in enumerate(prompts):
+    for request in requests:
         began = time.perf_counter()
-        results.append(generate.generate(pipeline, identity, generate.Settings(prompt, seed=seed + place)))
+        results.append(generate.generate(pipeline, condition, request))
         seconds.append(time.perf_counter() - began)
         tick()
-    recorder = probe(pipeline)
-    settings = generate.Settings(prompts[PROBED], seed=seed + PROBED)
-    probed = generate.generate(pipeline, identity, settings, recorder=recorder)
+    recorder = recorder_for(pipeline)
+    probed = generate.generate(pipeline, condition, requests[PROBED], recorder=recorder)
     tick()
     if probed.trace is None:
         raise RuntimeError("a run with a recorder gave no trace")
     sheets = [faces_sheet(probed.trace, recorder.gallery, theme=theme) for theme in ("light", "dark")]
-    return Made(tuple(results), tuple(seconds), probed.trace, *sheets)
+    return BackboneRuns(tuple(results), tuple(seconds), probed.trace, *sheets)
 
 
 def run_demo(out: Path, *, face: Path | None = None, seed: int = 0, quiet: bool = False) -> dict[str, Any]:
@@ -136,41 +133,34 @@ def run_demo(out: Path, *, face: Path | None = None, seed: int = 0, quiet: bool 
     from tqdm import tqdm
 
     from ..faces import FaceRecognizer
-    from ..files import save_picture
     from ..miniature.captions import NINE
     from ..probe import Baseline, ProbeRecorder, Reference, vae_decoder
 
     out.mkdir(parents=True, exist_ok=True)
-    people = draw_people(seed) if face is None else user_person(face, seed)
+    subjects = drawn_subjects(seed) if face is None else user_subjects(face, seed)
     prompts = tuple(prompt.text for prompt in NINE)
     files = generate.files_for("mini-dev", ())
     recognizer = FaceRecognizer.from_pack(files.face_pack)
-    reference = Reference.from_pictures(recognizer, [people.reference], source=people.note)
-    strangers = defined(reference.similarities(recognizer, people.strangers))
-    baseline = Baseline(statistics.fmean(strangers), statistics.stdev(strangers), len(strangers))
-    identity = generate.load_encoder(files, "cpu").encode([people.reference])
+    reference = Reference.from_pictures(recognizer, [subjects.reference], source=subjects.note)
+    impostors = defined(reference.similarities(recognizer, subjects.impostors))
+    condition = generate.load_adapter(files, "cpu").encode([subjects.reference])
 
-    def probe(pipeline: Any) -> ProbeRecorder:
+    def recorder_for(pipeline: Any) -> ProbeRecorder:
+        baseline = Baseline.of_impostors(impostors)
         return ProbeRecorder(recognizer, reference, vae_decoder(pipeline.vae), strangers=baseline)
 
     inputs = [] if face is None else [face]
-    save_picture(people.reference, out / "reference.png", {"Title": people.note}, inputs=inputs)
-    with tqdm(total=len(NAMES) * (len(prompts) + 1), desc="pictures", disable=quiet, leave=False) as bar:
-        made = {name: make(name, identity, prompts, seed, probe, bar.update) for name in NAMES}
-
-    series = []
-    for name, colour in NAMES.items():
-        pictures = [result.picture for result in made[name].results]
-        found = reference.similarities(recognizer, pictures)
-        series.append(write_series(out, name, colour, made[name], found, files, inputs))
-    save_chart([made[name].trace for name in reversed(NAMES)], out / "drift.png")
-    made["mini-dev"].trace.save(out / "trace.json")
-    made["mini-schnell"].trace.save(out / "trace-mini-schnell.json")
-    redrawn = defined(reference.similarities(recognizer, people.redrawn))
-    summary = summarise(series, strangers, redrawn, made["mini-dev"].trace, people.note, seed)
-    write_text(out / "summary.json", json.dumps(summary, indent=1, ensure_ascii=False) + "\n")
-    write_text(out / "report.html", render(page_of(out, prompts, PROBED, series, strangers, redrawn, summary)))
-    return summary
+    save_picture(subjects.reference, out / "reference.png", {"Title": subjects.note}, inputs=inputs)
+    with tqdm(total=len(COLOURS) * (len(prompts) + 1), desc="pictures", disable=quiet, leave=False) as bar:
+        runs = {name: run_backbone(name, condition, prompts, seed, recorder_for, bar.update) for name in COLOURS}
+    backbones = []
+    for name, run in runs.items():
+        similarities = reference.similarities(recognizer, [result.picture for result in run.results])
+        backbones.append(write_backbone(out, name, run, similarities, files, inputs))
+    genuine = defined(reference.similarities(recognizer, subjects.genuine))
+    measured = (tuple(backbones), tuple(impostors), tuple(genuine))
+    results = DemoResults(out / "reference.png", subjects.note, prompts, PROBED, *measured, seed)
+    return write_findings(out, results)
 
 
 def defined(values: Sequence[float | None]) -> list[float]:
@@ -178,44 +168,41 @@ def defined(values: Sequence[float | None]) -> list[float]:
     return [value for value in values if value is not None]
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a text file that appears whole."""
-    from ..files import write_atomically
-
-    write_atomically(path, text.encode())
-
-
-def write_series(
+def write_backbone(
     out: Path,
     name: str,
-    colour: str,
-    made: Made,
-    found: Sequence[float | None],
+    runs: BackboneRuns,
+    similarities: Sequence[float | None],
     files: generate.Files,
     inputs: Sequence[Path],
-) -> Series:
+) -> BackboneResults:
     """Write one backbone's pictures and faces sheet, and say what the page shows of them."""
-    from ..files import save_picture
-    from ..probe.drift import in_words
-
-    shots = []
-    for place, (result, similarity) in enumerate(zip(made.results, found, strict=True), 1):
-        path = out / f"{name}-{place}.png"
-        save_picture(result.picture, path, metadata(files, result, photos=1), inputs=inputs)
-        shots.append(Shot(path, similarity))
-    sheet = save_picture(made.sheet, out / f"faces-{name}.png", inputs=inputs)
-    trace = made.trace
-    measured = [*trace.records, *([trace.final] if trace.final else [])]
-    run = Run(name, colour, [record.sigma or 0.0 for record in measured], [trace.mean(record) for record in measured])
-    steps = BACKBONES[name].num_inference_steps
-    return Series(
+    pictures = []
+    for number, (result, similarity) in enumerate(zip(runs.results, similarities, strict=True), 1):
+        path = out / f"{name}-{number}.png"
+        save_picture(result.picture, path, result.metadata(files, photos=1), inputs=inputs)
+        pictures.append(MeasuredPicture(path, similarity))
+    return BackboneResults(
         name,
-        colour,
-        steps,
-        statistics.median(made.seconds),
-        tuple(shots),
-        run,
-        in_words(trace),
-        sheet,
-        png(made.dark_sheet),
+        COLOURS[name],
+        BACKBONES[name].num_inference_steps,
+        statistics.median(runs.seconds),
+        tuple(pictures),
+        runs.trace,
+        save_picture(runs.sheet, out / f"faces-{name}.png", inputs=inputs),
+        png(runs.dark_sheet),
     )
+
+
+def write_findings(out: Path, results: DemoResults) -> dict[str, Any]:
+    """Write the chart, the traces, the summary, which is returned, and the page."""
+    from ..charts import save_chart
+
+    quick, slow = results.backbones
+    save_chart([slow.trace, quick.trace], out / "drift.png")
+    slow.trace.save(out / "trace.json")
+    quick.trace.save(out / "trace-mini-schnell.json")
+    summary = summarise(results)
+    write_atomically(out / "summary.json", (json.dumps(summary, indent=1, ensure_ascii=False) + "\n").encode())
+    write_atomically(out / "report.html", demo_page(results, summary).encode())
+    return summary

@@ -16,7 +16,7 @@ from .baselines import impostors
 from .faces import FaceMeasure, as_measure, measure_of
 from .recognizer import DetectedFace, Recognizer
 from .reference import Reference
-from .registry import MEASURES, MeasureSpec
+from .registry import MEASURES, MeasureSpec, get_measure
 from .whole import PictureMeasure, PromptMeasure
 
 __all__ = [
@@ -39,6 +39,7 @@ __all__ = [
     "Rule",
     "as_measure",
     "comparable",
+    "get_measure",
     "impostors",
     "measure_of",
 ]

@@ -23,6 +23,15 @@ LEAST_IMPOSTORS = 5
 """Faces of other people, or other pictures, below which an impostor baseline is unknown: so few say nothing."""
 
 
+DEVIATIONS = 2
+"""How many deviations a likeness must lie above a line."""
+
+
+def upper_edge(level: float, std: float | None) -> float | None:
+    """What a likeness must exceed to be above a line with this mean; None without a deviation."""
+    return None if std is None else level + DEVIATIONS * std
+
+
 @dataclass(frozen=True)
 class Rule:
     """How a likeness was measured. Numbers made by different rules are not compared.
@@ -67,7 +76,7 @@ class Baseline:
     @property
     def upper(self) -> float | None:
         """What a likeness must exceed to be above this line: mean + 2 deviations; None without a deviation."""
-        return None if self.std is None else self.mean + 2 * self.std
+        return upper_edge(self.mean, self.std)
 
     @classmethod
     def pooled(cls, baselines: Sequence[Baseline | None]) -> Baseline | None:

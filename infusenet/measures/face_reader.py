@@ -4,14 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from .base import Floats, Pixels, Reading, ReferenceData
 
-if TYPE_CHECKING:
-    from .faces import FaceMeasure
+
+class Looking(Protocol):
+    """What finds and compares faces: `FaceMeasure`."""
+
+    def look(self, picture: Pixels) -> Any:
+        """The face that a picture is read by, a `Sight`."""
+
+    def compare(
+        self, readings: Sequence[Reading], pictures: Sequence[Pixels | None], references: Sequence[ReferenceData]
+    ) -> list[Reading]:
+        """The readings with crop and similarity wherever there is a place."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +52,7 @@ class FaceReader:
             those of the pose picture.
     """
 
-    def __init__(self, measure: FaceMeasure, references: Sequence[ReferenceData], fallback: Any = None) -> None:
+    def __init__(self, measure: Looking, references: Sequence[ReferenceData], fallback: Any = None) -> None:
         self._measure, self._references = measure, tuple(references)
         self._fallback = None if fallback is None else np.asarray(fallback, np.float32)
         self._known = Landmarks()

@@ -4,14 +4,13 @@ from dataclasses import dataclass
 from fnmatch import fnmatch
 from typing import Literal
 
-from .base import Baseline
+from .base import Baseline, upper_edge
 from .wording import SubjectName, wording
 
 Kind = Literal["impostor", "blank", "published", "genuine"]
 
 OTHERS, BLANK = wording("face").others, wording("face").blank
 UNKNOWN = f"{OTHERS}: unknown"
-DEVIATIONS = 2  # that a likeness must lie above a line
 _TITLES = (("*sface*", "SFace"),)  # of recognizers whose authors publish a line, by file name
 
 
@@ -23,6 +22,11 @@ class Line:
     name: str
     level: float
     std: float | None = None
+
+    @property
+    def upper(self) -> float | None:
+        """What a likeness must exceed to be above this line; None without a deviation."""
+        return upper_edge(self.level, self.std)
 
     @property
     def text(self) -> str:
@@ -51,5 +55,5 @@ def published_name(recognizer: str) -> str:
 
 def bar_of(strangers: Baseline | None, blank: Baseline | None) -> float | None:
     """Where a likeness is above every known line by two deviations; None where no line with a deviation is known."""
-    tops = [line.level + DEVIATIONS * line.std for line in judging_lines(strangers, blank) if line.std is not None]
-    return max(tops, default=None)
+    tops = [line.upper for line in judging_lines(strangers, blank)]
+    return max((top for top in tops if top is not None), default=None)

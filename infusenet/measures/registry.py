@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from ..errors import SettingsError
 from .base import Measure
 
 
@@ -64,3 +65,18 @@ MEASURES: dict[str, MeasureSpec] = {
     )
 }
 """By name. Anyone may add one: MEASURES["mine"] = MeasureSpec("mine", ...)."""
+
+FACE = "face"
+"""The measure where none is named."""
+
+
+def get_measure(name: str) -> MeasureSpec:
+    """Look a measure up by name.
+
+    Raises:
+        SettingsError: the name is unknown; the message lists the known ones.
+    """
+    try:
+        return MEASURES[name]
+    except KeyError:
+        raise SettingsError(f"Unknown measure {name!r}. Known: {', '.join(MEASURES)}.") from None

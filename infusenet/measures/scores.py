@@ -10,7 +10,7 @@ from typing import Any
 
 from . import Baseline, Measure, Reading, ReferenceData, Rule
 from .base import Pixels
-from .lines import DEVIATIONS, Line, judging_lines, published_name
+from .lines import Line, judging_lines, published_name
 from .wording import Wording, wording
 
 TOLD = 12  # pictures that are told of one by one on a node
@@ -96,7 +96,7 @@ class Scores:
     def under(self, place: int) -> str | None:
         """The highest of the lines that a picture is not above by two deviations; None where it is above all known."""
         value = self.similarity(place)
-        tops = [(line.level + DEVIATIONS * line.std, line.name) for line in self.lines if line.std is not None]
+        tops = [(line.upper, line.name) for line in self.lines if line.upper is not None]
         over = [top for top in tops if value is not None and value <= top[0]]
         return max(over)[1] if over else None
 

@@ -1,6 +1,79 @@
-"""Pure functions from pictures or embeddings to one number per sample. Undefined is NaN, never 0."""
+"""Pure functions from pictures or embeddings to one number per sample, and `METRICS`, those that tables can have.
 
+Undefined is NaN, never 0. A new metric of finished pictures is one `Metric` in `METRICS`: the table, its column help
+and the figures of a sweep follow.
+"""
+
+from .base import Metric, Pixels, Subject, as_tensor
+from .latent import latent_distance, resized
+from .perceptual import fitted, lpips_distance
 from .quality import rms_contrast, sharpness
 from .similarity import copy_paste_score, cosine_similarity, fuse_embeddings
 
-__all__ = ["copy_paste_score", "cosine_similarity", "fuse_embeddings", "rms_contrast", "sharpness"]
+METRICS: dict[str, Metric] = {
+    metric.name: metric
+    for metric in (
+        Metric(
+            "sharpness",
+            "sharpness",
+            "squared gray levels of 0..1",
+            "higher",
+            "variance of the Laplacian of the luma",
+            lambda subject: sharpness(as_tensor(subject.picture)).item(),
+            always=True,
+        ),
+        Metric(
+            "contrast",
+            "contrast",
+            "gray levels of 0..1",
+            None,
+            "standard deviation of the luma",
+            lambda subject: rms_contrast(as_tensor(subject.picture)).item(),
+            always=True,
+        ),
+        Metric(
+            "latent_distance",
+            "latent distance",
+            "relative RMS",
+            "lower",
+            "relative RMS difference to the reference in the VAE's latent space; empty: not asked",
+            lambda subject: latent_distance(
+                as_tensor(subject.picture), resized(subject["reference"], subject.picture.shape), subject["vae"]
+            ).item(),
+            needs=("reference", "vae"),
+        ),
+        Metric(
+            "lpips",
+            "LPIPS (VGG)",
+            "LPIPS",
+            "lower",
+            "LPIPS (VGG) to the first reference, of the middle squares at 512 pixels; empty: no weights",
+            lambda subject: lpips_distance(
+                fitted(subject.picture), fitted(subject["reference"]), subject["lpips"]
+            ).item(),
+            needs=("reference", "lpips"),
+        ),
+    )
+}
+
+
+def of_every_picture(picture: Pixels) -> dict[str, float | None]:
+    """The metrics that every finished picture is given (`Metric.always`), by name; None where undefined.
+
+    Args:
+        picture: RGB uint8 [H, W, 3].
+    """
+    return {name: metric(Subject(picture)) for name, metric in METRICS.items() if metric.always}
+
+
+__all__ = [
+    "METRICS",
+    "Metric",
+    "Subject",
+    "copy_paste_score",
+    "cosine_similarity",
+    "fuse_embeddings",
+    "of_every_picture",
+    "rms_contrast",
+    "sharpness",
+]

@@ -2,8 +2,12 @@
 
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
+
+from .base import as_tensor
 
 
 def latent_distance(pictures: Tensor, references: Tensor, vae: Any) -> Tensor:
@@ -39,3 +43,19 @@ def _latents(pictures: Tensor, vae: Any) -> Tensor:
     latents = vae.encode(pictures.to(weight.device, weight.dtype) * 2 - 1).latent_dist.mode()
     shift = float(vae.config.shift_factor or 0.0)
     return (latents.float() - shift).flatten(1).cpu()
+
+
+def resized(picture: NDArray[np.uint8], shape: tuple[int, ...]) -> Tensor:
+    """A reference in the size of a picture.
+
+    Args:
+        picture: RGB uint8 [h, w, 3].
+        shape: [H, W, ...] of the other.
+
+    Returns:
+        [1, 3, H, W] float32, 0..1.
+    """
+    from PIL import Image
+
+    fitted = Image.fromarray(picture).resize((shape[1], shape[0]), Image.Resampling.LANCZOS)
+    return as_tensor(np.asarray(fitted))

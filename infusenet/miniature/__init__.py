@@ -22,6 +22,7 @@ INFUSENET = WEIGHTS / "InfuseNetModel"
 IMAGE_PROJ = WEIGHTS / "image_proj_model.safetensors"
 ARCFACE = WEIGHTS / "arcface_ir_se.safetensors"
 FACE_PACK = WEIGHTS / "face_pack"
+PARTS = {"infusenet": INFUSENET, "image_proj": IMAGE_PROJ, "arcface": ARCFACE, "face_pack": FACE_PACK}
 JUDGING_RECOGNIZER = WEIGHTS / "judging" / "rec_judge.onnx"
 JUDGE = WEIGHTS / "judge.safetensors"
 
@@ -33,6 +34,7 @@ __all__ = [
     "INFUSENET",
     "JUDGE",
     "JUDGING_RECOGNIZER",
+    "PARTS",
     "WEIGHTS",
     "judging_recognizer",
 ]

@@ -181,7 +181,7 @@ class ProbeRecorder:
             pipe: an `InfuseNetPipeline`.
             i: index of the step, from 0.
             t: its timestep; not used.
-            kwargs: holds "denoised", packed [B, L, 4 * C].
+            kwargs: holds "denoised", packed [B, L, 4 * C] or as latents [B, C, h, w].
 
         Returns:
             An empty dict: nothing is changed.
@@ -192,8 +192,10 @@ class ProbeRecorder:
         session.every_step_reported = True
         try:
             session.sigmas = session.sigmas or _floats(pipe.scheduler.sigmas)
-            info = session.info
-            latents = unpack_latents(kwargs["denoised"], info.height or pipe.spec.height, info.width or pipe.spec.width)
+            latents = kwargs["denoised"]
+            if latents.ndim == 3:  # FLUX's tokens
+                info = session.info
+                latents = unpack_latents(latents, info.height or pipe.spec.height, info.width or pipe.spec.width)
         except Exception as error:
             session.note(f"step {i + 1}", error)
         else:

@@ -1,12 +1,11 @@
 """What a probe writes down: one StepRecord a step, and the facts of the run around them. Plain data."""
 
-import math
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from ..measures.base import Alignment
+from ..metrics.base import mean_of
 
 Status = Literal["complete", "interrupted", "failed", "stopped at peak"]
 Evaluation = Literal["live", "after"]
@@ -104,12 +103,6 @@ class RunInfo:
     final_decoder: str | None = None
     conditioning_recognizer: str | None = None
     versions: dict[str, str] = field(default_factory=dict)
-
-
-def mean_of(values: Sequence[float | None]) -> float | None:
-    """Mean of the defined values; None where there is none."""
-    defined = [value for value in values if value is not None]
-    return math.fsum(defined) / len(defined) if defined else None
 
 
 def same_network(one: str, other: str) -> bool:

@@ -13,7 +13,8 @@ from ..errors import InfuseNetError
 from ..files import write_atomically
 from ..measures.base import Baseline, ReferenceInfo, Rule
 from ..measures.wording import Wording, wording
-from .records import Evaluation, RunInfo, Status, StepRecord, mean_of
+from ..metrics.base import mean_of
+from .records import Evaluation, RunInfo, Status, StepRecord
 from .strict import build
 
 FORMAT = "infusenet-trace"

@@ -8,7 +8,7 @@ from pathlib import Path
 from string import Template
 
 from ..files import write_atomically
-from .page import MORE, STYLE
+from ..pages import render
 from .plan import load_plan
 
 _PAGE = Template("""<!doctype html>
@@ -20,7 +20,7 @@ _PAGE = Template("""<!doctype html>
 <title>The paper's experiments</title>
 <style>
 $style.sweeps { display: grid; gap: 18px; padding: 0; list-style: none; max-width: 76ch; }
-.sweeps a { color: inherit; font-weight: 620; font-size: 1.1rem; } .sweeps p { margin: 2px 0 0; color: var(--soft); }
+.sweeps a { color: inherit; font-weight: 620; font-size: 1.1rem; } .sweeps p { margin: 2px 0 0; color: var(--quiet); }
 </style>
 </head>
 <body>
@@ -49,7 +49,7 @@ def write_index(out: Path, names: Sequence[str]) -> Path:
         told = load_plan(out / name).data
         link = f'<a href="{escape(name, quote=True)}/report.html">{escape(told["title"])}</a>'
         items.append(f"<li>{link}<p>{escape(told['about'])}</p></li>")
-    style = STYLE.read_text(encoding="utf-8") + MORE
+    style = render("colours.css") + render("style.css")
     text = _PAGE.substitute(style=style, count=len(names), items="\n".join(items))
     write_atomically(out / "index.html", text.encode())
     return out / "index.html"

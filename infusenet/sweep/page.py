@@ -10,42 +10,16 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
+from ..charts.labels import MISSING
 from ..charts.statistics import DOTS
-from ..demo.svg import MISSING
 from ..files import write_atomically
 from ..measures import comparable
+from ..pages import render
 from .figure_spec import FigureSpec
 from .figures import Drawn, draw_figure
 from .plan import Done, read_result
 from .table import block_records, records, step_records, to_csv
 
-STYLE = Path(__file__).parents[1] / "demo" / "report.css"
-MORE = """\
-.plot { margin: 0 0 14px; }
-.plot picture { display: block; overflow-x: auto; background: var(--plot); border: 1px solid var(--line);
-  border-radius: 10px; padding: 14px 16px 10px; }
-.plot img { max-width: 100%; height: auto; border-radius: 0; background: none; }
-.plot figcaption { margin-top: 10px; max-width: 86ch; }
-.plot .rests { font-size: 0.76rem; margin: 4px 0 0; max-width: none; overflow-wrap: anywhere; }
-:root { --plot: #ffffff; }
-@media (prefers-color-scheme: dark) { :root { --plot: #16181d; } }
-.scroll { overflow-x: auto; } .scroll table { font-size: 0.86rem; }
-.scroll th { vertical-align: bottom; } .scroll td, .scroll th { padding: 6px 14px 6px 0; }
-.scroll td { white-space: nowrap; } td.text, th.text { text-align: left; }
-@media (max-width: 720px) { .plot img { max-width: none; } }
-summary { cursor: pointer; color: var(--soft); font-size: 0.9rem; margin: 0 0 10px; }
-.note { border-left: 3px solid var(--line); padding-left: 14px; }
-pre { overflow-x: auto; font-size: 0.82rem; line-height: 1.45; background: var(--card); border: 1px solid var(--line);
-  border-radius: 8px; padding: 14px 16px; }
-@media print {
-  :root { --plot: #ffffff; }
-  details:not([open]) { display: none; }
-  section { break-inside: auto; } .shown, tr { break-inside: avoid; }
-  .plot picture { border: none; padding: 0; }
-  .plot img { max-height: 180mm; object-fit: contain; object-position: left; }
-  .scroll { overflow: visible; } .scroll table { font-size: 7.6pt; } .scroll td, .scroll th { padding: 3px 7px 3px 0; }
-}
-"""
 _NUMBERS = ("95 % interval", "of the difference", "early window")
 _OPEN = 14  # tables of up to so many lines are shown open
 
@@ -104,7 +78,7 @@ def write_page(done: Done, out: Path) -> Path:
     text = _PAGE.substitute(
         title=escape(done.data["title"]),
         about=escape(done.data["about"]),
-        style=STYLE.read_text(encoding="utf-8") + MORE,
+        style=render("colours.css") + render("style.css"),
         state=escape(_state(done, table)),
         limits=escape(_limits(table)),
         figures="\n".join(sections),

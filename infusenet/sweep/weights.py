@@ -42,7 +42,7 @@ class Weights:
             SettingsError: an unknown name.
             WeightsError: a file was not found.
         """
-        return files_for(dict(self.backbones)[role], self.folders, **dict(self.given))
+        return files_for(dict(self.backbones)[role], self.folders, **dict(self.given))  # type: ignore[arg-type]
 
 
 def check_people(spec: Spec, weights: Weights) -> None:
@@ -85,7 +85,7 @@ def _content(files: Files, components: Path | None) -> str:
     from .. import miniature
 
     backbone = miniature.BACKBONES.get(str(files.backbone), Path(files.backbone))
-    parts = [backbone, files.infusenet, files.image_proj, files.arcface, files.face_pack]
+    parts = [backbone, *files.parts.values(), files.face_pack]
     parts += [miniature.BACKBONES["mini-dev"]] if backbone in miniature.BACKBONES.values() else []
     parts += [components] if components else []
     total = hashlib.sha256("".join(_fingerprint(part) for part in parts).encode()).hexdigest()

@@ -20,7 +20,8 @@ from .plan import Plan, picture_path
 from .weights import Weights
 
 if TYPE_CHECKING:
-    from ..adapters.infusenet.encoder import Identity, IdentityEncoder
+    from ..adapters import Adapter
+    from ..adapters.infusenet.encoder import Identity
     from ..adapters.infusenet.pipeline import InfuseNetPipeline
     from ..faces import FaceRecognizer
     from ..probe import Reference, Trace
@@ -45,7 +46,7 @@ class Worker:
     alone: bool = True
     _pipeline: InfuseNetPipeline | None = None
     _role: str | None = None
-    _encoder: IdentityEncoder | None = None
+    _encoder: Adapter | None = None
     _recognizer: FaceRecognizer | None = None
     _lpips: Any = None
     _identities: dict[str, tuple[Identity, Reference]] = field(default_factory=dict)
@@ -198,7 +199,7 @@ class Worker:
 
         if job.identity not in self._identities:
             if self._encoder is None:
-                self._encoder = generate.load_encoder(self.weights.files(self._any_role()), self.device, self.dtype)
+                self._encoder = generate.load_adapter(self.weights.files(self._any_role()), self.device, self.dtype)
             person: Person = self.plan.person(job.identity)
             pictures = person.pictures()
             reference = Reference.from_pictures(self._judge(), pictures)

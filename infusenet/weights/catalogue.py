@@ -137,6 +137,7 @@ CATALOGUE: tuple[Weights, ...] = (
     ),
 )
 _BY_KEY = {weights.key: weights for weights in CATALOGUE}
+KEYS = frozenset(_BY_KEY)
 
 
 def kind(key: str) -> Weights:

@@ -7,7 +7,6 @@ from typing import Any
 
 from torch import Tensor
 
-from ...infusenet.backbones import Variant
 from ...infusenet.errors import SettingsError
 
 LATENT_CHANNELS = 16
@@ -56,7 +55,7 @@ def flux_sizes(base_model: Any) -> FluxSizes:
     )
 
 
-def variant_of_model(base_model: Any) -> Variant:
+def variant_of_model(base_model: Any) -> str:
     """Whether a host's FLUX model is dev or schnell: only dev embeds the guidance.
 
     Raises:

@@ -101,11 +101,15 @@ class InfuseNetControl(ControlNet):
         """
         other = self.copy()
         other.tokens, other.mask, other.recognizer = tokens, mask, recognizer
-        other.gate, other.window = gate, window
+        other.gate = gate
         other.set_cond_hint(pose, strength, window, vae=vae)
-        if gate == "step" and window != (0.0, 1.0):
-            other.extra_hooks = clock_hooks()
-        return other
+        return other.set_window(window)
+
+    def set_window(self, window: tuple[float, float]) -> InfuseNetControl:
+        """Act between these shares of the run, 0..1 each; returns itself."""
+        self.window = self.timestep_percent_range = window
+        self.extra_hooks = clock_hooks() if self.gate == "step" and window != (0.0, 1.0) else None
+        return self
 
     def pre_run(self, model: Any, percent_to_timestep_function: Any) -> None:
         """Before sampling: the model must be a FLUX that this InfuseNet fits."""

@@ -16,8 +16,8 @@ import torch
 from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
+from ...infusenet.metrics.base import mean_of
 from ...infusenet.probe import StepRecord
-from ...infusenet.probe.records import mean_of
 from ...infusenet.probe.stopping import SHARE, TAIL, best_kept, is_on_course, saves, should_stop, stop_step
 from ...infusenet.sampling import tail
 from ..infusenet import gate

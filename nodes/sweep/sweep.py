@@ -46,7 +46,8 @@ class Sweep(io.ComfyNode):
                     options=list(AXES),
                     default="steps",
                     tooltip="What is tried. steps: separate runs of so many steps. strength: of every InfuseNet in "
-                    "positive and negative, other ControlNets stay. guidance: as FluxGuidance. seed: of the noise.",
+                    "positive and negative, other ControlNets stay. guidance: as FluxGuidance. true_cfg: instead of "
+                    "cfg. first_steps: InfuseNet acts in the first so many. seed: of the noise.",
                 ),
                 io.String.Input(
                     "values",
@@ -121,7 +122,8 @@ class Sweep(io.ComfyNode):
 
         kind = AXES[axis]
         wanted, samples = parse_values(values, kind), trials.fitted(model, latent_image)
-        planned = trials.make_trials(kind, wanted, model, positive, negative, samples, steps=steps, seed=seed)
+        settings = trials.RunSettings(steps, seed, cfg)
+        planned = trials.make_trials(kind, wanted, model, positive, negative, samples, settings)
         note = trials.note_on(kind, model, positive)
         person = Reference.from_pictures(recognizer, image_to_pictures(reference), source="reference image")
         strangers, _ = other_people(recognizer, [person], None)
@@ -133,7 +135,6 @@ class Sweep(io.ComfyNode):
             latent_image,
             full_decoder(vae),
             partial(person.similarities, recognizer),
-            cfg=cfg,
             sampler_name=sampler_name,
             reduce=lambda picture: sheet_tile(picture.shape[1], picture.shape[0], count),
         )

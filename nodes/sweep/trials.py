@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import comfy.model_management
@@ -18,6 +18,7 @@ from torch import Tensor
 from ...infusenet.axes import Axis, Tried, Value
 from ...infusenet.backbones import published
 from ...infusenet.errors import SettingsError
+from ...infusenet.metrics import of_every_picture
 from ..convert import Picture, image_to_pictures
 from ..flux.sigmas import sigmas_for
 from ..flux.sizes import latent_tokens, variant_of_model
@@ -29,12 +30,40 @@ KEPT = 256 * 2**20  # bytes of latents that wait for the VAE
 
 
 @dataclass(frozen=True)
+class RunSettings:
+    """What the axes may change of one run; None = as it is connected.
+
+    Attributes:
+        steps: 0 = the variant's own number.
+        seed: of the noise.
+        true_cfg: the sampler's cfg.
+        guidance: as FluxGuidance sets it.
+        strength: of every InfuseNet.
+        start, end: shares of the run between which every InfuseNet acts.
+    """
+
+    steps: int
+    seed: int
+    true_cfg: float
+    guidance: float | None = None
+    strength: float | None = None
+    start: float | None = None
+    end: float | None = None
+
+    @property
+    def of_infusenet(self) -> bool:
+        """Whether it changes InfuseNet."""
+        return (self.strength, self.start, self.end) != (None, None, None)
+
+
+@dataclass(frozen=True)
 class Trial:
     """One run of the sampler. Nothing in it is shared with what the user has connected, where it was changed."""
 
     value: Value
     sigmas: Tensor
     seed: int
+    cfg: float
     positive: Conditioning
     negative: Conditioning
 
@@ -51,9 +80,7 @@ def make_trials(
     positive: Conditioning,
     negative: Conditioning,
     samples: Tensor,
-    *,
-    steps: int,
-    seed: int,
+    settings: RunSettings,
 ) -> list[Trial]:
     """What is sampled for each value.
 
@@ -61,29 +88,30 @@ def make_trials(
         axis: what is swept.
         values: of the axis.
         model: the MODEL, whose schedule is meant.
-        positive, negative: left as they are; copies carry the strength or guidance.
+        positive, negative: left as they are; copies carry what the axis changes.
         samples: the latents to be sampled, as `fitted` gives them.
-        steps: for axes other than steps; 0 = the variant's own number.
-        seed: for axes other than seed.
+        settings: of all runs, but for the axis.
 
     Raises:
-        SettingsError: strength without an InfuseNet in `positive`, latents that are not FLUX's, or no step count.
+        SettingsError: an axis of InfuseNet's without one in `positive`, latents that are not FLUX's, or no step count.
     """
-    if axis.name == "strength" and not any(isinstance(control, InfuseNetControl) for control in controls(positive)):
-        raise SettingsError(
-            "The axis strength needs an InfuseNet in positive, and there is none. Connect Apply InfuseNet's positive, "
-            "with a strength above 0 there (with 0 it leaves the conditioning as it is), or choose another axis."
-        )
     schedule = schedule_of(model, samples)
+    known = replace(settings, steps=len(schedule(settings.steps)) - 1) if settings.steps or is_flux(model) else settings
     trials = []
     for value in values:
+        changed = axis.applied(known, value)
+        if changed.of_infusenet and not any(isinstance(control, InfuseNetControl) for control in controls(positive)):
+            raise SettingsError(
+                f"The axis {axis.name} needs an InfuseNet in positive, and there is none. Connect Apply InfuseNet's "
+                "positive, with a strength above 0 there (with 0 it leaves the conditioning as it is), or choose "
+                "another axis."
+            )
         conditionings = [positive, negative]
-        if axis.name == "strength":
-            conditionings = with_strength(conditionings, float(value))
-        elif axis.name == "guidance":
-            conditionings = [with_guidance(conditioning, float(value)) for conditioning in conditionings]
-        sigmas = schedule(int(value) if axis.name == "steps" else steps)
-        trials.append(Trial(value, sigmas, int(value) if axis.name == "seed" else seed, *conditionings))
+        if changed.of_infusenet:
+            conditionings = with_settings(conditionings, changed)
+        if changed.guidance is not None:
+            conditionings = [with_guidance(conditioning, changed.guidance) for conditioning in conditionings]
+        trials.append(Trial(value, schedule(changed.steps), changed.seed, changed.true_cfg, *conditionings))
     return trials
 
 
@@ -130,11 +158,11 @@ def controls(conditioning: Conditioning) -> Iterator[Any]:
         yield from chain(options.get("control"))
 
 
-def with_strength(conditionings: Sequence[Conditioning], strength: float) -> list[Conditioning]:
-    """Conditionings with this strength in copies of our own controls; with 0 they are left out, as Apply does.
+def with_settings(conditionings: Sequence[Conditioning], settings: RunSettings) -> list[Conditioning]:
+    """Conditionings with this strength and window in copies of our own controls; at strength 0 they are left out.
 
-    Other ControlNets keep their strength; those behind one of ours in a chain are copied, to be linked anew. What
-    shared a control shares its copy, so that the host still samples it as one batch.
+    Other ControlNets keep theirs; those behind one of ours in a chain are copied, to be linked anew. What shared a
+    control shares its copy, so that the host still samples it as one batch.
     """
     copies: dict[Any, Any] = {None: None}
 
@@ -142,13 +170,13 @@ def with_strength(conditionings: Sequence[Conditioning], strength: float) -> lis
         if control not in copies:
             before = copied(control.previous_controlnet)
             ours = isinstance(control, InfuseNetControl)
-            if ours and strength == 0:
+            if ours and settings.strength == 0:
                 copies[control] = before
             elif ours or before is not control.previous_controlnet:
                 copies[control] = control.copy()
                 copies[control].set_previous_controlnet(before)
                 if ours:
-                    copies[control].strength = strength
+                    change(copies[control], settings)
             else:
                 copies[control] = control
         return copies[control]
@@ -160,6 +188,16 @@ def with_strength(conditionings: Sequence[Conditioning], strength: float) -> lis
         return {key: value for key, value in options.items() if not key.startswith("control")}
 
     return [[[embedding, changed(options)] for embedding, options in conditioning] for conditioning in conditionings]
+
+
+def change(control: InfuseNetControl, settings: RunSettings) -> None:
+    """Give a copy of an InfuseNet the strength and the window that are set."""
+    if settings.strength is not None:
+        control.strength = settings.strength
+    start, end = control.window
+    start, end = (old if new is None else new for old, new in ((start, settings.start), (end, settings.end)))
+    if (start, end) != control.window:
+        control.set_window((start, end))
 
 
 def with_guidance(conditioning: Conditioning, guidance: float) -> Conditioning:
@@ -184,7 +222,6 @@ def run_trials(
     decoder: Decoder,
     measure: Callable[[list[Picture]], list[float | None]],
     *,
-    cfg: float,
     sampler_name: str,
     reduce: Callable[[Picture], tuple[int, int]],
 ) -> Iterator[Looked]:
@@ -197,7 +234,6 @@ def run_trials(
         latent: the LATENT they belong to, whose mask and batch indices count.
         decoder: the VAE.
         measure: similarities of pictures, None without a face.
-        cfg: true CFG scale.
         sampler_name: one of the host's.
         reduce: width and height of a picture in the sheet.
 
@@ -210,12 +246,14 @@ def run_trials(
         made = []
         for trial in trials[start : start + group]:
             began = time.perf_counter()
-            latents = sample(model, trial, samples, latent, cfg, sampler_name, progress)
+            latents = sample(model, trial, samples, latent, sampler_name, progress)
             made.append((trial, latents, time.perf_counter() - began))
         for trial, latents, seconds in made:
             comfy.model_management.throw_exception_if_processing_interrupted()
             pictures = image_to_pictures(decoder.decode(latents).movedim(1, -1))
-            tried = Tried(trial.value, tuple(measure(pictures)), trial.steps, trial.seed, seconds)
+            metrics = tuple(of_every_picture(np.ascontiguousarray(picture)) for picture in pictures)
+            similarities = tuple(measure(pictures))
+            tried = Tried(trial.value, similarities, trial.steps, trial.seed, seconds, trial.cfg, metrics)
             yield Looked(tried, [reduced(picture, reduce(picture)) for picture in pictures], latents)
 
 
@@ -245,14 +283,14 @@ def fitted(model: Any, latent: dict[str, Any]) -> Tensor:
 
 
 def sample(
-    model: Any, trial: Trial, samples: Tensor, latent: dict[str, Any], cfg: float, sampler_name: str, progress: Progress
+    model: Any, trial: Trial, samples: Tensor, latent: dict[str, Any], sampler_name: str, progress: Progress
 ) -> Tensor:
     """One run of the host's sampler, as its SamplerCustom does it."""
     comfy.model_management.throw_exception_if_processing_interrupted()
     return comfy.sample.sample_custom(
         model,
         comfy.sample.prepare_noise(samples, trial.seed, latent.get("batch_index")),
-        cfg,
+        trial.cfg,
         comfy.samplers.sampler_object(sampler_name),
         trial.sigmas,
         trial.positive,

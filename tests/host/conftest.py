@@ -93,12 +93,12 @@ def load_pack() -> ModuleType:
 
 @pytest.fixture(scope="session")
 def sibling() -> Any:
-    """`sibling("server")`: a module or package of this folder, which is no package itself."""
+    """`sibling("server")`: a module or package of this folder, which is no package itself; or of the folder `home`."""
 
-    def load(name: str) -> ModuleType:
+    def load(name: str, home: Path = HERE) -> ModuleType:
         full = f"infusenet_host_{name}"
         if full not in sys.modules:
-            folder = Path(__file__).with_name(name)
+            folder = home / name
             inside = [str(folder)] if folder.is_dir() else None
             file = folder / "__init__.py" if inside else folder.with_suffix(".py")
             spec = importlib.util.spec_from_file_location(full, file, submodule_search_locations=inside)
@@ -207,3 +207,40 @@ def _as_the_host_runs_nodes() -> Iterator[None]:
 
     with torch.inference_mode():
         yield
+
+
+@pytest.fixture(scope="module")
+def stable_diffusion(host):
+    """A tiny Stable Diffusion 1.5 with random weights, a conditioning, and what stands in for its VAE."""
+    import comfy.model_patcher
+    import comfy.supported_models
+    import torch
+
+    sizes = {"model_channels": 32, "context_dim": 16, "num_heads": 4, "in_channels": 4, "out_channels": 4}
+    depths = {"transformer_depth": [1, 1], "transformer_depth_output": [1] * 4, "transformer_depth_middle": 1}
+    kind = comfy.supported_models.SD15(
+        {
+            **sizes,
+            **depths,
+            "image_size": 32,
+            "use_spatial_transformer": True,
+            "legacy": False,
+            "num_res_blocks": [1, 1],
+            "channel_mult": [1, 2],
+            "num_head_channels": -1,
+            "adm_in_channels": None,
+            "use_linear_in_transformer": False,
+            "use_temporal_attention": False,
+        }
+    )
+    kind.set_inference_dtype(torch.float32, None)
+    model, generator = kind.get_model({}, ""), torch.Generator().manual_seed(0)
+    for parameter in model.diffusion_model.parameters():
+        torch.nn.init.normal_(parameter, std=0.05, generator=generator)
+    cpu = torch.device("cpu")
+    vae = SimpleNamespace(decode=lambda latents: latents[:, :3].movedim(1, -1).sigmoid())
+    return (
+        comfy.model_patcher.ModelPatcher(model, cpu, cpu),
+        [[torch.randn(1, 7, 16, generator=generator), {}]],
+        vae,
+    )

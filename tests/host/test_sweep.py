@@ -165,6 +165,19 @@ def test_guidance_is_fluxguidance_and_zero_steps_are_the_variants_own(sweep, sam
 
 
 @pytest.mark.exact
+def test_true_cfg_and_first_steps_are_as_set_by_hand(sweep, sampled, applied, latents_of):
+    made = sweep("true_cfg", "1, 2.5", steps=2)
+    assert all(torch.equal(a, sampled(*applied(), steps=2, cfg=b)) for a, b in zip(latents_of, (1, 2.5), strict=True))
+    assert [row["cfg"] for row in table(made.csv)] == ["1.0", "2.5"]
+    latents_of.clear()
+    sweep("first_steps", "1, 4", steps=4)
+    for got, end in zip(latents_of, (0.25, 1.0), strict=True):
+        assert torch.equal(got, sampled(*applied(end_percent=end), steps=4))
+    with pytest.raises(Exception, match="at most the run's 3 steps"):
+        sweep("first_steps", "4", steps=3)
+
+
+@pytest.mark.exact
 def test_guidance_on_schnell_is_flat_and_said_to_be(pack, mini, sweep, applied, latents_of):
     trials, axes = pack.module("nodes.sweep.trials"), pack.module("infusenet.axes").AXES
     sweep("guidance", "0, 3.5", backbone="mini-schnell")
@@ -207,7 +220,7 @@ def test_other_controlnets_keep_their_strength_and_place(pack, applied, another,
     positive = applied(positive=[[embedding, {"control": middle}], [embedding, {"control": middle}]], strength=0.6)[0]
     before = [(control, control.strength, control.previous_controlnet) for control in trials.controls(positive)]
 
-    (changed,) = trials.with_strength([positive], strength)
+    (changed,) = trials.with_settings([positive], trials.RunSettings(0, 0, 1.0, strength=strength))
     assert [(c, c.strength, c.previous_controlnet) for c in trials.controls(positive)] == before
     assert changed[0][1]["control"] is changed[1][1]["control"]  # still one batch for the host
     chain = list(trials.controls(changed[:1]))
@@ -219,15 +232,18 @@ def test_other_controlnets_keep_their_strength_and_place(pack, applied, another,
     assert not set(map(id, mine)) & {id(control) for control, *_ in before}
 
     alone = [[embedding, {"control": another, "guidance": 3.5}]]
-    assert trials.with_strength([alone], strength)[0][0][1]["control"] is another
-    (bare,) = trials.with_strength([applied()[0]], 0.0)
+    assert (
+        trials.with_settings([alone], trials.RunSettings(0, 0, 1.0, strength=strength))[0][0][1]["control"] is another
+    )
+    (bare,) = trials.with_settings([applied()[0]], trials.RunSettings(0, 0, 1.0, strength=0.0))
     assert not [key for key in bare[0][1] if key.startswith("control")]
 
 
 def test_positive_and_negative_share_a_copy_as_they_shared_the_control(pack, applied):
     """Else the host would sample them one after the other."""
     conditioning = applied(on_negative=True)
-    positive, negative = pack.module("nodes.sweep.trials").with_strength(conditioning, 0.5)
+    trials = pack.module("nodes.sweep.trials")
+    positive, negative = trials.with_settings(conditioning, trials.RunSettings(0, 0, 1.0, strength=0.5))
     assert positive[0][1]["control"] is negative[0][1]["control"]
     assert positive[0][1]["control"] is not conditioning[0][0][1]["control"]
 
@@ -401,42 +417,6 @@ def test_an_interrupt_between_values_starts_no_further_one(sweep, monkeypatch):
     with pytest.raises(comfy.model_management.InterruptProcessingException):
         sweep("seed", "1, 2, 3")
     assert len(count) == 1
-
-
-@pytest.fixture(scope="module")
-def stable_diffusion(host):
-    """A tiny Stable Diffusion 1.5 with random weights, a conditioning, and what stands in for its VAE."""
-    import comfy.model_patcher
-    import comfy.supported_models
-
-    sizes = {"model_channels": 32, "context_dim": 16, "num_heads": 4, "in_channels": 4, "out_channels": 4}
-    depths = {"transformer_depth": [1, 1], "transformer_depth_output": [1] * 4, "transformer_depth_middle": 1}
-    kind = comfy.supported_models.SD15(
-        {
-            **sizes,
-            **depths,
-            "image_size": 32,
-            "use_spatial_transformer": True,
-            "legacy": False,
-            "num_res_blocks": [1, 1],
-            "channel_mult": [1, 2],
-            "num_head_channels": -1,
-            "adm_in_channels": None,
-            "use_linear_in_transformer": False,
-            "use_temporal_attention": False,
-        }
-    )
-    kind.set_inference_dtype(torch.float32, None)
-    model, generator = kind.get_model({}, ""), torch.Generator().manual_seed(0)
-    for parameter in model.diffusion_model.parameters():
-        torch.nn.init.normal_(parameter, std=0.05, generator=generator)
-    cpu = torch.device("cpu")
-    vae = SimpleNamespace(decode=lambda latents: latents[:, :3].movedim(1, -1).sigmoid())
-    return (
-        comfy.model_patcher.ModelPatcher(model, cpu, cpu),
-        [[torch.randn(1, 7, 16, generator=generator), {}]],
-        vae,
-    )
 
 
 @pytest.mark.exact

@@ -21,7 +21,7 @@ def recognizer(run):
 @pytest.fixture(scope="module")
 def person(pack):
     """A drawn person, RGB uint8."""
-    return pack.module("infusenet.demo.run").draw_people(12).reference
+    return pack.module("infusenet.demo.run").drawn_subjects(12).reference
 
 
 @pytest.fixture(scope="module")

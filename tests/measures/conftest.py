@@ -1,5 +1,6 @@
-"""Tiny CLIP and DINOv2 folders with random weights, as transformers saves them, and pictures to measure."""
+"""The fakes of tests/probe, and tiny CLIP and DINOv2 folders with random weights, as transformers saves them."""
 
+import importlib.util
 import json
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+
+_spec = importlib.util.spec_from_file_location("probe_fixtures", Path(__file__).parents[1] / "probe" / "conftest.py")
+assert _spec is not None and _spec.loader is not None
+_shared = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(_shared)
+globals().update({name: value for name, value in vars(_shared).items() if "fixture" in type(value).__name__.lower()})
 
 SIDE, PATCH = 32, 8
 

@@ -17,6 +17,13 @@ from ...weights import Shapes, load_module
 GUIDANCE = 1.0  # whatever the main guidance is: so InfuseNet was trained
 
 _WHAT = "InfuseNet"
+_SHARED_SIZES = (
+    "in_channels",
+    "num_attention_heads",
+    "attention_head_dim",
+    "joint_attention_dim",
+    "pooled_projection_dim",
+)
 
 
 class InfuseNetModel(FluxControlNetModel):
@@ -45,6 +52,24 @@ class InfuseNetModel(FluxControlNetModel):
                 shaped or NaN.
         """
         return load_network(cls, Path(path), _WHAT, dtype=dtype, device=device)
+
+    @classmethod
+    def beside(cls, transformer: Any, path: str | Path) -> InfuseNetModel:
+        """Load InfuseNet's weights for a FLUX transformer, in its dtype and on its device.
+
+        Raises:
+            WeightsError: as `load`; or they were made for a transformer of other sizes.
+        """
+        network = cls.load(path, dtype=transformer.dtype, device=transformer.device)
+        ours, theirs = ({name: model.config[name] for name in _SHARED_SIZES} for model in (network, transformer))
+        wrong = ", ".join(
+            f"{name} {ours[name]} against {theirs[name]}" for name in _SHARED_SIZES if ours[name] != theirs[name]
+        )
+        if wrong:
+            raise WeightsError(
+                f"The InfuseNet in {path} does not fit this backbone: {wrong}. Choose the one made for it."
+            )
+        return network
 
     def forward(
         self,

@@ -1,0 +1,106 @@
+"""What every adapter has: pictures in, a condition out, and a run in which the condition acts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from ..errors import SettingsError
+from ..files import Picture
+
+
+class Condition(Protocol):
+    """What an adapter read off the reference pictures. It may hold personal data: it is never written to disk."""
+
+    @property
+    def recognizer(self) -> str | None:
+        """The face network that read it, where one did: it must not be the one that measures."""
+
+
+class Settings(Protocol):
+    """What an adapter needs to know of a run: `infusenet.generate.GenerateRequest` has it."""
+
+    @property
+    def strength(self) -> float:
+        """How much, 0 or more; at 0 the run is the plain backbone's."""
+
+    @property
+    def start(self) -> float:
+        """Share of the run at which it sets in, 0..1."""
+
+    @property
+    def end(self) -> float:
+        """Share of the run at which it ends, 0..1."""
+
+
+class Adapter(Protocol):
+    """How an identity, a style or an object gets into a run."""
+
+    def encode(self, pictures: Sequence[Picture], *, face: str | int = "largest") -> Any:
+        """Read the reference pictures.
+
+        Args:
+            pictures: RGB uint8 [H, W, 3], one or more.
+            face: which face counts where a picture shows several; adapters that read no faces ignore it.
+
+        Returns:
+            A `Condition`.
+
+        Raises:
+            InfuseNetError: a picture cannot be used.
+        """
+
+    def control(self, pose: Picture, width: int, height: int) -> Picture:
+        """What a photo that gives the pose becomes, RGB uint8 [height, width, 3].
+
+        Raises:
+            SettingsError: this adapter takes no pose.
+        """
+
+    def bind(self, pipeline: Any) -> None:
+        """Put what acts during sampling on a loaded pipeline, in the transformer's device and dtype."""
+
+    def acting(
+        self, pipeline: Any, condition: Any, settings: Settings, control: Picture | None = None
+    ) -> AbstractContextManager[Mapping[str, Any]]:
+        """While it lasts, a call of the pipeline is conditioned; what was changed for it is put back afterwards.
+
+        Args:
+            pipeline: one that this adapter is bound to.
+            condition: from `encode`.
+            settings: strength and window.
+            control: from `control`.
+
+        Returns:
+            Gives the arguments that the pipeline's call takes besides the usual ones.
+        """
+
+
+@dataclass(frozen=True)
+class AdapterSpec:
+    """An adapter that can be chosen by name.
+
+    Attributes:
+        name: its key in `ADAPTERS`.
+        title: as users read it.
+        parts: the weight files that it needs, by the names of their options; see `weights.catalogue`.
+        families: of the backbones that it fits (`BackboneSpec.family`).
+        load: (parts by name, face pack, device, dtype or None) -> Adapter. `bind` loads what acts during sampling.
+    """
+
+    name: str
+    title: str
+    parts: tuple[str, ...]
+    families: tuple[str, ...]
+    load: Callable[[Mapping[str, Path], Path, str, Any], Adapter]
+
+    def check(self, family: str) -> None:
+        """Raise SettingsError unless it fits a family of backbones."""
+        if family not in self.families:
+            raise SettingsError(
+                f"{self.title} is made for {' and '.join(self.families)}, not for {family}. Choose another backbone, "
+                "or another adapter."
+            )

@@ -1,0 +1,8 @@
+"""Pages: one HTML base with the palette's colours, and a template for each page that extends it.
+
+A page is one file that asks nothing of any network, readable in light, in dark, on a phone and on paper. Needs jinja2.
+"""
+
+from .render import data_uri, render
+
+__all__ = ["data_uri", "render"]
