@@ -7,7 +7,7 @@ import os
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import comfy.model_management
 import folder_paths
@@ -23,9 +23,6 @@ from . import chart
 from .decoders import Decoder, full_decoder, is_tiny, small_decoder
 from .others import recognizers_before
 from .stopping import SHORT, Cut, Judge, StopRule
-
-if TYPE_CHECKING:
-    from .watch import Watch
 
 log = logging.getLogger(__name__)
 
@@ -65,12 +62,28 @@ class Place:
         return start if isinstance(start, int) and not isinstance(start, bool) and start > 0 else None
 
 
+class Watching(Protocol):
+    """Who watches: `watch.Watch`."""
+
+    recognizer: Any
+    references: tuple[Any, ...]
+    strangers: Any
+    node: str
+    when: str
+    every: int
+    vae: Any
+
+    @property
+    def beside(self) -> dict[str, Any]:
+        """What the browser draws beside the curve."""
+
+
 class Run:
     """One run of one sampler under one probe. Nothing in here disturbs the sampler."""
 
     def __init__(
         self,
-        watch: Watch,
+        watch: Watching,
         guider: Any,
         sigmas: Tensor,
         seed: int | None,
