@@ -6,7 +6,7 @@ import logging
 import os
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Protocol
 
 import comfy.model_management
@@ -21,7 +21,7 @@ from ...infusenet.probe.records import same_network
 from ..infusenet.adapter import InfuseNetControl, chain
 from . import chart
 from .decoders import Decoder, full_decoder, is_tiny, small_decoder
-from .others import recognizers_before
+from .place import Place
 from .stopping import SHORT, Cut, Judge, StopRule
 
 log = logging.getLogger(__name__)
@@ -32,34 +32,6 @@ _NO_ROOM = (
 )
 _NO_STOP = " So Stop at Identity Peak could not look, and the run was finished: free memory, or take it out."
 _INTERRUPT = comfy.model_management.InterruptProcessingException
-
-
-@dataclass(frozen=True)
-class Place:
-    """The node that samples: its id, which of a list it works on, and what its prompt says."""
-
-    node: str
-    index: int
-    inputs: dict[str, Any]
-    recognizers: tuple[str, ...] = ()  # of other packs' identity methods before it
-
-    @classmethod
-    def now(cls) -> Place:
-        """The executing node."""
-        from comfy_execution.utils import get_executing_context
-
-        context = get_executing_context()
-        if context is None:
-            return cls("", 0, {})
-        prompt = chart.running_prompt(context.prompt_id)
-        inputs = prompt.get(context.node_id, {}).get("inputs", {})
-        return cls(str(context.node_id), context.list_index or 0, inputs, recognizers_before(context.node_id, prompt))
-
-    @property
-    def offset(self) -> int | None:
-        """Steps before this slice's first, where the prompt holds them as a literal."""
-        start = self.inputs.get("start_at_step")
-        return start if isinstance(start, int) and not isinstance(start, bool) and start > 0 else None
 
 
 class Watching(Protocol):
