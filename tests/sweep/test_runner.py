@@ -261,7 +261,9 @@ def test_a_second_sweep_on_a_live_folder_is_refused(write: Write, plan_of: PlanO
             assert other.stdout is not None and other.stdout.readline() == "held\n"
             draft = out / ".half.json.12.part"
             draft.write_bytes(b"{")
-            with pytest.raises(SettingsError, match=f"Another sweep is at work in .*: process {other.pid} on ") as error:
+            with pytest.raises(
+                SettingsError, match=f"Another sweep is at work in .*: process {other.pid} on "
+            ) as error:
                 run_with(plan, out, Maker())
             assert "--out" in str(error.value) and str(out / ".sweep.lock") in str(error.value)
             assert draft.exists()  # it is the other's
