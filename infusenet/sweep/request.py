@@ -10,8 +10,8 @@ from pathlib import Path
 from ..errors import SettingsError
 from .jobs import Job, Models, SweepPlan, check_size, expand
 from .people import filter_people, find_people
-from .results import read_record, read_result, read_results
-from .runner import Rank, leave, pending, run
+from .results import pending, read_record, read_result, read_results
+from .runner import Rank, leave, run
 from .spec import ALL, Spec, find_spec, order_of_reading, read_spec
 from .worker import Worker
 

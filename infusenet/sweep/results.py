@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,10 +13,11 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
 from ..errors import InfuseNetError
-from ..files import write_atomically
+from ..files import save_picture, write_atomically
 from .jobs import Job, SweepPlan, SweepPoint, unique
 from .spec import FigureSpec
 
+log = logging.getLogger(__name__)
 _PNG_BEGINS, _PNG_ENDS = b"\x89PNG\r\n\x1a\n", b"\x00\x00\x00\x00IEND\xaeB`\x82"
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 
@@ -178,18 +180,6 @@ def read_result(folder: Path, job: Job) -> Result:
     return result
 
 
-def set_aside(folder: Path, job: Job) -> Path:
-    """Rename a broken result, so that its job can be made again and the file still be looked at.
-
-    Returns:
-        Its new name.
-    """
-    path = result_path(folder, job)
-    aside = path.with_name(f"{path.name}.broken")
-    os.replace(path, aside)
-    return aside
-
-
 def write_result(folder: Path, job: Job, result: Mapping[str, Any]) -> None:
     """Write a job's result; the file appears whole or not at all."""
     text = json.dumps({"id": job.id, "job": job.record, **result}, indent=1, allow_nan=False) + "\n"
@@ -211,6 +201,66 @@ def save_plan(folder: Path, plan: SweepPlan) -> None:
     head = json.dumps(record, indent=1).removesuffix("\n}")
     points = ",\n".join(json.dumps({**vars(point), "job": point.job.record}) for point in plan.points)
     write_atomically(folder / "sweep.json", f'{head},\n "rows": [\n{points}\n]}}\n'.encode())
+
+
+def prepare(plan: SweepPlan, folder: Path, *, retry: bool = False) -> list[Job]:
+    """Write down what a folder is for, and find out what is to be done in it; whoever calls has locked it.
+
+    Args:
+        plan: what to do.
+        folder: the sweep's.
+        retry: failed jobs again too.
+
+    Returns:
+        The jobs to do. Results that cannot be read are set aside, and told.
+    """
+    (folder / "results").mkdir(exist_ok=True)
+    for inside in (folder, *(folder / name for name in ("results", "pictures", "people", "figures"))):
+        for draft in inside.glob(".*.part"):  # a killed process was writing it: it never bore its final name
+            draft.unlink(missing_ok=True)
+    save_plan(folder, plan)
+    _save_people(plan, folder)
+    return pending(plan, folder, retry=retry, tidy=True)
+
+
+def _save_people(plan: SweepPlan, folder: Path) -> None:
+    """The reference of each person, for the report's grids; small, and no file of the user's is touched."""
+    from PIL import Image
+
+    (folder / "people").mkdir(exist_ok=True)
+    for person in plan.people:
+        path = folder / "people" / f"{person.name}.png"
+        if not is_whole(path):
+            picture = Image.fromarray(person.pictures()[0])
+            picture.thumbnail((512, 512))
+            save_picture(picture, path, {"Title": person.name}, generated=False, inputs=person.files)
+
+
+def pending(plan: SweepPlan, folder: Path, *, retry: bool = False, tidy: bool = False) -> list[Job]:
+    """Jobs that have no result, or none with a whole picture, and failed ones where they are to be tried again.
+
+    Args:
+        plan: what to do.
+        folder: the sweep's.
+        retry: failed ones too.
+        tidy: set results aside that cannot be read, and tell.
+    """
+    there = ids_in(folder)
+
+    def is_done(job: Job) -> bool:
+        if job.id not in there:
+            return False
+        try:
+            result = read_result(folder, job)
+        except BrokenResult as error:
+            if tidy:
+                path = result_path(folder, job)
+                os.replace(path, aside := path.with_name(f"{path.name}.broken"))
+                log.warning("%s It is kept as %s and made again.", error, aside.name)
+            return False
+        return not retry if result.status == "failed" else is_whole(picture_path(folder, job))
+
+    return [job for job in plan.jobs if not is_done(job)]
 
 
 def read_results(folder: Path) -> Results:

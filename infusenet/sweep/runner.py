@@ -19,7 +19,7 @@ from typing import Any, Protocol
 
 from ..errors import InfuseNetError, PackageError, SettingsError
 from .jobs import Job, SweepPlan, partition
-from .results import BrokenResult, ids_in, is_whole, picture_path, read_result, save_plan, set_aside, write_result
+from .results import prepare, write_result
 
 log = logging.getLogger(__name__)
 _PATIENCE = timedelta(days=7)  # how long processes wait for the slowest one
@@ -91,62 +91,11 @@ def run(
     device = _device(device, rank)
     group = _Group(rank, device)
     with locked(folder) if rank.rank == 0 else nullcontext():
-        parts = partition(_prepare(plan, folder, retry), rank.world) if rank.rank == 0 else []
+        parts = partition(prepare(plan, folder, retry=retry), rank.world) if rank.rank == 0 else []
         mine = group.share(parts)[rank.rank]
         failed = _work(mine, folder, make, rank, device, None if quiet else plan.spec.title) if mine else 0
         group.wait()
     return len(mine), failed
-
-
-def _prepare(plan: SweepPlan, folder: Path, retry: bool) -> list[Job]:
-    """Write down what the folder is for, and find out what is to be done in it."""
-    (folder / "results").mkdir(exist_ok=True)
-    for inside in (folder, *(folder / name for name in ("results", "pictures", "people", "figures"))):
-        for draft in inside.glob(".*.part"):  # a killed process was writing it: it never bore its final name
-            draft.unlink(missing_ok=True)
-    save_plan(folder, plan)
-    _save_people(plan, folder)
-    return pending(plan, folder, retry=retry, tidy=True)
-
-
-def _save_people(plan: SweepPlan, folder: Path) -> None:
-    """The reference of each person, for the report's grids; small, and no file of the user's is touched."""
-    from PIL import Image
-
-    from ..files import save_picture
-
-    (folder / "people").mkdir(exist_ok=True)
-    for person in plan.people:
-        path = folder / "people" / f"{person.name}.png"
-        if not is_whole(path):
-            picture = Image.fromarray(person.pictures()[0])
-            picture.thumbnail((512, 512))
-            save_picture(picture, path, {"Title": person.name}, generated=False, inputs=person.files)
-
-
-def pending(plan: SweepPlan, folder: Path, *, retry: bool = False, tidy: bool = False) -> list[Job]:
-    """Jobs that have no result, or none with a whole picture, and failed ones where they are to be tried again.
-
-    Args:
-        plan: what to do.
-        folder: the sweep's.
-        retry: failed ones too.
-        tidy: set results aside that cannot be read, and tell.
-    """
-    there = ids_in(folder)
-
-    def is_done(job: Job) -> bool:
-        if job.id not in there:
-            return False
-        try:
-            result = read_result(folder, job)
-        except BrokenResult as error:
-            if tidy:
-                log.warning("%s It is kept as %s and made again.", error, set_aside(folder, job).name)
-            return False
-        return not retry if result.status == "failed" else is_whole(picture_path(folder, job))
-
-    return [job for job in plan.jobs if not is_done(job)]
 
 
 def _work(

@@ -11,7 +11,7 @@ import pytest
 from infusenet.sweep.jobs import Job, Models, SweepPlan, expand, noise_seed, partition
 from infusenet.sweep.people import find_people
 from infusenet.sweep.request import make_plan
-from infusenet.sweep.runner import pending
+from infusenet.sweep.results import pending
 from infusenet.sweep.spec import read_spec
 from infusenet.sweep.toml import SpecError
 

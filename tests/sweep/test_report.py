@@ -309,7 +309,7 @@ def test_a_panel_without_values_says_so_and_shows_no_scale() -> None:
 @pytest.mark.parametrize("text", ["=1+1", "+cmd", "-2", "@SUM(A1)", "\t=1"])
 def test_no_text_of_a_table_is_a_formula(text: str) -> None:
     frame = pd.DataFrame({"person": [text, "ann"], text: [-0.5, None], "n": pd.array([-3, None], "Int64")})
-    head, first, second = csv.reader(io.StringIO(to_csv(frame), newline=""))
+    head, first, second = csv.reader(io.StringIO(to_csv(frame).decode(), newline=""))
     assert head == ["person", f"'{text}", "n"]
     assert first == [f"'{text}", "-0.5", "-3"]  # numbers stay numbers
     assert second == ["ann", "", ""]

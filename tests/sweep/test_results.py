@@ -11,8 +11,8 @@ import pytest
 from infusenet.errors import InfuseNetError
 from infusenet.sweep.jobs import Job, SweepPlan
 from infusenet.sweep.request import report
-from infusenet.sweep.results import is_whole, picture_path, read_results, result_path
-from infusenet.sweep.runner import pending, run
+from infusenet.sweep.results import is_whole, pending, picture_path, read_results, result_path
+from infusenet.sweep.runner import run
 
 from .conftest import save_tiny_picture  # type: ignore[import-not-found]
 

@@ -17,10 +17,10 @@ from PIL import Image
 
 from infusenet.errors import FaceError, InfuseNetError, SettingsError
 from infusenet.sweep.jobs import Job, Models, SweepPlan
-from infusenet.sweep.report.table import TIME_COLUMNS, columns, make_tables, write_tables
+from infusenet.sweep.report.table import TIME_COLUMNS, columns, make_tables
 from infusenet.sweep.request import SweepRequest, estimate, report, sweep
-from infusenet.sweep.results import read_result, read_results, result_path
-from infusenet.sweep.runner import locked, pending, run
+from infusenet.sweep.results import pending, read_result, read_results, result_path
+from infusenet.sweep.runner import locked, run
 from infusenet.sweep.spec import order_of_reading, shipped
 
 from .conftest import SMALL, save_tiny_picture  # type: ignore[import-not-found]
@@ -138,7 +138,7 @@ def test_what_a_killed_process_was_writing_is_cleared(write: Write, plan_of: Pla
 def test_the_table_is_typed_and_documented(write: Write, plan_of: PlanOf, tmp_path: Path) -> None:
     plan, out = plan_of(write()), tmp_path / "out"
     run_with(plan, out, Maker())
-    write_tables(make_tables(read_results(out)), out)
+    report(out)
     with (out / "table.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 12
@@ -155,7 +155,7 @@ def test_parquet_holds_the_same_table(write: Write, plan_of: PlanOf, tmp_path: P
     parquet = pytest.importorskip("pyarrow.parquet")
     plan, out = plan_of(write()), tmp_path / "out"
     run_with(plan, out, Maker(lambda job: FaceError("no") if job.role == "schnell" else None))
-    write_tables(make_tables(read_results(out)), out)
+    report(out)
     read = parquet.read_table(out / "table.parquet")
     kinds = {str: "string", int: "int64", float: "double", bool: "bool"}
     assert {name: str(read.schema.field(name).type) for name in columns()} == {

@@ -23,7 +23,7 @@ except ImportError:
 
 from .curves import unseen_in_words
 from .figures import RenderedFigure, render_figure
-from .table import make_tables, to_csv, write_tables
+from .table import make_tables, table_files, to_csv
 
 _NUMBERS = ("95 % interval", "of the difference", "early window")
 _OPEN = 14  # tables of up to so many lines are shown open
@@ -39,17 +39,16 @@ def write_report(results: Results) -> str:
         SettingsError: its pictures were measured by different rules.
     """
     tables = make_tables(results)
-    table = write_tables(tables, results.folder)
+    _write(results.folder, table_files(tables))
     seen = tables.points[tables.points["similarity"].notna()]
     rules = [None if pd.isna(rule) else rule for rule in seen["rule"]]
     comparable(rules, f"The pictures in {results.folder}")
-    (results.folder / "figures").mkdir(exist_ok=True)
     figures = [
-        _write_figure(figure, render_figure(figure, tables, results.folder), number, results.folder)
+        _section(figure, render_figure(figure, tables, results.folder), number)
         for number, figure in enumerate(results.record.figures, 1)
     ]
     facts = _facts(results, tables.points)
-    text = render(
+    page = render(
         "sweep.html",
         record=results.record,
         state=_state(results, tables.points),
@@ -58,9 +57,16 @@ def write_report(results: Results) -> str:
         facts=facts,
         rests="; ".join(facts[key] for key in ("Recognizer that measured", "Backbones", "Versions")),
     )
-    page = results.folder / "report.html"
-    write_atomically(page, text.encode())
-    return "\n".join([*_told(results), f"Table: {table}", f"Open {page} in a browser."])
+    files = {f"figures/{figure.name}.{kind}": content for figure in figures for kind, content in figure.files.items()}
+    _write(results.folder, {**files, "report.html": page.encode()})
+    table, page_path = results.folder / "table.csv", results.folder / "report.html"
+    return "\n".join([*_told(results), f"Table: {table}", f"Open {page_path} in a browser."])
+
+
+def _write(folder: Path, files: Mapping[str, bytes]) -> None:
+    (folder / "figures").mkdir(exist_ok=True)
+    for name, content in files.items():
+        write_atomically(folder / name, content)
 
 
 def write_index(folder: Path, sweeps: Mapping[str, SweepRecord]) -> Path:
@@ -170,6 +176,7 @@ class _Section:
     name: str
     header: list[tuple[str, str]]  # a column and its class
     rows: list[list[tuple[str, str]]]
+    files: dict[str, bytes]  # by their ending
 
     @property
     def is_open(self) -> bool:
@@ -177,14 +184,11 @@ class _Section:
         return len(self.rows) <= _OPEN and self.spec.kind != "pictures"
 
 
-def _write_figure(figure: FigureSpec, rendered: RenderedFigure, number: int, folder: Path) -> _Section:
-    """Write figures/NAME.png and .csv."""
+def _section(figure: FigureSpec, rendered: RenderedFigure, number: int) -> _Section:
     name = f"{number:02d}-{re.sub('[^a-z0-9]+', '-', figure.title.lower()).strip('-')[:60]}"
-    write_atomically(folder / "figures" / f"{name}.png", rendered.light)
-    frame = pd.DataFrame(rendered.rows, dtype=object)
-    write_atomically(folder / "figures" / f"{name}.csv", to_csv(frame).encode())
     header, rows = _cells(rendered.rows)
-    return _Section(figure, rendered, name, header, rows)
+    files = {"png": rendered.light, "csv": to_csv(pd.DataFrame(rendered.rows, dtype=object))}
+    return _Section(figure, rendered, name, header, rows, files)
 
 
 def _cells(rows: Sequence[Mapping[str, Any]]) -> tuple[list[tuple[str, str]], list[list[tuple[str, str]]]]:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from ...axes import AXES
-from ...files import write_atomically
 from ...metrics import METRICS
 from ..results import Result, Results, Streams
 from ..spec import FigureSpec, axis_names
@@ -156,25 +154,18 @@ def _mean(values: Iterable[float | None]) -> float | None:
 # -- files ---------------------------------------------------------------------------------------------------------
 
 
-def write_tables(tables: Tables, folder: Path) -> Path:
-    """Write table.csv, its columns' meaning, steps and blocks if there are any, and table.parquet where pyarrow is.
-
-    Returns:
-        The table.
-    """
+def table_files(tables: Tables) -> dict[str, bytes]:
+    """table.csv, its columns' meaning, steps and blocks if there are any, and table.parquet where pyarrow is."""
     meanings = [{"column": key, "type": kind.__name__, "meaning": text} for key, (kind, text) in columns().items()]
     frames = {"table": tables.points, "columns": pd.DataFrame(meanings), "steps": tables.steps, "blocks": tables.blocks}
-    for name, frame in frames.items():
-        if len(frame) or name == "table":
-            write_atomically(folder / f"{name}.csv", to_csv(frame).encode())
-    _write_parquet(tables.points, folder / "table.parquet")
-    return folder / "table.csv"
+    shown = {name: frame for name, frame in frames.items() if len(frame) or name == "table"}
+    return {**{f"{name}.csv": to_csv(frame) for name, frame in shown.items()}, **_parquet(tables.points)}
 
 
-def to_csv(frame: pd.DataFrame) -> str:
+def to_csv(frame: pd.DataFrame) -> bytes:
     """CSV: empty where undefined, floats so that they read back exactly; a text is never taken for a formula."""
     cells = frame.astype(object).map(_cell).rename(columns=_cell)
-    return str(cells.to_csv(index=False, lineterminator="\n"))
+    return bytes(cells.to_csv(index=False, lineterminator="\n").encode())
 
 
 def _cell(value: Any) -> str:
@@ -188,17 +179,17 @@ def _cell(value: Any) -> str:
     return f"'{text}" if isinstance(value, str) and text.startswith(("=", "+", "-", "@", "\t")) else text
 
 
-def _write_parquet(frame: pd.DataFrame, path: Path) -> None:
+def _parquet(frame: pd.DataFrame) -> dict[str, bytes]:
     try:
         import pyarrow
         import pyarrow.parquet
     except ImportError:
-        return
+        return {}
     kinds = {str: pyarrow.string(), int: pyarrow.int64(), float: pyarrow.float64(), bool: pyarrow.bool_()}
     schema = pyarrow.schema([(name, kinds[kind]) for name, (kind, _) in columns().items()])
     buffer = pyarrow.BufferOutputStream()
     pyarrow.parquet.write_table(pyarrow.Table.from_pandas(frame, schema=schema, preserve_index=False), buffer)
-    write_atomically(path, buffer.getvalue().to_pybytes())
+    return {"table.parquet": buffer.getvalue().to_pybytes()}
 
 
 # -- selection -----------------------------------------------------------------------------------------------------
