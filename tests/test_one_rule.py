@@ -1,7 +1,6 @@
 """The same picture has the same number wherever the package states a likeness."""
 
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,11 +11,11 @@ from infusenet import miniature
 from infusenet.compare import CompareRequest, compare
 from infusenet.errors import WeightsError
 from infusenet.faces import FaceRecognizer
-from infusenet.measures import Reference, measure_of
+from infusenet.measures import Reference, as_measure, measure_of
 from infusenet.measures.scores import Scores
 from infusenet.probe import ProbeRecorder
 from infusenet.sweep.people import draw
-from infusenet.sweep.work import Worker
+from infusenet.sweep.worker import _likeness
 
 SAME = 1e-6
 
@@ -32,8 +31,7 @@ def everywhere(recognizer: FaceRecognizer, photo: np.ndarray, picture: np.ndarra
     for name, pixels in (("photo", photo), ("picture", picture)):
         Image.fromarray(pixels).save(folder / f"{name}.png")
     compared = compare(CompareRequest((folder / "photo.png",), (folder / "picture.png",), pack))
-    worker = SimpleNamespace(_judge=lambda: recognizer)
-    row = Worker._measure(worker, SimpleNamespace(metrics=()), picture, reference)  # type: ignore[arg-type]
+    row = _likeness(as_measure(recognizer), picture, reference)
     return {
         "the rule": measure.read([picture], reference)[0].similarity,
         "Reference.similarities, as the demo": reference.similarities(recognizer, [picture])[0],

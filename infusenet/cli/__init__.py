@@ -79,16 +79,16 @@ def _prepare(arguments: argparse.Namespace) -> None:
 
 
 def _sweep(arguments: argparse.Namespace) -> int:
-    from ..sweep import command
+    from ..sweep import request
 
-    told = command.sweep(sweep.order_of(arguments))
-    if told:
-        print(told)
+    summary = request.sweep(sweep.request_of(arguments))
+    if summary:
+        print(summary)
     return 0
 
 
 def _report(arguments: argparse.Namespace) -> int:
-    from ..sweep.command import report
+    from ..sweep.request import report
 
     print(report(arguments.folder))
     return 0

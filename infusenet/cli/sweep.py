@@ -6,10 +6,11 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..errors import SettingsError
 from ..weights import catalogue
 
 if TYPE_CHECKING:
-    from ..sweep.command import Order
+    from ..sweep.request import SweepRequest
 
 _SWEEP = """\
 examples:
@@ -50,9 +51,19 @@ def add_parsers(commands: Any, common: argparse.ArgumentParser) -> None:
         sweep.add_argument(
             f"--backbone-{role}", default=f"mini-{role}", metavar="NAME|PATH", help=f"default: mini-{role}"
         )
+    sweep.add_argument(
+        "--backbone",
+        action="append",
+        default=[],
+        metavar="ROLE=NAME|PATH",
+        help="what stands behind any other name that a specification uses; without it, a known backbone's own name",
+    )
     for name in ("infusenet", "image-proj", "arcface", "face-pack", "components"):
         sweep.add_argument(f"--{name}", type=Path, metavar="PATH")
     sweep.add_argument("--lpips", type=Path, metavar="PATH", help="VGG16 weights: LPIPS is measured where a spec asks")
+    sweep.add_argument(
+        "--measure-model", type=Path, metavar="DIR", help="weights of a spec's measure where that is not a face's"
+    )
     sweep.add_argument("--models", type=Path, action="append", default=[], metavar="DIR", help="search here first")
     sweep.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: cuda if there is one)")
     sweep.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), help="default: the device's usual one")
@@ -63,23 +74,35 @@ def add_parsers(commands: Any, common: argparse.ArgumentParser) -> None:
     report.add_argument("folder", type=Path, metavar="DIR", help="what infusenet sweep --out was given")
 
 
-def order_of(arguments: argparse.Namespace) -> Order:
-    """What the arguments of sweep ask for."""
-    from ..sweep.command import Order
-    from ..sweep.weights import Weights
+def request_of(arguments: argparse.Namespace) -> SweepRequest:
+    """What the arguments of sweep ask for.
 
-    given = tuple((part, getattr(arguments, part)) for part in ("infusenet", "image_proj", "arcface", "face_pack"))
-    weights = Weights(
-        (("dev", arguments.backbone_dev), ("schnell", arguments.backbone_schnell)),
-        given,
+    Raises:
+        SettingsError: --backbone names no role.
+    """
+    from ..sweep.jobs import Models
+    from ..sweep.request import SweepRequest
+
+    backbones = {"dev": arguments.backbone_dev, "schnell": arguments.backbone_schnell}
+    models = Models(
+        {**backbones, **dict(_role_and_name(text) for text in arguments.backbone)},
+        {part: getattr(arguments, part) for part in ("infusenet", "image_proj", "arcface", "face_pack")},
         tuple(catalogue.search_folders(arguments.models)),
         arguments.components,
         arguments.lpips,
+        arguments.measure_model,
     )
     same = ("spec", "out", "quick", "dry_run", "people", "filter", "retry", "device", "dtype", "offload", "quiet")
     flags = " --quick" * arguments.quick + " --filter" * arguments.filter
-    return Order(
-        weights=weights,
+    return SweepRequest(
+        models=models,
         command=f"infusenet sweep {Path(arguments.spec).name}{flags}",
         **{name: getattr(arguments, name) for name in same},
     )
+
+
+def _role_and_name(text: str) -> tuple[str, str]:
+    role, _, name = text.partition("=")
+    if not role or not name:
+        raise SettingsError(f"--backbone: expected ROLE=NAME or ROLE=PATH, as in dev=flux-dev, got {text!r}")
+    return role, name

@@ -1,17 +1,34 @@
-"""The pictures of a sweep as frozen records. A job's id is a hash of what makes its result, and of nothing else."""
+"""From a specification to its jobs. A job's id is a hash of what makes its result, and of nothing else."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from functools import cache, cached_property
 from itertools import product
+from pathlib import Path
+from typing import Any
 
+from .. import miniature
+from ..axes import AXES, Value
+from ..backbones import BACKBONES
+from ..errors import SettingsError
+from ..generate import Files, files_for
+from ..measures import MEASURES
+from ..weights import catalogue
+from ..weights.fingerprint import fingerprint
 from .people import Person
-from .spec import Method, Role, Spec
+from .spec import Method, Spec, axis_names
+from .toml import SpecError
 
 FORMAT = 1  # rises when results of older versions must not be used any more
+MOST_JOBS = 100_000
+_OWN_FIELD = ("steps", "strength", "guidance", "true_cfg", "first_steps")  # of axes: first_steps stand in `end`
+_ADDED: dict[str, Any] = {"adapter": "infusenet", "measure": "face", "axes": ()}
+"""Fields that jobs did not have at first, and what they were: ids hold them only where they are something else."""
 
 
 @dataclass(frozen=True)
@@ -20,25 +37,28 @@ class Job:
 
     Attributes:
         backbone: the weights at work, by name and content.
-        role: which of the two backbones that is.
+        role: what the specification calls that backbone.
         identity: content of the person's pictures.
         prompt: the scene, in words.
         steps: of the run.
-        strength: of InfuseNet.
+        strength: of the adapter.
         guidance: None for the backbone's own.
         true_cfg: 1 is off.
         negative: what true CFG steers away from.
         seed: of the noise.
-        start: share of the run at which InfuseNet sets in.
+        start: share of the run at which the adapter sets in.
         end: share at which it ends.
         size: width and height; None for the backbone's own.
         threads: CPU threads.
-        metrics: what is measured beside similarity, sharpness and contrast; "lpips" with its weights' content.
+        metrics: what is measured beside what always is; "lpips" with its weights' content.
         format: of the result.
+        adapter: a name of ADAPTERS.
+        measure: a name of MEASURES, with its weights' content where that is not the face pack.
+        axes: name and value of further axes.
     """
 
     backbone: str
-    role: Role
+    role: str
     identity: str
     prompt: str
     steps: int
@@ -53,25 +73,37 @@ class Job:
     threads: int
     metrics: tuple[str, ...]
     format: int = FORMAT
+    adapter: str = "infusenet"
+    measure: str = "face"
+    axes: tuple[tuple[str, Value], ...] = ()
 
-    @property
+    @cached_property
+    def record(self) -> dict[str, Any]:
+        """Its fields for a file, without those that are as they always were."""
+        values = {name: getattr(self, name) for name in _FIELDS}
+        return {name: value for name, value in values.items() if name not in _ADDED or value != _ADDED[name]}
+
+    @cached_property
     def id(self) -> str:
         """20 hexadecimal digits; the same on every machine."""
-        text = json.dumps(asdict(self), sort_keys=True, ensure_ascii=True, allow_nan=False)
+        text = json.dumps(self.record, sort_keys=True, ensure_ascii=True, allow_nan=False)
         return hashlib.sha256(text.encode()).hexdigest()[:20]
 
-    @property
+    @cached_property
     def cost(self) -> float:
-        """How long it takes, in steps of the backbone: for dealing and for estimates."""
+        """How long it takes, in steps of the backbone: to partition work and for estimates."""
         acting = max(self.end - self.start, 0.0) if self.strength else 0.0
         run = self.steps * (1.0 + (self.true_cfg != 1) + 0.35 * acting)
         probed = "trajectory" in self.metrics  # a run of its own, every step decoded and looked at
         return run * (1 + probed + ("streams" in self.metrics)) + probed * self.steps + 1.0
 
 
+_FIELDS = tuple(field.name for field in fields(Job))
+
+
 @dataclass(frozen=True)
-class Row:
-    """One line of the table: a job, and what the specification calls its parts. Several rows may share a job."""
+class SweepPoint:
+    """One line of the table: a job, and what the specification calls its parts. Several points may share a job."""
 
     method: str
     person: str
@@ -80,88 +112,222 @@ class Row:
     first_steps: int | None
     job: Job
 
+    def setting(self, axis: str) -> Value | None:
+        """The value of an axis; its default where the method does not name it."""
+        if axis == "first_steps":
+            return self.first_steps
+        return getattr(self.job, axis) if axis in _OWN_FIELD else dict(self.job.axes).get(axis, AXES[axis].default)
+
+
+@dataclass(frozen=True)
+class SweepPlan:
+    """What a sweep will do.
+
+    Attributes:
+        spec: as read.
+        people: whom it shows.
+        dropped: names of people left out by the filter, and why.
+        points: all lines of its table.
+        command: how it was asked for.
+    """
+
+    spec: Spec
+    people: tuple[Person, ...]
+    dropped: tuple[tuple[str, str], ...]
+    points: tuple[SweepPoint, ...]
+    command: str
+
+    @cached_property
+    def jobs(self) -> list[Job]:
+        """The pictures to make, each once."""
+        return unique(self.points)
+
+    @cached_property
+    def _persons(self) -> dict[str, Person]:
+        return {person.digest: person for person in self.people}
+
+    def person(self, digest: str) -> Person:
+        """The person behind a job's `identity`."""
+        return self._persons[digest]
+
+
+@dataclass(frozen=True)
+class Models:
+    """What stands behind the names in a specification.
+
+    Attributes:
+        backbones: a name of BACKBONES or a path, by role. A role that is not here is a name of BACKBONES itself.
+        given: `face_pack` and the adapters' parts, where the user names them.
+        folders: where real weights are looked for.
+        components: a FLUX folder that lends VAE and text encoders to single files.
+        lpips: VGG16 weights, without which there is no LPIPS.
+        measure: folder of a measure that is not the face pack's.
+    """
+
+    backbones: Mapping[str, str] = field(default_factory=lambda: {"dev": "mini-dev", "schnell": "mini-schnell"})
+    given: Mapping[str, Path | None] = field(default_factory=dict)
+    folders: tuple[Path, ...] = ()
+    components: Path | None = None
+    lpips: Path | None = None
+    measure: Path | None = None
+
+    def files(self, role: str, adapter: str = "infusenet") -> Files:
+        """All files behind a role.
+
+        Raises:
+            SettingsError: an unknown name.
+            WeightsError: a file was not found.
+        """
+        return files_for(self.backbones.get(role, role), self.folders, adapter=adapter, **self.given)
+
+    def check_people(self, spec: Spec) -> None:
+        """Refuse to show drawn people to models that know photos only.
+
+        Raises:
+            SettingsError: real weights, and drawn people.
+        """
+        for role in dict.fromkeys(method.backbone for method in spec.methods):
+            name = self.backbones.get(role, role)
+            if spec.people.folder is None and (name in catalogue.KEYS or name not in BACKBONES):
+                raise SettingsError(
+                    f"people.drawn: only the miniature knows drawn people, and {role} is {name}. "
+                    "Give a folder of photos with --people DIR."
+                )
+
+    def contents(self, spec: Spec) -> dict[tuple[str, str], str]:
+        """Name and content of the weights behind each role and adapter that a sweep uses."""
+        used = sorted({(method.backbone, method.adapter) for method in spec.methods})
+        return {(role, adapter): self._content(self.files(role, adapter)) for role, adapter in used}
+
+    def _content(self, files: Files) -> str:
+        backbone = miniature.BACKBONES.get(str(files.backbone), Path(files.backbone))
+        parts = [backbone, *files.parts.values(), files.face_pack]
+        parts += [miniature.BACKBONES["mini-dev"]] if backbone in miniature.BACKBONES.values() else []
+        parts += [self.components] if self.components else []
+        known = [fingerprint(part) for part in parts if part.exists()]  # a backbone may be a name and no file
+        return f"{backbone.name} {hashlib.sha256(''.join(known).encode()).hexdigest()[:16]}"
+
+    def metrics_of(self, spec: Spec) -> tuple[str, ...]:
+        """What is measured beside the usual, with the content of weights that it depends on.
+
+        Raises:
+            WeightsError: the file for LPIPS is missing or no VGG16.
+            PackageError: the packages for LPIPS are missing.
+        """
+        if "lpips" not in spec.metrics or self.lpips is None:
+            return spec.metrics
+        from ..metrics.perceptual import lpips_network
+
+        lpips_network(self.lpips)  # now, before any picture is made
+        return tuple(f"lpips {fingerprint(self.lpips)[:16]}" if name == "lpips" else name for name in spec.metrics)
+
+    def measure_of(self, spec: Spec) -> str:
+        """What likeness is measured with; its weights' content where that is not the face pack, which backbones name.
+
+        Raises:
+            SettingsError: its folder was not given.
+        """
+        if spec.measure == "face" or not MEASURES[spec.measure].needs_folder:
+            return spec.measure
+        if self.measure is None or not self.measure.exists():
+            raise SettingsError(
+                f"measure = {spec.measure!r} needs a folder of weights, got {self.measure or 'none'}. "
+                "Give it with --measure-model DIR."
+            )
+        return f"{spec.measure} {fingerprint(self.measure)[:16]}"
+
+
+def check_size(spec: Spec, people: int) -> None:
+    """Refuse a sweep whose very plan would fill the memory.
+
+    Raises:
+        SpecError: it has more than MOST_JOBS pictures.
+    """
+    methods = sum(math.prod(map(len, method.axes.values())) for method in spec.methods)
+    pictures = methods * people * len(spec.prompts) * len(spec.seeds)
+    if pictures > MOST_JOBS:
+        raise SpecError(
+            f"This sweep has {pictures:,} pictures: {methods:,} settings of methods, {people:,} people, "
+            f"{len(spec.prompts):,} prompts, {len(spec.seeds):,} seeds. At most {MOST_JOBS:,} are planned at once: "
+            "shorten a list, or split the specification."
+        )
+
 
 def expand(
-    spec: Spec, people: Sequence[Person], weights: Mapping[Role, str], metrics: Sequence[str] | None = None
-) -> list[Row]:
-    """All rows of a sweep, in the specification's order.
+    spec: Spec,
+    people: Iterable[Person],
+    weights: Mapping[tuple[str, str], str],
+    metrics: Iterable[str] | None = None,
+    measure: str = "face",
+) -> Iterator[SweepPoint]:
+    """All points of a sweep, in the specification's order, one after the other.
 
     Args:
         spec: the sweep.
         people: whom to show.
-        weights: content of the weights behind each role.
+        weights: content of the weights behind each role and adapter.
         metrics: what is measured beside the usual; by default the specification's own names.
+        measure: what likeness is measured with; see `Job.measure`.
 
-    Returns:
-        A row for each method, value of its axes, person, prompt and seed.
+    Yields:
+        A point for each method, value of its axes, person, prompt and seed.
     """
-    measured = tuple(sorted(spec.metrics if metrics is None else metrics))
-    return [
-        _row(spec, weights, measured, method, settings, person, prompt, seed)
-        for method in spec.methods
-        for settings in product(
-            method.steps, method.strength, method.guidance or (None,), method.true_cfg, method.first_steps or (None,)
-        )
-        for person, prompt, seed in product(people, spec.prompts, spec.seeds)
-    ]
+    same: dict[str, Any] = {
+        "size": spec.size,
+        "threads": spec.threads,
+        "metrics": tuple(sorted(spec.metrics if metrics is None else metrics)),
+        "measure": measure,
+    }
+    whose = list(product(people, spec.prompts.items(), spec.seeds))
+    for method in spec.methods:
+        of_method: dict[str, Any] = {"backbone": weights[method.backbone, method.adapter], "role": method.backbone}
+        of_method |= {"adapter": method.adapter, "start": method.start}
+        for first_steps, settings in _combinations(method):
+            for person, (label, prompt), seed in whose:
+                noise = noise_seed(seed, person.digest)
+                job = Job(identity=person.digest, prompt=prompt, seed=noise, **same, **of_method, **settings)
+                yield SweepPoint(method.label, person.name, label, seed, first_steps, job)
 
 
+def _combinations(method: Method) -> Iterator[tuple[int | None, dict[str, Any]]]:
+    """Every combination of a method's axes: the number of active steps, and the fields of a job."""
+    names = [name for name in axis_names() if name in _OWN_FIELD or name in method.axes]
+    for values in product(*(method.axes.get(name, (AXES[name].default,)) for name in names)):
+        chosen: dict[str, Any] = dict(zip(names, values, strict=True))
+        first_steps, steps = chosen.pop("first_steps"), chosen["steps"]
+        further = tuple((name, chosen.pop(name)) for name in names if name not in _OWN_FIELD)
+        chosen["axes"] = tuple((name, value) for name, value in further if value != AXES[name].default)
+        chosen["end"] = method.end if first_steps is None else first_steps / steps
+        chosen["negative"] = method.negative if chosen["true_cfg"] != 1 else ""
+        yield first_steps, chosen
+
+
+@cache
 def noise_seed(seed: int, identity: str) -> int:
     """The noise of a person's pictures: the same for all methods and prompts, whoever makes them and in what order."""
     return int(hashlib.sha256(f"{seed}/{identity}".encode()).hexdigest()[:12], 16)
 
 
-def _row(
-    spec: Spec,
-    weights: Mapping[Role, str],
-    metrics: tuple[str, ...],
-    method: Method,
-    settings: tuple[int, float, float | None, float, int | None],
-    person: Person,
-    prompt: tuple[str, str],
-    seed: int,
-) -> Row:
-    steps, strength, guidance, true_cfg, first = settings
-    job = Job(
-        backbone=weights[method.backbone],
-        role=method.backbone,
-        identity=person.digest,
-        prompt=prompt[1],
-        steps=steps,
-        strength=strength,
-        guidance=guidance,
-        true_cfg=true_cfg,
-        negative=method.negative if true_cfg != 1 else "",
-        seed=noise_seed(seed, person.digest),
-        start=method.start,
-        end=method.end if first is None else first / steps,
-        size=spec.size,
-        threads=spec.threads,
-        metrics=metrics,
-    )
-    return Row(method.label, person.name, prompt[0], seed, first, job)
+def unique(points: Iterable[SweepPoint]) -> list[Job]:
+    """The jobs behind points, each once, in order."""
+    return list({point.job.id: point.job for point in points}.values())
 
 
-def unique(rows: Sequence[Row]) -> list[Job]:
-    """The jobs behind rows, each once, in order."""
-    return list({row.job.id: row.job for row in rows}.values())
-
-
-def deal(jobs: Sequence[Job], hands: int) -> list[list[Job]]:
-    """Jobs dealt so that all hands finish together, each sorted by backbone so that it is loaded once.
+def partition(jobs: Sequence[Job], ranks: int) -> list[list[Job]]:
+    """Jobs parted so that all ranks finish together, each sorted by backbone so that it is loaded once.
 
     Args:
         jobs: what is to be done.
-        hands: how many processes.
+        ranks: how many processes.
 
     Returns:
         A list for each process: the longest jobs first to whoever has the least.
     """
-    dealt: list[list[Job]] = [[] for _ in range(hands)]
-    load = [0.0] * hands
+    parts: list[list[Job]] = [[] for _ in range(ranks)]
+    load = [0.0] * ranks
     for job in sorted(jobs, key=lambda job: (-job.cost, job.id)):
-        hand = load.index(min(load))
-        dealt[hand].append(job)
-        load[hand] += job.cost
-    order = {job.id: place for place, job in enumerate(jobs)}
-    return [sorted(hand, key=lambda job: (job.role, order[job.id])) for hand in dealt]
+        rank = load.index(min(load))
+        parts[rank].append(job)
+        load[rank] += job.cost
+    order = {job.id: number for number, job in enumerate(jobs)}
+    return [sorted(part, key=lambda job: (job.role, job.adapter, order[job.id])) for part in parts]

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import InfuseNetError
 from ..files import ENDINGS, is_picture_file
-from .spec import Filter, People, SpecError
+from .spec import Cohort, Filter
+from .toml import SpecError
 
 if TYPE_CHECKING:
     from ..generate import Picture
@@ -59,48 +60,43 @@ def draw(number: int) -> Picture:
     return picture
 
 
-def find_people(people: People) -> list[Person]:
+def find_people(cohort: Cohort) -> list[Person]:
     """The people of a specification, before any filter.
 
     Raises:
         SpecError: the folder holds no picture, or a file cannot be read as one.
     """
-    if people.folder is None:
-        count = min(people.drawn, people.limit or people.drawn)
+    if cohort.folder is None:
+        count = min(cohort.drawn, cohort.limit or cohort.drawn)
         return [Person(f"drawn-{number + 1:02d}", f"drawn:{number}", (), number) for number in range(count)]
-    found = []
-    for entry in sorted(people.folder.iterdir()):
-        files = sorted(path for path in entry.iterdir() if is_picture_file(path)) if entry.is_dir() else [entry]
-        files = [path for path in files if is_picture_file(path)]
+    people: dict[str, Person] = {}
+    for entry in sorted(cohort.folder.iterdir()):
+        files = sorted(path for path in (entry.iterdir() if entry.is_dir() else [entry]) if is_picture_file(path))
+        if files and entry.stem in people:
+            raise SpecError(f"people.folder: expected a name of its own for each person, got {entry.stem!r} twice")
         if files:
-            found.append(Person(entry.stem, _digest(files), tuple(files)))
-    twice = next((person.name for place, person in enumerate(found) if person.name in _names(found[:place])), None)
-    if twice is not None:
-        raise SpecError(f"people.folder: expected a name of its own for each person, got {twice!r} twice")
-    if not found:
+            people[entry.stem] = Person(entry.stem, _digest(files), tuple(files))
+    if not people:
         raise SpecError(
-            f"people.folder: expected pictures in {people.folder}, one person a file or subfolder, got none "
+            f"people.folder: expected pictures in {cohort.folder}, one person a file or subfolder, got none "
             f"({', '.join(sorted(ENDINGS))})"
         )
-    return found[: people.limit]
+    return list(people.values())[: cohort.limit]
 
 
-def _names(people: Sequence[Person]) -> list[str]:
-    return [person.name for person in people]
-
-
-def chosen(
-    people: Sequence[Person], rule: Filter | None, detect: Callable[[Any], Sequence[Any]]
+def filter_people(
+    people: Sequence[Person], rule: Filter, detect: Callable[[Any], Sequence[Any]]
 ) -> tuple[list[Person], list[tuple[str, str]]]:
     """Those who pass a filter, and the names of the others with the reason.
 
     Args:
         people: candidates.
-        rule: the filter; None keeps everyone.
+        rule: the filter.
         detect: finds the faces in a picture; each has `bbox` and `score`.
+
+    Raises:
+        SpecError: nobody passes.
     """
-    if rule is None:
-        return list(people), []
     kept, dropped = [], []
     for person in people:
         reason = next((text for picture in person.pictures() if (text := _unfit(detect(picture), rule))), None)

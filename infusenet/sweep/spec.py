@@ -1,77 +1,230 @@
-"""What a sweep is asked for: a TOML specification as frozen records. Nothing is loaded or drawn here."""
+"""What a sweep is asked for: a TOML specification, checked whole."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import math
+from collections.abc import Collection
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any
 
-from .figure_spec import FigureSpec, read_figure
-from .toml import SpecError, Table, read_toml
+from pydantic import BeforeValidator, Field, PrivateAttr, ValidationError, model_validator
+
+from ..adapters import ADAPTERS
+from ..axes import AXES
+from ..backbones import BACKBONES
+from ..measures import MEASURES
+from ..metrics import METRICS
+from .toml import (
+    SpecError,
+    Table,
+    check_numbers,
+    number,
+    numbers,
+    one_line,
+    read_toml,
+    refuse,
+    say,
+    tables,
+    text,
+    texts,
+)
 
 SPECS = Path(__file__).with_name("specs")
-EXTRA_METRICS = ("latent_distance", "lpips", "trajectory", "streams")
+STORY = ("main-table", "step-budget", "trajectory", "guidance", "strength", "complexity", "ablation", "true-cfg")
+ALL, ROLES = "all", ("dev", "schnell")
+FIGURES = ("table", "pairs", "people", "curve", "drift", "map", "trajectory", "blocks", "pictures")
+STREAMS = ("stream_ratio", "residual_ratio")
+MOST_THREADS = 1024  # more, and the library that computes breaks down
 
-ALL = "all"
+Text = Annotated[str, text()]
+Texts = tuple[str, ...]
 
-Role = Literal["dev", "schnell"]
+
+def axis_names() -> list[str]:
+    """The settings that a method may name; noise has `seeds` at the top of the file."""
+    return [name for name in AXES if name != "seed"]
 
 
-@dataclass(frozen=True)
-class Filter:
+def _along() -> list[str]:
+    return [*axis_names(), "prompt", "method"]
+
+
+def _on_request() -> list[str]:
+    """What is measured where `metrics` ask for it; the last two are records of every step."""
+    return [*(name for name, metric in METRICS.items() if not metric.always), "trajectory", "streams"]
+
+
+def _values(*, of_steps: bool = False) -> list[str]:
+    """What a figure can show, of pictures or of each step of a run."""
+    always = [name for name, metric in METRICS.items() if metric.always]
+    further = [] if of_steps else ["seconds", *(name for name in METRICS if name not in always)]
+    return ["similarity", *(("sharpness", "contrast") if of_steps else always), *further, *STREAMS]
+
+
+class Filter(Table):
     """Whom to leave out: photos of several faces, of faces below a confidence or narrower than some pixels.
 
     The defaults are the paper's. Its third rule, people of age, is the user's to keep.
     """
 
-    confidence: float = 0.7
-    width: float = 80
+    confidence: Annotated[float, number(0, 1)] = 0.7
+    width: Annotated[float, number(0)] = 80
 
 
-@dataclass(frozen=True)
-class People:
-    """Whose pictures are made: a folder's (one person a file or subfolder), or drawn ones.
+class Cohort(Table):
+    """Whose pictures are made: a folder's (one person a file or subfolder), or drawn ones, whom the miniature knows.
 
     Attributes:
-        folder: pictures; None for drawn people, whom only the miniature knows.
-        drawn: how many to draw; without meaning where a folder is given.
+        folder: pictures; None for drawn people.
+        drawn: how many to draw; 0 where a folder is given.
         filter: whom to leave out.
         limit: at most so many, the first ones.
     """
 
-    folder: Path | None = None
-    drawn: int = 0
+    folder: Annotated[Path | None, text()] = None
+    drawn: Annotated[int, number(1, whole=True)] = 0
     filter: Filter | None = None
-    limit: int | None = None
+    limit: Annotated[int | None, number(1, whole=True)] = None
+
+    @model_validator(mode="after")
+    def _is_one_of_both(self) -> Cohort:
+        if (self.folder is None) == (not self.drawn):
+            refuse('either folder = "pictures" or drawn = 28', {"folder": str(self.folder), "drawn": self.drawn})
+        return self
 
 
-@dataclass(frozen=True)
-class Method:
+class Method(Table):
     """A way to make a picture; every combination of its axes is one method of the table.
 
     Attributes:
         label: what figures call it.
-        backbone: "dev" or "schnell".
-        steps, strength, guidance, true_cfg: axes; guidance () is the backbone's own.
-        first_steps: InfuseNet acts in the first so many steps only; () for all steps.
-        start, end: shares of the run between which InfuseNet acts.
+        backbone: a role such as "dev", which the user maps to weights, or a name of BACKBONES.
+        axes: the values of the axes that it names: in the file each is a key, a number or a list. Steps are required.
+        adapter: a name of ADAPTERS.
+        start, end: shares of the run between which the adapter acts.
         negative: what true CFG steers away from.
     """
 
-    label: str
-    backbone: Role
-    steps: tuple[int, ...]
-    strength: tuple[float, ...] = (1.0,)
-    guidance: tuple[float, ...] = ()
-    true_cfg: tuple[float, ...] = (1.0,)
-    first_steps: tuple[int, ...] = ()
-    start: float = 0.0
-    end: float = 1.0
-    negative: str = ""
+    label: Text
+    backbone: Text
+    axes: dict[str, tuple[int | float, ...]]
+    adapter: Annotated[str, text(lambda: ADAPTERS)] = "infusenet"
+    start: Annotated[float, number(0, 1)] = 0.0
+    end: Annotated[float, number(0, 1)] = 1.0
+    negative: Text = ""
+
+    @classmethod
+    def keys(cls) -> list[str]:
+        """Its own and the axes' names."""
+        return sorted({*cls.model_fields, *axis_names()} - {"axes"})
+
+    @classmethod
+    def prepared(cls, data: dict[str, Any]) -> dict[str, Any]:
+        """The axes gathered, each value within its axis."""
+        if "axes" in data:
+            say(f"unknown key. Known here: {', '.join(cls.keys())}", "axes")
+        axes = {name: _axis_values(name, data[name]) for name in axis_names() if name in data}
+        if "steps" not in axes:
+            refuse("a list of different whole numbers from 1", key="steps")
+        return {**{key: value for key, value in data.items() if key not in axes}, "axes": axes}
+
+    @model_validator(mode="after")
+    def _fits_the_run(self) -> Method:
+        if self.start > self.end:
+            refuse(f"{self.start:g} or more, its start", self.end, key="end")
+        fewest, last = min(self.axes["steps"]), max(self.axes.get("first_steps", (0,)))
+        if last > fewest:
+            refuse(f"at most the {fewest} steps", last, key="first_steps")
+        return self
 
 
-@dataclass(frozen=True)
-class Spec:
+def _axis_values(name: str, value: Any) -> tuple[Any, ...]:
+    axis = AXES[name]
+    open_ended = name in ("steps", "guidance", "true_cfg", "first_steps")  # a node offers less than a specification may
+    return check_numbers(value, axis.low, math.inf if open_ended else axis.high, whole=axis.whole, key=name)
+
+
+class FigureSpec(Table):
+    """One figure of the report.
+
+    Attributes:
+        kind: one of FIGURES.
+        title: its heading.
+        note: what a reader must know.
+        values: the columns shown; a curve or trajectory has a panel for each, other kinds show one.
+        x: the column along it.
+        y: the rows of a map.
+        methods: labels shown, in order; all by default. The first is what others are compared with.
+        prompts: labels of prompts shown; all by default.
+        people: "all", "first N" or "top N" by mean similarity.
+        split: a curve or bars for each method ("method"), prompt or value of an axis.
+        panels: "prompt" for a panel each prompt, of a curve or of people.
+        minus: a value of `split`: a curve shows what the others have more than it, on the same person, prompt and
+            noise. `less` is its older name.
+        paper: the paper's figures, shown beside and never mixed in: of a table by line, of pairs and drift by "method /
+            group", of a curve by "line / x", where both are as the report writes them.
+    """
+
+    kind: Annotated[str, text(lambda: FIGURES)]
+    title: Text
+    note: Text = ""
+    values: Annotated[Texts, texts(_values)] = ("similarity",)
+    x: Annotated[str, text(_along)] = "steps"
+    y: Annotated[str, text(_along)] = "prompt"
+    methods: Annotated[Texts, texts()] = ()
+    prompts: Annotated[Texts, texts()] = ()
+    people: Text = "all"
+    split: Annotated[str, text(_along)] = "method"
+    panels: Annotated[str, text(lambda: ("prompt",))] = ""
+    minus: Annotated[float | None, number(0)] = None
+    paper: dict[str, Annotated[float, number(-1)]] = Field(default_factory=dict)
+
+    @property
+    def value(self) -> str:
+        """The column of figures that show one."""
+        return self.values[0]
+
+    @classmethod
+    def prepared(cls, data: dict[str, Any]) -> dict[str, Any]:
+        """The older name of minus understood."""
+        key = "minus" if "minus" in data else "less"
+        split_by_number = data.get("split", "method") not in ("method", "prompt")
+        if data.get(key) is not None and not (data.get("kind") == "curve" and split_by_number):
+            refuse("a curve that is split by a number, such as strength", data[key], key=key)
+        rest = {name: value for name, value in data.items() if name != key}
+        return {**rest, "minus": data[key]} if data.get(key) is not None else rest
+
+    @model_validator(mode="after")
+    def _goes_together(self) -> FigureSpec:
+        which, _, count = self.people.partition(" ")
+        if self.people != "all" and (which not in ("first", "top") or not count.isdecimal() or int(count[:9]) == 0):
+            refuse("all, first N or top N, such as top 10", self.people, key="people")
+        if len(self.values) > 1 and self.kind not in ("curve", "trajectory"):
+            refuse("one value but for a curve or a trajectory", [*self.values], key="values")
+        if self.panels and (self.kind not in ("curve", "people") or self.split != "method" or len(self.values) > 1):
+            refuse("a curve or people of one value, not split otherwise", self.panels, key="panels")
+        if self.kind == "blocks" and self.value not in STREAMS:
+            refuse(f"{' or '.join(STREAMS)} with kind blocks", self.value, key="values")
+        return self
+
+
+class Quick(Table):
+    """The small size of a specification: fewer people, prompts, seeds or steps."""
+
+    people: Annotated[int | None, number(1, whole=True)] = None
+    prompts: Annotated[Texts | None, texts()] = None
+    seeds: Annotated[tuple[int, ...] | None, numbers(0, whole=True)] = None
+    steps: Annotated[tuple[int, ...] | None, numbers(1, whole=True)] = None
+
+
+def _width_and_height(value: Any) -> tuple[int, int]:
+    sides = check_numbers(value, 16, whole=True, distinct=False)
+    if len(sides) > 2:
+        refuse("[width, height]", value)
+    return sides[0], sides[-1]
+
+
+class Spec(Table):
     """A whole sweep.
 
     Attributes:
@@ -80,25 +233,85 @@ class Spec:
         threads: CPU threads of each process, so that results do not depend on the machine's load.
         seeds: each gives every person other noise, the same for all methods and prompts.
         size: width and height; None for the backbone's own.
-        metrics: what is measured beside similarity, sharpness and contrast.
+        measure: a name of MEASURES: what likeness is measured with.
+        metrics: what is measured beside it and what always is.
         people: whose pictures.
-        prompts: label and text.
+        prompts: text by label.
         methods: how.
         figures: what the report shows.
-        text: the file as it was read, for the record.
+        quick: the small size, if the file has one.
     """
 
-    title: str
-    about: str
-    threads: int
-    seeds: tuple[int, ...]
-    size: tuple[int, int] | None
-    metrics: tuple[str, ...]
-    people: People
-    prompts: tuple[tuple[str, str], ...]
-    methods: tuple[Method, ...]
-    figures: tuple[FigureSpec, ...]
-    text: str
+    title: Text
+    about: Text = ""
+    threads: Annotated[int, number(1, MOST_THREADS, whole=True)] = 1
+    seeds: Annotated[tuple[int, ...], numbers(0, whole=True)] = (0,)
+    size: Annotated[tuple[int, int] | None, BeforeValidator(_width_and_height)] = None
+    measure: Annotated[str, text(lambda: MEASURES)] = "face"
+    metrics: Annotated[Texts, texts(_on_request)] = ()
+    people: Cohort = Field(description="a table")
+    prompts: dict[str, Text] = Field(description="a table")
+    methods: Annotated[tuple[Method, ...], tables("methods", least=1)] = Field(description="one or more [[methods]]")
+    figures: Annotated[tuple[FigureSpec, ...], tables("figures")] = ()
+    quick: Quick | None = None
+    _file: str = PrivateAttr("")
+
+    @property
+    def source(self) -> str:
+        """The file as it was read, for the record."""
+        return self._file
+
+    @model_validator(mode="after")
+    def _goes_together(self) -> Spec:
+        if not self.prompts:
+            refuse('one or more prompts, as in portrait = "a portrait of a person"', key="prompts")
+        labels = [method.label for method in self.methods]
+        for place, label in enumerate(labels):
+            if label in labels[:place]:
+                refuse("a label of its own", label, key=f"methods[{place}].label")
+        for place, figure in enumerate(self.figures):
+            for key, known in (("methods", labels), ("prompts", self.prompts)):
+                _are_known(getattr(figure, key), known, f"figures[{place}].{key}")
+            self._is_measured(figure, f"figures[{place}].values")
+        _are_known((self.quick and self.quick.prompts) or (), self.prompts, "quick.prompts")
+        return self
+
+    def _is_measured(self, figure: FigureSpec, key: str) -> None:
+        """Whether what a figure shows is asked for."""
+        of_steps = figure.kind == "trajectory"
+        for value in figure.values:
+            if of_steps and value not in (known := _values(of_steps=True)):
+                refuse(f"out of {', '.join(known)} for a trajectory", value, key=key)
+            needed = "streams" if value in STREAMS else "trajectory" if of_steps else value
+            if needed in _on_request() and needed not in self.metrics:
+                refuse(f'metrics = ["{needed}"] at the top to show it', value, key=key)
+
+    def reduced(self) -> Spec:
+        """The sweep in its quick size."""
+        quick = self.quick or Quick()
+        changes: dict[str, Any] = {"seeds": quick.seeds or self.seeds}
+        if quick.people is not None:
+            changes["people"] = self.people.model_copy(update={"limit": quick.people})
+        if quick.prompts is not None:
+            changes["prompts"] = {label: words for label, words in self.prompts.items() if label in quick.prompts}
+        if quick.steps is not None:
+            changes["methods"] = tuple(_with_steps(method, quick.steps) for method in self.methods)
+        return self.model_copy(update=changes)
+
+
+def _are_known(labels: Collection[str], known: Collection[str], key: str) -> None:
+    for label in labels:
+        if label not in known:
+            refuse(f"a list of texts out of {', '.join(known)}", label, key=key)
+
+
+def _with_steps(method: Method, steps: tuple[int, ...]) -> Method:
+    """A method with those of its steps that are among these; with its last one where none is."""
+    kept = tuple(n for n in method.axes["steps"] if n in steps) or method.axes["steps"][-1:]
+    return method.model_copy(update={"axes": {**method.axes, "steps": kept}})
+
+
+# -- files ---------------------------------------------------------------------------------------------------------
 
 
 def shipped() -> list[str]:
@@ -108,8 +321,7 @@ def shipped() -> list[str]:
 
 def order_of_reading() -> list[str]:
     """The shipped specifications as the paper tells its story, any further ones behind."""
-    story = ("main-table", "step-budget", "trajectory", "guidance", "strength", "complexity", "ablation", "true-cfg")
-    return sorted(shipped(), key=lambda name: (*story, name).index(name))
+    return sorted(shipped(), key=lambda name: (*STORY, name).index(name))
 
 
 def find_spec(name: str | Path) -> Path:
@@ -124,7 +336,14 @@ def find_spec(name: str | Path) -> Path:
     raise SpecError(f"{name}: no such file, and no shipped specification. Shipped: {ALL}, {', '.join(shipped())}")
 
 
-def read_spec(path: Path, *, quick: bool = False, people: Path | None = None, papers_filter: bool = False) -> Spec:
+def read_spec(
+    path: Path,
+    *,
+    quick: bool = False,
+    people: Path | None = None,
+    papers_filter: bool = False,
+    roles: Collection[str] = ROLES,
+) -> Spec:
     """Read a specification.
 
     Args:
@@ -132,6 +351,7 @@ def read_spec(path: Path, *, quick: bool = False, people: Path | None = None, pa
         quick: apply its [quick] table: fewer people, prompts, seeds or steps.
         people: a folder of pictures instead of the specification's people.
         papers_filter: leave out people as the paper does, whatever the specification says.
+        roles: what a method's backbone may be beside the names of BACKBONES.
 
     Returns:
         The sweep.
@@ -139,117 +359,20 @@ def read_spec(path: Path, *, quick: bool = False, people: Path | None = None, pa
     Raises:
         SpecError: a key is unknown or missing, or a value cannot be meant; the message names its place.
     """
-    table = read_toml(path)
-    size = table.axis("size", None, low=16, whole=True, distinct=False)
-    if size is not None and len(size) not in (1, 2):
-        raise table.wrong("size", "[width, height]", list(size))
-    spec = Spec(
-        title=table.text("title"),
-        about=table.text("about", ""),
-        threads=table.whole("threads", 1, low=1),
-        seeds=table.axis("seeds", (0,), low=0, whole=True),
-        size=None if size is None else (size[0], size[-1]),
-        metrics=table.texts("metrics", (), one_of=EXTRA_METRICS),
-        people=_people(table.table("people"), path.parent, people),
-        prompts=_prompts(table.table("prompts")),
-        methods=_methods(table.tables("methods")),
-        figures=(),
-        text=path.read_text(encoding="utf-8"),
-    )
-    labels = tuple(method.label for method in spec.methods)
-    prompts = tuple(label for label, _ in spec.prompts)
-    figures = tuple(read_figure(each, labels, prompts, spec.metrics) for each in table.tables("figures", []))
-    small = table.table("quick", None)
-    table.done()
-    reduced = spec if small is None else _reduced(spec, small)
-    chosen = reduced if quick else spec
-    if papers_filter:
-        chosen = replace(chosen, people=replace(chosen.people, filter=Filter()))
-    return replace(chosen, figures=figures)
-
-
-def _people(table: Table | None, home: Path, given: Path | None) -> People:
-    assert table is not None
-    folder, drawn = table.text("folder", None), table.whole("drawn", None, low=1)
-    limit = table.whole("limit", None, low=1)
-    rule = table.table("filter", None)
-    table.done()
-    chosen = given if given is not None else None if folder is None else home / folder
-    if (folder and drawn) or not (folder or drawn):
-        raise table.wrong("", 'either folder = "pictures" or drawn = 28', {"folder": folder, "drawn": drawn})
-    if chosen is not None and not chosen.is_dir():
-        raise table.wrong("folder", "a folder of pictures", str(chosen))
-    found = None
-    if rule is not None:
-        confidence = rule.number("confidence", Filter.confidence, low=0, high=1)
-        width = rule.number("width", Filter.width, low=0)
-        rule.done()
-        found = Filter(confidence, width)
-    return People(chosen, 0 if chosen else drawn or 0, found, limit)
-
-
-def _prompts(table: Table | None) -> tuple[tuple[str, str], ...]:
-    assert table is not None
-    prompts = tuple((key, table.text(key)) for key in table.names())
-    if not prompts:
-        raise table.wrong("", 'one or more prompts, as in portrait = "a portrait of a person"')
-    return prompts
-
-
-def _methods(tables: list[Table]) -> tuple[Method, ...]:
-    methods: list[Method] = []
-    for table in tables:
-        method = Method(
-            label=table.text("label"),
-            backbone=table.text("backbone", one_of=("dev", "schnell")),  # type: ignore[arg-type]
-            steps=table.axis("steps", low=1, whole=True),
-            strength=table.axis("strength", (1.0,), low=0, high=3),
-            guidance=table.axis("guidance", (), low=0),
-            true_cfg=table.axis("true_cfg", (1.0,), low=0),
-            first_steps=table.axis("first_steps", (), low=0, whole=True),
-            start=table.number("start", 0.0, low=0, high=1),
-            end=table.number("end", 1.0, low=0, high=1),
-            negative=table.text("negative", ""),
-        )
-        table.done()
-        if method.start > method.end:
-            raise table.wrong("end", f"{method.start:g} or more, its start", method.end)
-        if method.first_steps and max(method.first_steps) > min(method.steps):
-            raise table.wrong("first_steps", f"at most the {min(method.steps)} steps", max(method.first_steps))
-        if method.label in {each.label for each in methods}:
-            raise table.wrong("label", "a label of its own", method.label)
-        methods.append(method)
-    return tuple(methods)
-
-
-def _reduced(spec: Spec, table: Table) -> Spec:
-    """The sweep in a quick size."""
-    people = table.whole("people", None, low=1)
-    prompts = table.texts("prompts", None, one_of=tuple(label for label, _ in spec.prompts))
-    seeds = table.axis("seeds", spec.seeds, low=0, whole=True)
-    steps = table.axis("steps", None, low=1, whole=True)
-    table.done()
-    methods = spec.methods
-    if steps is not None:
-        kept = [tuple(n for n in method.steps if n in steps) or method.steps[-1:] for method in methods]
-        methods = tuple(replace(method, steps=few) for method, few in zip(methods, kept, strict=True))
-    return replace(
-        spec,
-        seeds=seeds,
-        people=spec.people if people is None else replace(spec.people, limit=people),
-        prompts=spec.prompts if prompts is None else tuple(each for each in spec.prompts if each[0] in prompts),
-        methods=methods,
-    )
-
-
-__all__ = [
-    "SPECS",
-    "Filter",
-    "Method",
-    "People",
-    "Spec",
-    "SpecError",
-    "find_spec",
-    "read_spec",
-    "shipped",
-]
+    try:
+        spec = Spec.model_validate(read_toml(path))
+    except ValidationError as error:
+        raise one_line(path.name, error) from None
+    for place, method in enumerate(spec.methods):
+        if method.backbone not in (known := [*roles, *BACKBONES]):
+            at = f"{path.name}: methods[{place}].backbone"
+            raise SpecError(f"{at}: expected one of {', '.join(known)}, got {method.backbone!r}")
+    folder = people or (spec.people.folder and path.parent / spec.people.folder)
+    if folder and not folder.is_dir():
+        raise SpecError(f"{path.name}: people.folder: expected a folder of pictures, got {str(folder)!r}")
+    changes: dict[str, Any] = {"folder": folder, "drawn": 0 if folder else spec.people.drawn}
+    changes |= {"filter": Filter()} if papers_filter else {}
+    spec = (spec.reduced() if quick else spec).model_copy()
+    spec = spec.model_copy(update={"people": spec.people.model_copy(update=changes)})
+    spec._file = path.read_text(encoding="utf-8")
+    return spec

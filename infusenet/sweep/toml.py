@@ -1,21 +1,33 @@
-"""A TOML file read strictly: every value is asked for by name and kind, and an error tells its place in the file."""
+"""A TOML file as typed tables: what a value may be, and one line that names the place where it is not."""
 
 from __future__ import annotations
 
+import math
+import re
 import sys
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from reprlib import Repr
+from typing import Any, NoReturn
 
 from ..errors import InfuseNetError, PackageError
 
-_REQUIRED = object()
+try:
+    from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, model_validator
+    from pydantic_core import PydanticCustomError
+except ImportError:
+    raise PackageError("Sweeps read their specifications with pydantic. Install it: pip install pydantic") from None
+
+_LARGEST, _MOST_DIGITS, _MOST_BRACKETS = 2**63 - 1, 4000, 60
+_short = Repr()
+_short.maxstring = _short.maxother = _short.maxlong = 80
 
 
 class SpecError(InfuseNetError):
     """A specification of a sweep holds something that cannot be meant."""
 
 
-def read_toml(path: Path) -> Table:
+def read_toml(path: Path) -> dict[str, Any]:
     """A TOML file's top table.
 
     Raises:
@@ -30,138 +42,156 @@ def read_toml(path: Path) -> Table:
         except ImportError:
             raise PackageError("Python 3.10 reads TOML with tomli. Install it: pip install tomli") from None
     try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise SpecError(f"{path}: cannot be read as TOML ({error}). Compare it with a shipped specification.") from None
-    return Table(data, path.name, "")
+        text = path.read_text(encoding="utf-8")
+        _refuse_the_boundless(text, path.name)
+        return tomllib.loads(text)
+    except (OSError, ValueError, RecursionError) as error:  # ValueError: no UTF-8, no TOML
+        why = " ".join(str(error).split())
+        raise SpecError(f"{path}: cannot be read as TOML ({why}). Compare it with a shipped specification.") from None
 
 
-class Table:
-    """One table of the file. Values are taken out by name; `done` refuses what is left."""
+def _refuse_the_boundless(text: str, file: str) -> None:
+    """Numbers and nesting that Python's reader gives up on without a word of where."""
+    for number, line in enumerate(text.splitlines(), 1):
+        if re.search(rf"[0-9a-fA-F_]{{{_MOST_DIGITS}}}", line):
+            raise SpecError(f"{file}: line {number}: expected a number of fewer than {_MOST_DIGITS} digits, got more")
+        if line.count("[") + line.count("{") > _MOST_BRACKETS:
+            raise SpecError(f"{file}: line {number}: expected lists of numbers or texts, got lists within lists")
 
-    def __init__(self, data: dict[str, Any], file: str, place: str) -> None:
-        self._data, self._file, self.place = dict(data), file, place
-        self._known: list[str] = []
 
-    def wrong(self, key: str, expected: str, got: object = _REQUIRED) -> SpecError:
-        """The error for a value, in one line."""
-        at = f"{self.place}.{key}".strip(".")
-        came = "got nothing" if got is _REQUIRED else f"got {got!r}"
-        return SpecError(f"{self._file}: {at}: expected {expected}, {came}")
+def refuse(expected: str, *got: object, key: str = "") -> NoReturn:
+    """Raise the error for a value, or for one `key` of a table: expected this, got that, or nothing."""
+    try:
+        came = f"got {_short.repr(got[0])}" if got else "got nothing"
+    except ValueError:  # Python writes no whole number of so many digits
+        came = "got a number of thousands of digits"
+    say(f"expected {expected}, {came}", key)
 
-    def names(self) -> list[str]:
-        """The names that have not been taken."""
-        return list(self._data)
 
-    def take(self, key: str, expected: str, default: Any = _REQUIRED) -> Any:
-        """Any value."""
-        self._known.append(key)
-        value = self._data.pop(key, default)
-        if value is _REQUIRED:
-            raise self.wrong(key, expected)
+def say(words: str, key: str) -> NoReturn:
+    """Raise an error for a key in these words."""
+    raise PydanticCustomError("spec", "{words}", {"words": words, "key": key})
+
+
+def one_line(file: str, error: ValidationError) -> SpecError:
+    """The first error, after the place that it names."""
+    first = error.errors()[0]
+    context = first.get("ctx", {})
+    place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"])
+    place = f"{place}.{context['key']}" if context.get("key") else place
+    return SpecError(f"{file}: {place.strip('.')}: {context.get('words') or first['msg']}")
+
+
+# -- values: each gives a check, for pydantic's BeforeValidator ----------------------------------------------------
+
+
+def number(low: float, high: float = math.inf, *, whole: bool = False) -> BeforeValidator:
+    """A finite number from low to high."""
+    if whole:
+        expected = f"a whole number, {low:g} or more" + (f" and at most {high:g}" if high < math.inf else "")
+    else:
+        expected = f"a number from {low:g}" + (f" to {high:g}" if high < math.inf else "")
+
+    def check(value: Any) -> float:
+        if not _is_number(value, low, high, whole):
+            refuse(expected, value)
+        return value if whole else float(value)
+
+    return BeforeValidator(check)
+
+
+def check_numbers(
+    value: Any, low: float, high: float = math.inf, *, whole: bool = False, distinct: bool = True, key: str = ""
+) -> tuple[Any, ...]:
+    """A list of finite numbers, different ones if `distinct`; a single number stands for a list of one."""
+    kinds = f"{'different ' * distinct}{'whole ' * whole}numbers"
+    expected = f"a list of {kinds} from {low:g}" + (f" to {high:g}" if high < math.inf else "")
+    values = value if isinstance(value, list | tuple) else [value]
+    for each in values:
+        if not _is_number(each, low, high, whole):
+            refuse(expected, each, key=key)
+    if not values or (distinct and len(set(values)) < len(values)):
+        refuse(expected, value, key=key)
+    return tuple(values if whole else map(float, values))
+
+
+def numbers(low: float, *, whole: bool = False, distinct: bool = True) -> BeforeValidator:
+    """As `check_numbers`."""
+    return BeforeValidator(lambda value: check_numbers(value, low, whole=whole, distinct=distinct))
+
+
+def text(names: Callable[[], Iterable[str]] = tuple) -> BeforeValidator:
+    """A text that is not blank, one of these names if there are any."""
+
+    def check(value: Any) -> str:
+        known = list(names())
+        if not isinstance(value, str) or not value.strip() or (known and value not in known):
+            refuse(f"one of {', '.join(known)}" if known else "a text", value)
         return value
 
-    def text(self, key: str, default: Any = _REQUIRED, *, one_of: tuple[str, ...] = ()) -> str:
-        """A text that is not blank, out of `one_of` if that is given."""
-        expected = f"one of {', '.join(one_of)}" if one_of else "a text"
-        value = self.take(key, expected, default)
-        if value is not default and (
-            not isinstance(value, str) or not value.strip() or (one_of and value not in one_of)
-        ):
-            raise self.wrong(key, expected, value)
-        return value
+    return BeforeValidator(check)
 
-    def number(self, key: str, default: Any = _REQUIRED, *, low: float, high: float = float("inf")) -> float:
-        """One number from low to high."""
-        expected = f"a number from {low:g} to {high:g}"
-        value = self.take(key, expected, default)
-        if value is not default and not _is_number(value, low, high, whole=False):
-            raise self.wrong(key, expected, value)
-        return value
 
-    def whole(self, key: str, default: Any = _REQUIRED, *, low: int) -> int:
-        """One whole number, at least low."""
-        expected = f"a whole number, {low} or more"
-        value = self.take(key, expected, default)
-        if value is not default and not _is_number(value, low, float("inf"), whole=True):
-            raise self.wrong(key, expected, value)
-        return value
+def texts(names: Callable[[], Iterable[str]] = tuple) -> BeforeValidator:
+    """A list of texts, out of these names if there are any."""
 
-    def flag(self, key: str, default: bool) -> bool:
-        """true or false."""
-        value = self.take(key, "true or false", default)
-        if not isinstance(value, bool):
-            raise self.wrong(key, "true or false", value)
-        return value
-
-    def axis(
-        self,
-        key: str,
-        default: Any = _REQUIRED,
-        *,
-        low: float,
-        high: float = float("inf"),
-        whole: bool = False,
-        distinct: bool = True,
-    ) -> tuple[Any, ...]:
-        """A list of numbers, different ones if `distinct`; a single number stands for a list of one."""
-        kind = f"{'different ' * distinct}{'whole ' * whole}numbers"
-        expected = f"a list of {kind} from {low:g}" + (f" to {high:g}" if high < float("inf") else "")
-        value = self.take(key, expected, default)
-        if value is default:
-            return value
-        values = value if isinstance(value, list) else [value]
-        if not values or (distinct and len(set(map(repr, values))) < len(values)):
-            raise self.wrong(key, expected, value)
-        for number in values:
-            if not _is_number(number, low, high, whole=whole):
-                raise self.wrong(key, expected, number)
-        return tuple(values if whole else map(float, values))
-
-    def texts(self, key: str, default: Any = _REQUIRED, *, one_of: tuple[str, ...] = ()) -> tuple[str, ...]:
-        """A list of texts."""
-        expected = "a list of texts" + (f" out of {', '.join(one_of)}" if one_of else "")
-        value = self.take(key, expected, default)
-        if value is default:
-            return value
-        if not isinstance(value, list) or not value:
-            raise self.wrong(key, expected, value)
-        for text in value:
-            if not isinstance(text, str) or not text or (one_of and text not in one_of):
-                raise self.wrong(key, expected, text)
+    def check(value: Any) -> tuple[str, ...]:
+        known = list(names())
+        expected = "a list of texts" + (f" out of {', '.join(known)}" if known else "")
+        if not isinstance(value, list | tuple) or not value:
+            refuse(expected, value)
+        for each in value:
+            if not isinstance(each, str) or not each or (known and each not in known):
+                refuse(expected, each)
         return tuple(value)
 
-    def table(self, key: str, default: Any = _REQUIRED) -> Table | None:
-        """A table inside this one; None where it is left out and has a default."""
-        value = self.take(key, "a table", default)
-        if value is default and default is not _REQUIRED:
-            return None
-        if not isinstance(value, dict):
-            raise self.wrong(key, "a table", value)
-        return Table(value, self._file, f"{self.place}.{key}".strip("."))
-
-    def tables(self, key: str, default: Any = _REQUIRED) -> list[Table]:
-        """A list of tables, [[key]] in the file."""
-        value = self.take(key, f"one or more [[{key}]]", default)
-        if not isinstance(value, list) or (default is _REQUIRED and not value):
-            raise self.wrong(key, f"one or more [[{key}]]", value)
-        for number, each in enumerate(value):
-            if not isinstance(each, dict):
-                raise self.wrong(f"{key}[{number}]", "a table", each)
-        place = f"{self.place}.{key}".strip(".")
-        return [Table(each, self._file, f"{place}[{number}]") for number, each in enumerate(value)]
-
-    def done(self) -> None:
-        """Refuse what nobody asked for.
-
-        Raises:
-            SpecError: a key is left.
-        """
-        for key in self._data:
-            known = ", ".join(sorted(self._known))
-            raise SpecError(f"{self._file}: {f'{self.place}.{key}'.strip('.')}: unknown key. Known here: {known}")
+    return BeforeValidator(check)
 
 
-def _is_number(value: object, low: float, high: float, *, whole: bool) -> bool:
-    kinds = (int,) if whole else (int, float)
-    return isinstance(value, kinds) and not isinstance(value, bool) and low <= value <= high
+def tables(key: str, *, least: int = 0) -> BeforeValidator:
+    """A list of tables, [[key]] in the file."""
+
+    def check(value: Any) -> Any:
+        if not isinstance(value, list | tuple) or len(value) < least:
+            refuse(f"one or more [[{key}]]", value)
+        return value
+
+    return BeforeValidator(check)
+
+
+def _is_number(value: Any, low: float, high: float, whole: bool) -> bool:
+    allowed = isinstance(value, int if whole else (int, float)) and not isinstance(value, bool)
+    return allowed and low <= value <= min(high, _LARGEST if whole else sys.float_info.max)
+
+
+class Table(BaseModel):
+    """A table of the file: its keys are the fields, and no others."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    @classmethod
+    def keys(cls) -> list[str]:
+        """The keys that it may have."""
+        return sorted(cls.model_fields)
+
+    @classmethod
+    def prepared(cls, data: dict[str, Any]) -> dict[str, Any]:
+        """The file's keys as fields."""
+        return data
+
+    @model_validator(mode="before")
+    @classmethod
+    def _is_whole(cls, data: Any) -> Any:
+        if not isinstance(data, dict):
+            refuse("a table", data)
+        data = cls.prepared(data)
+        for name, field in cls.model_fields.items():
+            if field.is_required() and name not in data:
+                refuse(field.description or "a text", key=name)
+        return data
+
+    @model_validator(mode="after")
+    def _holds_nothing_else(self) -> Any:
+        for key in self.model_extra or ():
+            say(f"unknown key. Known here: {', '.join(self.keys())}", key)
+        return self

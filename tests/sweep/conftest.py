@@ -2,13 +2,17 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from PIL import Image
 
-from infusenet.sweep.jobs import expand
+from infusenet.sweep.jobs import SweepPlan, expand
 from infusenet.sweep.people import find_people
-from infusenet.sweep.plan import Plan
+from infusenet.sweep.results import picture_path
 from infusenet.sweep.spec import read_spec
+
+WEIGHTS = {("dev", "infusenet"): "mini-dev x", ("schnell", "infusenet"): "mini-schnell x"}
 
 SMALL = """
 title = "Small"
@@ -46,15 +50,21 @@ def write(tmp_path: Path) -> Callable[..., Path]:
     return made
 
 
-def plan_from(path: Path) -> Plan:
+def plan_from(path: Path) -> SweepPlan:
     """The plan of a specification on made-up weights."""
     spec = read_spec(path)
     people = find_people(spec.people)
-    rows = expand(spec, people, {"dev": "mini-dev x", "schnell": "mini-schnell x"})
-    return Plan(spec, tuple(people), (), tuple(rows), "infusenet sweep small.toml")
+    return SweepPlan(spec, tuple(people), (), tuple(expand(spec, people, WEIGHTS)), "infusenet sweep small.toml")
 
 
 @pytest.fixture
-def plan_of() -> Callable[[Path], Plan]:
+def plan_of() -> Callable[[Path], SweepPlan]:
     """`plan_of(path)`: as `plan_from`."""
     return plan_from
+
+
+def save_tiny_picture(folder: Path, job: Any) -> None:
+    """A job's picture as small as it may be."""
+    path = picture_path(folder, job)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (2, 2)).save(path)

@@ -1,5 +1,6 @@
-"""Jobs: what their ids depend on, and how they are dealt."""
+"""Jobs: what their ids depend on, and how they are parted."""
 
+import time
 from collections.abc import Callable
 from dataclasses import fields, replace
 from pathlib import Path
@@ -7,8 +8,12 @@ from typing import Any
 
 import pytest
 
-from infusenet.sweep.jobs import Job, deal, noise_seed
-from infusenet.sweep.plan import Plan
+from infusenet.sweep.jobs import Job, Models, SweepPlan, expand, noise_seed, partition
+from infusenet.sweep.people import find_people
+from infusenet.sweep.request import make_plan
+from infusenet.sweep.runner import pending
+from infusenet.sweep.spec import read_spec
+from infusenet.sweep.toml import SpecError
 
 JOB = Job("mini-dev x", "dev", "drawn:0", "a person", 4, 1.0, None, 1.0, "", 5, 0.0, 1.0, None, 1, ())
 OTHER: dict[str, Any] = {
@@ -28,6 +33,9 @@ OTHER: dict[str, Any] = {
     "threads": 2,
     "metrics": ("trajectory",),
     "format": 99,
+    "adapter": "ip-adapter",
+    "measure": "dino 1234",
+    "axes": (("half", 0.5),),
 }
 
 
@@ -52,19 +60,22 @@ def test_an_id_is_the_same_everywhere() -> None:
     assert JOB.id == replace(JOB).id == "296d5e45f489f6d9c572"
 
 
-def test_rows_are_all_combinations(write: Callable[..., Path], plan_of: Callable[[Path], Plan]) -> None:
+def test_rows_are_all_combinations(write: Callable[..., Path], plan_of: Callable[[Path], SweepPlan]) -> None:
     plan = plan_of(write())
-    assert len(plan.rows) == (2 + 1) * 2 * 2
-    assert len(plan.jobs) == len(plan.rows)
-    told = {(row.method, row.person, row.prompt, row.job.steps) for row in plan.rows}
+    assert len(plan.points) == (2 + 1) * 2 * 2
+    assert len(plan.jobs) == len(plan.points)
+    told = {(row.method, row.person, row.prompt, row.job.steps) for row in plan.points}
     assert ("dev", "drawn-02", "beach", 2) in told
     assert ("schnell", "drawn-01", "portrait", 1) in told
 
 
-def test_methods_and_prompts_share_a_persons_noise(write: Callable[..., Path], plan_of: Callable[[Path], Plan]) -> None:
+def test_methods_and_prompts_share_a_persons_noise(
+    write: Callable[..., Path], plan_of: Callable[[Path], SweepPlan]
+) -> None:
     plan = plan_of(write(('title = "Small"', 'title = "Small"\nseeds = [0, 1]')))
     seeds = {
-        (row.person, row.seed): {other.job.seed for other in plan.rows if key(other) == key(row)} for row in plan.rows
+        (row.person, row.seed): {other.job.seed for other in plan.points if key(other) == key(row)}
+        for row in plan.points
     }
     assert all(len(found) == 1 for found in seeds.values())
     assert len({next(iter(found)) for found in seeds.values()}) == 4
@@ -76,7 +87,7 @@ def key(row: Any) -> tuple[str, int]:
 
 
 def test_changing_a_specification_keeps_the_other_jobs(
-    write: Callable[..., Path], plan_of: Callable[[Path], Plan]
+    write: Callable[..., Path], plan_of: Callable[[Path], SweepPlan]
 ) -> None:
     before = {job.id for job in plan_of(write()).jobs}
     changes = (
@@ -88,24 +99,59 @@ def test_changing_a_specification_keeps_the_other_jobs(
     assert len(before & after) == (1 + 1) * 2 * 2
 
 
-def test_rows_may_share_a_job(write: Callable[..., Path], plan_of: Callable[[Path], Plan]) -> None:
+def test_rows_may_share_a_job(write: Callable[..., Path], plan_of: Callable[[Path], SweepPlan]) -> None:
     twice = ('label = "schnell"\nbackbone = "schnell"', 'label = "dev again"\nbackbone = "dev"')
     plan = plan_of(write(twice))
-    assert (len(plan.rows), len(plan.jobs)) == (12, 8)
+    assert (len(plan.points), len(plan.jobs)) == (12, 8)
 
 
-@pytest.mark.parametrize("hands", [1, 2, 3, 4])
-def test_jobs_are_dealt_evenly(hands: int) -> None:
+@pytest.mark.parametrize("ranks", [1, 2, 3, 4])
+def test_jobs_are_parted_evenly(ranks: int) -> None:
     jobs = [
         replace(JOB, steps=steps, seed=seed, role=role)
         for seed in range(8)
         for steps, role in ((28, "dev"), (4, "schnell"))
     ]
-    dealt = deal(jobs, hands)
-    assert sorted(job.id for hand in dealt for job in hand) == sorted(job.id for job in jobs)
-    loads = [sum(job.cost for job in hand) for hand in dealt]
+    parts = partition(jobs, ranks)
+    assert sorted(job.id for part in parts for job in part) == sorted(job.id for job in jobs)
+    loads = [sum(job.cost for job in part) for part in parts]
     assert max(loads) - min(loads) <= max(job.cost for job in jobs)
-    assert max(loads) <= 1.1 * sum(loads) / hands or hands == 3  # 8 long ones do not go into 3
-    for hand in dealt:  # each backbone is loaded once
-        roles = [job.role for job in hand]
+    assert max(loads) <= 1.1 * sum(loads) / ranks or ranks == 3  # 8 long ones do not go into 3
+    for part in parts:  # each backbone is loaded once
+        roles = [job.role for job in part]
         assert roles == sorted(roles)
+
+
+def test_what_is_as_it_always_was_is_in_no_id() -> None:
+    """So that results made before there were adapters, measures and further axes are found again."""
+    assert replace(JOB, adapter="infusenet", measure="face", axes=()).id == JOB.id
+    assert set(JOB.record) == set(OTHER) - {"adapter", "measure", "axes"}
+
+
+def test_a_sweep_too_large_to_plan_is_refused_with_the_number(write: Callable[..., Path]) -> None:
+    values = ", ".join(f"{n / 1000}" for n in range(1, 2001))
+    changes = (("steps = [1, 2]", f"steps = [1, 2]\nstrength = [{values}]"), ("drawn = 2", "drawn = 250"))
+    spec = read_spec(write(*changes))
+    with pytest.raises(SpecError, match=r"has 2,000,500 pictures: 4,001 settings of methods, 250 people, 2 prompts"):
+        make_plan(spec, Models(), "infusenet sweep")
+    with pytest.raises(SpecError, match=r"1,000,000,000 people"):
+        make_plan(read_spec(write(("drawn = 2", "drawn = 1000000000"))), Models(), "infusenet sweep")
+
+
+def test_points_come_one_after_the_other(write: Callable[..., Path]) -> None:
+    spec = read_spec(write(("drawn = 2", "drawn = 100000")))
+    people = find_people(spec.people)
+    points = expand(spec, people, {("dev", "infusenet"): "x", ("schnell", "infusenet"): "y"})
+    assert next(points).person == "drawn-01"
+
+
+def test_planning_twenty_thousand_jobs_is_quick(write: Callable[..., Path], tmp_path: Path) -> None:
+    """It was 3.7 seconds."""
+    values = ", ".join(f"{n / 2000}" for n in range(1, 1001))
+    spec = read_spec(write(("steps = [1, 2]", f"steps = 4\nstrength = [{values}]"), ("drawn = 2", "drawn = 10")))
+    plan = make_plan(spec, Models(), "infusenet sweep")  # the weights' fingerprints are kept from here on
+    began = time.process_time()
+    plan = make_plan(spec, Models(), "infusenet sweep")
+    assert len(pending(plan, tmp_path)) == len(plan.jobs) == 20_020
+    partition(plan.jobs, 2)
+    assert time.process_time() - began < 2.5

@@ -8,9 +8,10 @@ import pytest
 
 from infusenet.errors import InfuseNetError, SettingsError
 from infusenet.files import save_picture
-from infusenet.sweep.people import chosen, find_people
-from infusenet.sweep.spec import Filter, SpecError, find_spec, read_spec, shipped
-from infusenet.sweep.weights import Weights, check_people, metrics_of
+from infusenet.sweep.jobs import Models
+from infusenet.sweep.people import filter_people, find_people
+from infusenet.sweep.spec import Filter, find_spec, read_spec, shipped
+from infusenet.sweep.toml import SpecError
 
 Write = Callable[..., Path]
 
@@ -18,10 +19,10 @@ Write = Callable[..., Path]
 def test_what_a_specification_says(write: Write) -> None:
     spec = read_spec(write())
     assert (spec.title, spec.threads, spec.seeds, spec.size) == ("Small", 1, (0,), None)
-    assert spec.prompts == (("portrait", "a portrait of a person"), ("beach", "a photo of a person at the beach"))
-    assert [(each.label, each.steps, each.strength, each.guidance) for each in spec.methods] == [
-        ("dev", (1, 2), (1.0,), ()),
-        ("schnell", (1,), (1.0,), ()),
+    assert spec.prompts == {"portrait": "a portrait of a person", "beach": "a photo of a person at the beach"}
+    assert [(each.label, each.axes, each.adapter) for each in spec.methods] == [
+        ("dev", {"steps": (1, 2)}, "infusenet"),
+        ("schnell", {"steps": (1,)}, "infusenet"),
     ]
     assert [person.name for person in find_people(spec.people)] == ["drawn-01", "drawn-02"]
 
@@ -35,9 +36,9 @@ def test_quick_is_the_small_size(write: Write) -> None:
     path = write(("people = 1\n", "people = 1\nsteps = [2]\nprompts = ['beach']\nseeds = [3, 4]\n"))
     spec = read_spec(path, quick=True)
     assert len(find_people(spec.people)) == 1
-    assert [label for label, _ in spec.prompts] == ["beach"]
+    assert [*spec.prompts] == ["beach"]
     assert spec.seeds == (3, 4)
-    assert [each.steps for each in spec.methods] == [(2,), (1,)]  # none of the steps: its last one stays
+    assert [each.axes["steps"] for each in spec.methods] == [(2,), (1,)]  # none of the steps: its last one stays
     assert len(find_people(read_spec(path).people)) == 2
 
 
@@ -184,31 +185,105 @@ class Face:
 def test_the_papers_filter_tells_whom_it_leaves_out(write: Write) -> None:
     people = find_people(read_spec(write(("drawn = 2", "drawn = 4"))).people)
     seen = iter([[Face(81, 0.71)], [Face(80, 0.9)], [Face(99, 0.7)], [Face(99, 0.9)] * 2])
-    kept, dropped = chosen(people, Filter(0.7, 80), lambda picture: next(seen))
+    kept, dropped = filter_people(people, Filter(), lambda picture: next(seen))
     assert [person.name for person in kept] == ["drawn-01"]
     assert [name for name, _ in dropped] == ["drawn-02", "drawn-03", "drawn-04"]
     assert ["80 pixels wide" in dropped[0][1], "0.70" in dropped[1][1], "2 faces" in dropped[2][1]] == [True] * 3
     with pytest.raises(SpecError, match=r"people\.filter: .*0 faces"):
-        chosen(people, Filter(0.7, 80), lambda picture: [])
+        filter_people(people, Filter(), lambda picture: [])
 
 
 def test_the_papers_filter_can_be_asked_for(write: Write) -> None:
     assert read_spec(write()).people.filter is None
-    assert read_spec(write(), papers_filter=True).people.filter == Filter(0.7, 80)
+    assert read_spec(write(), papers_filter=True).people.filter == Filter(confidence=0.7, width=80)
     path = write(("drawn = 2", "drawn = 2\n[people.filter]\nwidth = 40"))
-    assert read_spec(path).people.filter == Filter(0.7, 40)
+    assert read_spec(path).people.filter == Filter(confidence=0.7, width=40)
 
 
 def test_lpips_depends_on_its_weights(write: Write, tmp_path: Path) -> None:
     spec = read_spec(write(('title = "Small"', 'title = "Small"\nmetrics = ["lpips"]')))
-    assert metrics_of(spec, Weights()) == ("lpips",)
+    assert Models().metrics_of(spec) == ("lpips",)
     with pytest.raises(InfuseNetError, match=r"none\.pth"):
-        metrics_of(spec, Weights(lpips=tmp_path / "none.pth"))
-    assert metrics_of(read_spec(write()), Weights(lpips=tmp_path / "none.pth")) == ()  # not asked for: not looked at
+        Models(lpips=tmp_path / "none.pth").metrics_of(spec)
+    assert Models(lpips=tmp_path / "none.pth").metrics_of(read_spec(write())) == ()  # not asked for: not looked at
 
 
 def test_drawn_people_are_not_shown_to_real_models(write: Write) -> None:
     spec = read_spec(write())
-    check_people(spec, Weights())
+    Models().check_people(spec)
     with pytest.raises(SettingsError, match=r"people\.drawn: .* dev is flux-dev.*--people DIR"):
-        check_people(spec, Weights((("dev", "flux-dev"), ("schnell", "mini-schnell"))))
+        Models({"dev": "flux-dev", "schnell": "mini-schnell"}).check_people(spec)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "place", "said"),
+    [
+        ("steps = [1, 2]", "steps = 4\nguidance = [1.0, inf]", "methods[0].guidance", "got inf"),
+        ("steps = [1, 2]", "steps = 4\nstrength = -inf", "methods[0].strength", "got -inf"),
+        ("drawn = 2", "drawn = 2\n[people.filter]\nwidth = inf", "people.filter.width", "got inf"),
+        ("steps = [1, 2]", f"steps = [{10**40}]", "methods[0].steps", "got 1000000"),
+        ("steps = [1, 2]", f"steps = {hex(16**3990)}", "methods[0].steps", "thousands of digits"),
+        ("steps = [1, 2]", "steps = [1, 1.0]", "methods[0].steps", "got 1.0"),
+        ("steps = [1, 2]", "steps = 4\nguidance = [1, 1.0]", "methods[0].guidance", "different"),
+        ("steps = [1, 2]", f"steps = {'[' * 20}1{']' * 20}", "methods[0].steps", "got [[[[[["),
+        ("steps = [1, 2]", "steps = { a = 1 }", "methods[0].steps", "got {'a': 1}"),
+        ("steps = [1, 2]", "steps = 4\nseed = 3", "methods[0].seed", "unknown key"),
+        ("steps = [1, 2]", "steps = 4\naxes = { steps = 3 }", "methods[0].axes", "unknown key"),
+        ("steps = [1, 2]", 'steps = 4\nadapter = "glue"', "methods[0].adapter", "one of infusenet"),
+        ('title = "Small"', 'title = "Small"\nmeasure = "charm"', "measure", "one of face"),
+        ('title = "Small"', 'title = "Small"\nthreads = 1000000', "threads", "at most 1024"),
+        ('title = "Small"', 'title = "Small"\ntext = "x"', "text", "unknown key"),
+        ('title = "Small"', f'title = "Small"\nabout = {["x" * 500]}', "about", "expected a text"),
+        ("[prompts]", "prompts = 3\n[other]", "prompts", "expected a table"),
+        ("[[methods]]\nlabel = \"dev\"", "[methods]\nlabel = \"dev\"", "", "cannot be read as TOML"),
+        ('title = "Small"', 'title = "Small"\nfigures = 3', "figures", "expected"),
+    ],
+)  # fmt: skip
+def test_what_would_break_a_sweep_is_one_short_line(write: Write, old: str, new: str, place: str, said: str) -> None:
+    with pytest.raises(SpecError) as error:
+        read_spec(write((old, new)))
+    text = str(error.value)
+    assert (f"small.toml: {place}: " if place else "small.toml: ") in text, text
+    assert said in text, text
+    assert "\n" not in text
+    assert len(text) < 400
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line"),
+    [
+        ("steps = [1, 2]", f"steps = {'9' * 5000}", 11),
+        ("steps = [1, 2]", f"steps = {'[' * 3000}{']' * 3000}", 11),
+        ('title = "Small"', f"title = {'{a = ' * 3000}1{'}' * 3000}", 2),
+    ],
+)
+def test_what_no_reader_takes_names_its_line(write: Write, old: str, new: str, line: int) -> None:
+    with pytest.raises(SpecError) as error:
+        read_spec(write((old, new)))
+    assert str(error.value).startswith(f"small.toml: line {line}: expected ")
+    assert len(str(error.value)) < 200
+
+
+def test_lists_over_lines_are_not_nested(write: Write) -> None:
+    values = ", ".join(f"{n}" for n in range(1, 200))
+    assert len(read_spec(write(("steps = [1, 2]", f"steps = [\n{values},\n]"))).methods[0].axes["steps"]) == 199
+
+
+def test_other_roles_are_backbones_or_given(write: Write) -> None:
+    spec = read_spec(write(('backbone = "schnell"', 'backbone = "mini-schnell"')))
+    assert Models().files(spec.methods[1].backbone).expected == "mini-schnell"
+    path = write(('backbone = "schnell"', 'backbone = "mine"'))
+    with pytest.raises(SpecError, match=r"methods\[1\]\.backbone: expected one of dev, schnell, .*mini-dev"):
+        read_spec(path)
+    models = Models({"dev": "mini-dev", "mine": "mini-schnell"})
+    assert models.files(read_spec(path, roles=models.backbones).methods[1].backbone).expected == "mini-schnell"
+
+
+def test_minus_and_its_older_name_are_one(write: Write) -> None:
+    for key in ("minus", "less"):
+        text = f"{FIGURE}split = 'strength'\n{key} = 0\n[quick]"
+        assert read_spec(write(("[quick]", text))).figures[0].minus == 0.0
+        with pytest.raises(SpecError, match=rf"figures\[0\]\.{key}: expected a curve that is split by a number"):
+            read_spec(write(("[quick]", f"{FIGURE}{key} = 0\n[quick]")))
+    with pytest.raises(SpecError, match=r"figures\[0\]\.less: unknown key"):
+        read_spec(write(("[quick]", f"{FIGURE}split = 'strength'\nminus = 0\nless = 0\n[quick]")))

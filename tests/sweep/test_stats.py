@@ -6,7 +6,7 @@ import statistics
 import numpy as np
 import pytest
 
-from infusenet.sweep.stats import drift_over, paired, summarise
+from infusenet.sweep.report.stats import drift_over, paired, summarise
 
 
 def test_known_values() -> None:

@@ -1,0 +1,222 @@
+"""From a sweep's results to its tables, figures and page: one HTML file with every figure and its numbers inside."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ...charts.labels import MISSING
+from ...errors import PackageError
+from ...files import write_atomically
+from ...measures import comparable
+from ...pages import render
+from ..results import Results, SweepRecord, result_path
+from ..spec import FigureSpec
+
+try:
+    import pandas as pd
+except ImportError:
+    raise PackageError("A sweep's report is made with pandas. Install it: pip install pandas") from None
+
+from .curves import unseen_in_words
+from .figures import RenderedFigure, render_figure
+from .table import make_tables, to_csv, write_tables
+
+_NUMBERS = ("95 % interval", "of the difference", "early window")
+_OPEN = 14  # tables of up to so many lines are shown open
+
+
+def write_report(results: Results) -> str:
+    """Write tables, figures and page of a sweep into its folder.
+
+    Returns:
+        What to tell the user.
+
+    Raises:
+        SettingsError: its pictures were measured by different rules.
+    """
+    tables = make_tables(results)
+    table = write_tables(tables, results.folder)
+    seen = tables.points[tables.points["similarity"].notna()]
+    rules = [None if pd.isna(rule) else rule for rule in seen["rule"]]
+    comparable(rules, f"The pictures in {results.folder}")
+    (results.folder / "figures").mkdir(exist_ok=True)
+    figures = [
+        _write_figure(figure, render_figure(figure, tables, results.folder), number, results.folder)
+        for number, figure in enumerate(results.record.figures, 1)
+    ]
+    facts = _facts(results, tables.points)
+    text = render(
+        "sweep.html",
+        record=results.record,
+        state=_state(results, tables.points),
+        limits=_limits(tables.points),
+        figures=figures,
+        facts=facts,
+        rests="; ".join(facts[key] for key in ("Recognizer that measured", "Backbones", "Versions")),
+    )
+    page = results.folder / "report.html"
+    write_atomically(page, text.encode())
+    return "\n".join([*_told(results), f"Table: {table}", f"Open {page} in a browser."])
+
+
+def write_index(folder: Path, sweeps: Mapping[str, SweepRecord]) -> Path:
+    """Write index.html, which leads to the pages of several sweeps.
+
+    Args:
+        folder: the one that holds the sweeps' folders.
+        sweeps: what each says of itself by its folder's name, in order.
+
+    Returns:
+        The page.
+    """
+    write_atomically(folder / "index.html", render("index.html", sweeps=sweeps).encode())
+    return folder / "index.html"
+
+
+def _told(results: Results) -> list[str]:
+    """How far the sweep is, and what is wrong."""
+    jobs = {point.job.id: point.job for point in results.points}
+    failed = [job for job in jobs.values() if job.id in results.of and results.of[job.id].status == "failed"]
+    whole = len(results.of) - len(failed) - len(results.unpictured)
+    lines = [f"{whole} of {len(jobs)} pictures made, {len(failed)} failed, {len(jobs) - whole - len(failed)} missing."]
+    if failed:
+        error = results.of[failed[0].id].error
+        name = result_path(results.folder, failed[0]).name
+        lines.append(f"  for example {name}: {error} (try again with --retry)")
+    if results.unpictured:
+        count = len(results.unpictured)
+        lines.append(f"  {count} measured, but the picture is gone or damaged: the same sweep makes it again")
+    if results.broken:
+        first = f"results/{results.broken[0]}.json"
+        lines.append(
+            f"  {len(results.broken)} results cannot be read, such as {first}: the same sweep makes them again"
+        )
+    return lines
+
+
+# -- the page's words ----------------------------------------------------------------------------------------------
+
+
+def _state(results: Results, points: pd.DataFrame) -> str:
+    done = points[points["status"] == "done"]
+    pictured = int((~done["job"].isin(results.unpictured)).sum())
+    unseen, failed = int(done["similarity"].isna().sum()), int((points["status"] == "failed").sum())
+    lack = "no face was found" if unseen_in_words(points) == "without a face" else "likeness is undefined"
+    text = f"{pictured} of {len(points)} pictures are made; {failed} failed; in {unseen} {lack}."
+    if failed or unseen:
+        text += " These are counted as missing and never as 0."
+    dropped = results.record.dropped
+    if dropped:
+        text += f" {len(dropped)} people were left out: " + "; ".join(f"{who} ({why})" for who, why in dropped) + "."
+    return text
+
+
+def _limits(points: pd.DataFrame) -> str:
+    """What no interval on the page can tell."""
+    text = (
+        "Every number rests on one set of weights, that is on one training seed. The intervals are over people, of "
+        "whom each has noise of their own, and say nothing of how another training would have turned out."
+    )
+    if points["backbone"].str.startswith("mini-").any():
+        text += (
+            " These are drawn people and a miniature of FLUX, there to try the method on: nothing here is a finding "
+            "about FLUX, and where the paper's figures stand beside, they are of FLUX and photos."
+        )
+    return text
+
+
+def _facts(results: Results, points: pd.DataFrame) -> dict[str, str]:
+    """What every figure rests on."""
+    record, of = results.record, list(dict.fromkeys(point.job.id for point in results.points))
+    each = [results.of[job] for job in of if job in results.of]
+    versions: Mapping[str, str] = next((result.versions for result in each if result.versions), {})
+    devices = _distinct(result.device for result in each)
+    alone = set(points["alone"][points["seconds"].notna()])
+    measured = "by jobs that ran alone on their device" if alone == {True} else "only of jobs that ran alone"
+    perceptual = _distinct(result.note("lpips_with") for result in each)
+    perceptual += [f"not measured: {why}" for why in _distinct(result.note("lpips_reason") for result in each)]
+    return {
+        "Command": record.command,
+        "Backbones": ", ".join(sorted(points["backbone"].unique())),
+        "Recognizer that measured": ", ".join(_distinct(points["recognizer"])) or MISSING,
+        "Rule of measuring": ", ".join(_distinct(points["rule"])) or "not recorded",
+        "Versions": ", ".join(f"{name} {version}" for name, version in versions.items()) or MISSING,
+        "People": f"{len(record.people)}",
+        "Prompts": "; ".join(f"{label}: {text}" for label, text in record.prompts),
+        "Seeds": f"{', '.join(map(str, record.seeds))}; one noise for all methods and prompts of a person",
+        "Seconds": f"from the prompt to the picture, models loaded, {measured}; {', '.join(devices) or MISSING}",
+        **({"LPIPS": "; ".join(perceptual)} if perceptual else {}),
+        "Provenance": "every picture is AI-generated and marked so in its metadata",
+    }
+
+
+def _distinct(texts: Any) -> list[str]:
+    return sorted({text for text in texts if isinstance(text, str) and text})
+
+
+# -- figures and their numbers -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Section:
+    """A figure on the page: its specification, its pictures, its files' name, and its numbers as cells."""
+
+    spec: FigureSpec
+    rendered: RenderedFigure
+    name: str
+    header: list[tuple[str, str]]  # a column and its class
+    rows: list[list[tuple[str, str]]]
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the numbers are shown at once."""
+        return len(self.rows) <= _OPEN and self.spec.kind != "pictures"
+
+
+def _write_figure(figure: FigureSpec, rendered: RenderedFigure, number: int, folder: Path) -> _Section:
+    """Write figures/NAME.png and .csv."""
+    name = f"{number:02d}-{re.sub('[^a-z0-9]+', '-', figure.title.lower()).strip('-')[:60]}"
+    write_atomically(folder / "figures" / f"{name}.png", rendered.light)
+    frame = pd.DataFrame(rendered.rows, dtype=object)
+    write_atomically(folder / "figures" / f"{name}.csv", to_csv(frame).encode())
+    header, rows = _cells(rendered.rows)
+    return _Section(figure, rendered, name, header, rows)
+
+
+def _cells(rows: Sequence[Mapping[str, Any]]) -> tuple[list[tuple[str, str]], list[list[tuple[str, str]]]]:
+    """Head and body of a figure's table: texts with their class, without columns that say nothing."""
+    rows = [_read(row) for row in rows]
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    columns = [name for name in columns if any(row.get(name) is not None for row in rows)]
+    if not any(row.get("missing") for row in rows):
+        columns = [name for name in columns if name != "missing"]
+    text = {name for name in columns if all(isinstance(row.get(name), str | None) for row in rows)} - {*_NUMBERS}
+    classes = {name: "text" if name in text else "" for name in columns}
+    body = [[(_cell(row.get(name)), classes[name]) for name in columns] for row in rows]
+    return list(classes.items()), body
+
+
+def _read(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row as people read it: the ends of an interval in one cell."""
+    read = {}
+    for name, value in row.items():
+        if name.endswith("low"):
+            high = row[name.removesuffix("low") + "high"]
+            ends = None if value is None else f"{_cell(value)} to {_cell(high)}"
+            read["of the difference" if name.startswith("difference") else "95 % interval"] = ends
+        elif not name.endswith("high"):
+            read[name] = value
+    return read
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return MISSING
+    if isinstance(value, float):
+        text = f"{value:.3f}" if abs(value) < 100 else f"{value:.1f}"
+        return text.lstrip("-") if float(text) == 0 else text.replace("-", "\N{MINUS SIGN}")
+    return str(value)

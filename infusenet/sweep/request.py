@@ -1,0 +1,200 @@
+"""What `infusenet sweep` and `infusenet report` do, apart from reading the command line."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from ..errors import SettingsError
+from .jobs import Job, Models, SweepPlan, check_size, expand
+from .people import filter_people, find_people
+from .results import read_record, read_result, read_results
+from .runner import Rank, leave, pending, run
+from .spec import ALL, Spec, find_spec, order_of_reading, read_spec
+from .worker import Worker
+
+_MINI_STEP = 0.022  # seconds a step of the miniature takes on one of two cores
+
+
+@dataclass(frozen=True)
+class SweepRequest:
+    """A sweep as asked for on the command line.
+
+    Attributes:
+        spec: a TOML file, the name of a shipped specification, or "all" for each of these.
+        out: the folder.
+        models: what stands behind the names in the specification.
+        quick: the specification's small size.
+        dry_run: only say what would be done.
+        people: a folder of pictures instead of the specification's people.
+        filter: leave out people as the paper does.
+        retry: do failed jobs again.
+        device: as everywhere.
+        dtype: as everywhere.
+        offload: keep on the GPU only the network at work.
+        quiet: no progress bar.
+        command: how it was asked for, for the record.
+    """
+
+    spec: str
+    out: Path
+    models: Models = field(default_factory=Models)
+    quick: bool = False
+    dry_run: bool = False
+    people: Path | None = None
+    filter: bool = False
+    retry: bool = False
+    device: str = "auto"
+    dtype: str | None = None
+    offload: bool = False
+    quiet: bool = False
+    command: str = "infusenet sweep"
+
+
+def sweep(request: SweepRequest) -> str:
+    """Run a sweep, or all shipped ones, and write tables and pages.
+
+    Args:
+        request: what is asked for. Its spec may be "all": then each shipped specification gets a folder of its own, and
+            an index leads to them.
+
+    Returns:
+        What to tell the user; nothing on processes other than the first.
+
+    Raises:
+        InfuseNetError: the specification, a picture or a weight file cannot be used; nothing is written then.
+    """
+    summary = _sweep_all(request) if request.spec == ALL else _sweep(request)
+    leave()
+    return summary
+
+
+def _sweep_all(request: SweepRequest) -> str:
+    """Every shipped specification, one after the other."""
+    lines = []
+    for name in order_of_reading():
+        began = time.monotonic()
+        command = request.command.replace(f"sweep {ALL}", f"sweep {name}")
+        summary = _sweep(replace(request, spec=name, out=request.out / name, command=command))
+        if request.dry_run:
+            lines.append(summary)
+        elif summary:
+            lines.append(f"{name}: {summary.splitlines()[0]} {_duration(time.monotonic() - began)}.")
+    if lines and not request.dry_run:
+        from .report import write_index
+
+        sweeps = {name: read_record(request.out / name) for name in order_of_reading()}
+        lines.append(f"Open {write_index(request.out, sweeps)} in a browser.")
+    return "\n".join(lines)
+
+
+def _sweep(request: SweepRequest) -> str:
+    """One specification: spec, people, jobs, results, report."""
+    spec = read_spec(
+        find_spec(request.spec),
+        quick=request.quick,
+        people=request.people,
+        papers_filter=request.filter,
+        roles=request.models.backbones,
+    )
+    plan = make_plan(spec, request.models, request.command)
+    if request.dry_run:
+        return _outlook(plan, request)
+    if request.out.exists() and not request.out.is_dir():
+        raise SettingsError(f"{request.out} is a file. Name a folder with --out.")
+
+    def make(rank: Rank, device: str) -> Worker:
+        crowded = rank.local_world > 1 and not device.startswith("cuda")
+        return Worker(plan, request.models, request.out, device, request.dtype, request.offload, alone=not crowded)
+
+    run(plan, request.out, make, device=request.device, retry=request.retry, quiet=request.quiet)
+    return report(request.out) if Rank.from_environment().rank == 0 else ""
+
+
+def make_plan(spec: Spec, models: Models, command: str) -> SweepPlan:
+    """Everything that a sweep will do, before any model is loaded (a filter loads the face detector).
+
+    Raises:
+        InfuseNetError: pictures or weights are missing or unreadable, or the sweep is too large to be planned.
+    """
+    models.check_people(spec)
+    check_size(spec, min(spec.people.drawn, spec.people.limit or spec.people.drawn))
+    people, dropped = find_people(spec.people), list[tuple[str, str]]()
+    check_size(spec, len(people))
+    if spec.people.filter is not None:
+        from ..faces import FaceDetector
+
+        first = spec.methods[0]
+        detector = FaceDetector.from_pack(models.files(first.backbone, first.adapter).face_pack)
+        people, dropped = filter_people(people, spec.people.filter, detector.detect)
+    points = expand(spec, people, models.contents(spec), models.metrics_of(spec), models.measure_of(spec))
+    return SweepPlan(spec, tuple(people), tuple(dropped), tuple(points), command)
+
+
+def report(folder: Path) -> str:
+    """Write tables and pages anew from results: of a sweep, or of all sweeps in a folder.
+
+    Returns:
+        What to tell the user.
+
+    Raises:
+        InfuseNetError: the folder holds no sweep.
+    """
+    from .report import write_index, write_report
+
+    inside = {path.parent.name for path in folder.glob("*/sweep.json")}
+    if (folder / "sweep.json").is_file() or not inside:
+        return write_report(read_results(folder))
+    lines, sweeps = [], {}
+    for name in (name for name in dict.fromkeys([*order_of_reading(), *sorted(inside)]) if name in inside):
+        results = read_results(folder / name)
+        lines.append(f"{name}: {write_report(results).splitlines()[0]}")
+        sweeps[name] = results.record
+    return "\n".join([*lines, f"Open {write_index(folder, sweeps)} in a browser."])
+
+
+def _outlook(plan: SweepPlan, request: SweepRequest) -> str:
+    """How many jobs there are, and how long they may take."""
+    todo, spec = pending(plan, request.out, retry=request.retry), plan.spec
+    lines = [
+        spec.title,
+        f"{len(plan.jobs)} jobs for {len(plan.points)} rows: {len(plan.people)} people, {len(spec.prompts)} prompts, "
+        f"{len(spec.seeds)} seeds, {len(spec.methods)} methods; {len(plan.jobs) - len(todo)} have a result.",
+    ]
+    lines += [f"left out: {name} ({reason})" for name, reason in plan.dropped]
+    processes, waiting = Rank.from_environment().world, {job.id for job in todo}
+    finished = [(job, read_result(request.out, job)) for job in plan.jobs if job.id not in waiting]
+    pace = [(job, result.seconds) for job, result in finished if result.seconds is not None]
+    estimated = estimate(todo, pace, processes)
+    if estimated is None:
+        lines.append("No estimate before the first jobs have run: real weights differ too much.")
+    else:
+        lines.append(
+            f"About {_duration(estimated[0])} with {processes} process{'es' * (processes > 1)}, {estimated[1]}."
+        )
+    return "\n".join(lines)
+
+
+def estimate(jobs: Sequence[Job], done: Sequence[tuple[Job, float]], processes: int) -> tuple[float, str] | None:
+    """Seconds that jobs will take, and what that rests on; None where nothing is known.
+
+    Args:
+        jobs: those to do.
+        done: finished ones with their seconds.
+        processes: how many work at once.
+    """
+    cost = sum(job.cost for job in jobs)
+    if done:
+        pace = sum(seconds for _, seconds in done) / sum(job.cost for job, _ in done)
+        return cost * pace / processes, f"by the {len(done)} finished jobs"
+    if all(job.backbone.startswith("mini-") for job in jobs):
+        return cost * _MINI_STEP / processes, "by the miniature's usual pace on a CPU"
+    return None
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} seconds"
+    return f"{seconds / 60:.0f} minutes" if seconds < 5400 else f"{seconds / 3600:.1f} hours"

@@ -1,0 +1,265 @@
+"""A sweep's folder: results/ID.json and pictures/ID.png for each job, and sweep.json, what they belong to."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
+
+from ..errors import InfuseNetError
+from ..files import write_atomically
+from .jobs import Job, SweepPlan, SweepPoint, unique
+from .spec import FigureSpec
+
+_PNG_BEGINS, _PNG_ENDS = b"\x89PNG\r\n\x1a\n", b"\x00\x00\x00\x00IEND\xaeB`\x82"
+Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+
+
+class _Record(BaseModel):
+    """What a file holds; a value of another type is an error, a further one is kept."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+
+class Step(_Record):
+    """What a probe saw at one step of a run; None where undefined."""
+
+    step: int
+    sigma: Number | None = None
+    similarity: Number | None
+    seen: bool | None = None
+    sharpness: Number | None
+    contrast: Number | None
+
+
+class Streams(_Record):
+    """Norms at one step of a run, a value a block; residuals are None where none were added."""
+
+    double: list[Number]
+    single: list[Number]
+    residual_double: list[Number] | None
+    residual_single: list[Number] | None
+
+
+class Result(_Record):
+    """What came of one job. Metrics stand beside these fields under their own names, see `metric`.
+
+    Attributes:
+        id: the job's.
+        status: "done" or "failed".
+        error: why it failed.
+        similarity: likeness to the person; None where undefined, for a `reason`.
+        seconds: from the prompt to the picture.
+        alone: nothing else of the sweep ran on the device.
+        trajectory: each step, where it was asked for.
+        streams: each step, where they were asked for.
+        recognizer, detector, rule: what measured, and how.
+        device: where it ran.
+        versions: of the libraries.
+    """
+
+    id: str
+    status: Literal["done", "failed"]
+    error: str | None = None
+    similarity: Number | None = None
+    reason: str | None = None
+    seconds: Number | None = None
+    alone: bool | None = None
+    trajectory: list[Step] | None = None
+    streams: list[Streams] | None = None
+    recognizer: str | None = None
+    detector: str | None = None
+    rule: str | None = None
+    device: str | None = None
+    versions: dict[str, str] = {}
+
+    def metric(self, name: str) -> float | None:
+        """The value of a metric; None where it is undefined or was not measured."""
+        value = (self.model_extra or {}).get(name)
+        return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+    def note(self, name: str) -> str | None:
+        """What is said of how something was measured, such as "lpips_reason"."""
+        value = (self.model_extra or {}).get(name)
+        return value if isinstance(value, str) else None
+
+
+class BrokenResult(InfuseNetError):
+    """A result's file that holds no result of its job."""
+
+
+def _as_asked(figure: Any) -> Any:
+    """A figure without the values that it was not asked for, which older records hold."""
+    if not isinstance(figure, dict):
+        return figure
+    given = {key: value for key, value in figure.items() if value not in (None, "", [])}
+    return given | ({"paper": dict(given["paper"])} if "paper" in given else {})
+
+
+class SweepRecord(_Record):
+    """What sweep.json says, but for its points."""
+
+    title: str
+    about: str
+    spec: str
+    command: str
+    seeds: list[int]
+    prompts: list[tuple[str, str]]
+    people: list[str]
+    dropped: list[tuple[str, str]]
+    figures: list[Annotated[FigureSpec, BeforeValidator(_as_asked)]]
+
+
+@dataclass(frozen=True)
+class Results:
+    """All that a sweep has written, each file read once.
+
+    Attributes:
+        folder: where.
+        record: what sweep.json says.
+        points: all lines of the table.
+        of: the results by their job's id; jobs without one are not there.
+        broken: ids whose file holds no result.
+        unpictured: ids of results that are done and whose picture is gone or cut off.
+    """
+
+    folder: Path
+    record: SweepRecord
+    points: tuple[SweepPoint, ...]
+    of: Mapping[str, Result]
+    broken: tuple[str, ...]
+    unpictured: frozenset[str]
+
+
+def result_path(folder: Path, job: Job) -> Path:
+    """Where a job's result goes."""
+    return folder / "results" / f"{job.id}.json"
+
+
+def picture_path(folder: Path, job: Job) -> Path:
+    """Where a job's picture goes."""
+    return folder / "pictures" / f"{job.id}.png"
+
+
+def is_whole(picture: Path) -> bool:
+    """Whether a PNG is there from its first to its last bytes."""
+    try:
+        with picture.open("rb") as file:
+            begins = file.read(len(_PNG_BEGINS))
+            file.seek(-len(_PNG_ENDS), os.SEEK_END)
+            return begins == _PNG_BEGINS and file.read() == _PNG_ENDS
+    except OSError:
+        return False
+
+
+def ids_in(folder: Path) -> set[str]:
+    """The jobs that have a result's file; asking once is quicker than trying each."""
+    return {path.stem for path in (folder / "results").glob("*.json")}
+
+
+def read_result(folder: Path, job: Job) -> Result:
+    """A job's result.
+
+    Raises:
+        BrokenResult: its file is missing, cannot be read, or holds something else.
+    """
+    path = result_path(folder, job)
+    try:
+        result = Result.model_validate(json.loads(path.read_bytes()))
+    except (OSError, ValueError, RecursionError) as error:  # ValidationError is a ValueError
+        raise BrokenResult(f"{path} holds no result ({_first_line(error)}).") from None
+    if result.id != job.id:
+        raise BrokenResult(f"{path} holds another job's result.")
+    return result
+
+
+def set_aside(folder: Path, job: Job) -> Path:
+    """Rename a broken result, so that its job can be made again and the file still be looked at.
+
+    Returns:
+        Its new name.
+    """
+    path = result_path(folder, job)
+    aside = path.with_name(f"{path.name}.broken")
+    os.replace(path, aside)
+    return aside
+
+
+def write_result(folder: Path, job: Job, result: Mapping[str, Any]) -> None:
+    """Write a job's result; the file appears whole or not at all."""
+    text = json.dumps({"id": job.id, "job": job.record, **result}, indent=1, allow_nan=False) + "\n"
+    write_atomically(result_path(folder, job), text.encode())
+
+
+def save_plan(folder: Path, plan: SweepPlan) -> None:
+    """Write sweep.json: what the report needs of a plan; no path of the user's is told."""
+    spec = plan.spec
+    record = {
+        **{name: getattr(spec, name) for name in ("title", "about", "measure", "metrics", "seeds")},
+        "spec": spec.source,
+        "command": plan.command,
+        "prompts": list(spec.prompts.items()),
+        "people": [person.name for person in plan.people],
+        "dropped": plan.dropped,
+        "figures": [figure.model_dump(exclude_defaults=True) for figure in spec.figures],
+    }
+    head = json.dumps(record, indent=1).removesuffix("\n}")
+    points = ",\n".join(json.dumps({**vars(point), "job": point.job.record}) for point in plan.points)
+    write_atomically(folder / "sweep.json", f'{head},\n "rows": [\n{points}\n]}}\n'.encode())
+
+
+def read_results(folder: Path) -> Results:
+    """Read a sweep's folder.
+
+    Raises:
+        InfuseNetError: the folder holds no sweep.
+    """
+    record, points = _load_plan(folder)
+    results: dict[str, Result] = {}
+    broken, unpictured = [], set()
+    there = ids_in(folder)
+    for job in (job for job in unique(points) if job.id in there):
+        try:
+            results[job.id] = result = read_result(folder, job)
+        except BrokenResult:
+            broken.append(job.id)
+            continue
+        if result.status == "done" and not is_whole(picture_path(folder, job)):
+            unpictured.add(job.id)
+    return Results(folder, record, points, results, tuple(broken), frozenset(unpictured))
+
+
+def read_record(folder: Path) -> SweepRecord:
+    """What a sweep's sweep.json says, without its points.
+
+    Raises:
+        InfuseNetError: the folder holds no sweep.
+    """
+    return _load_plan(folder)[0]
+
+
+def _load_plan(folder: Path) -> tuple[SweepRecord, tuple[SweepPoint, ...]]:
+    try:
+        data = json.loads((folder / "sweep.json").read_bytes())
+        record = SweepRecord.model_validate(data)
+        points = TypeAdapter(tuple[SweepPoint, ...]).validate_python(data.get("rows"))
+    except (OSError, ValueError, TypeError, RecursionError) as error:
+        raise InfuseNetError(
+            f"{folder} holds no sweep that can be read (sweep.json: {_first_line(error)}). Name the folder given to "
+            "infusenet sweep --out; the same sweep command writes a damaged sweep.json anew."
+        ) from None
+    return record, points
+
+
+def _first_line(error: BaseException) -> str:
+    """What is wrong, in a few words."""
+    if isinstance(error, ValidationError):
+        first = error.errors(include_url=False)[0]
+        words = first.get("ctx", {}).get("words") or first["msg"]
+        return f"{'.'.join(map(str, first['loc'])) or 'the whole'}: {words}"
+    return " ".join(str(error).split())[:120] or type(error).__name__

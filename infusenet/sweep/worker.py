@@ -1,0 +1,254 @@
+"""The work of one process: models loaded once, people read once, one job after another."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .. import generate
+from ..axes import AXES
+from ..generate import GenerateRequest
+from ..measures import MEASURES
+from ..metrics import METRICS, Subject
+from .jobs import Job, Models, SweepPlan
+from .results import picture_path
+
+if TYPE_CHECKING:
+    from ..adapters import Adapter
+    from ..measures import Measure, ReferenceData
+    from ..probe import Trace
+
+log = logging.getLogger(__name__)
+_ABSENT = {"lpips": "no VGG16 weights were given (--lpips PATH)"}
+
+
+@dataclass
+class Worker:
+    """Does jobs on one device. Of backbones, only the one in use is held.
+
+    Attributes:
+        alone: nothing else runs on the device, so that seconds mean something.
+    """
+
+    plan: SweepPlan
+    models: Models
+    folder: Path
+    device: str
+    dtype: str | None = None
+    offload: bool = False
+    alone: bool = True
+    _loaded: tuple[str, str] | None = None  # role and adapter of the pipeline
+    _pipeline: Any = None
+    _measure: Measure | None = None
+    _lpips: Any = None
+    _adapters: dict[Any, Adapter] = field(default_factory=dict)
+    _conditions: dict[Any, Any] = field(default_factory=dict)
+    _references: dict[str, ReferenceData] = field(default_factory=dict)
+
+    def do(self, job: Job) -> dict[str, Any]:
+        """Make and measure one picture.
+
+        Args:
+            job: what is asked for.
+
+        Returns:
+            The result: plain values, None where undefined with the reason beside it.
+
+        Raises:
+            Exception: whatever a model or a picture gives cause for; the caller keeps it as the job's result.
+        """
+        import torch
+
+        try:
+            return self._do(job)
+        except torch.cuda.OutOfMemoryError:
+            if self.offload:
+                raise
+            log.warning("Out of GPU memory: from here on only the network at work is kept there, which is slower.")
+        # Out of the except clause, whose error would keep what was on the GPU alive.
+        self.offload, self._loaded, self._pipeline = True, None, None
+        gc.collect()
+        torch.cuda.empty_cache()
+        return self._do(job)
+
+    def _do(self, job: Job) -> dict[str, Any]:
+        from ..files import save_picture
+        from ..probe import ProbeRecorder, vae_decoder
+        from ..probe.versions import library_versions
+
+        adapter, condition = self._conditioned(job)
+        pipeline, request = self._load(job), _request(job)
+        measure, reference = self._judge(), self._reference(job)
+        trace = streams = None
+        with _no_notices():
+            began = time.perf_counter()
+            result = generate.generate(pipeline, condition, request, adapter=adapter)
+            seconds = time.perf_counter() - began
+            if "trajectory" in job.metrics:  # once more, so that measuring does not count as time
+                recorder = ProbeRecorder(measure, reference, vae_decoder(pipeline.vae), keep_latents="none")
+                trace = generate.generate(pipeline, condition, request, adapter=adapter, recorder=recorder).trace
+            if "streams" in job.metrics:
+                streams = _streams(pipeline, condition, request, adapter)
+        path = picture_path(self.folder, job)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_picture(result.picture, path, {"infusenet": {**result.made_with, "job": job.id}})
+        return {
+            **self._metrics(job, result.picture),
+            "seconds": seconds,
+            "alone": self.alone,
+            "trajectory": None if trace is None else _trajectory(trace),
+            "streams": streams,
+            **_likeness(measure, result.picture, reference),
+            "device": self.device,
+            "offload": self.offload,
+            "versions": library_versions(),
+        }
+
+    def _metrics(self, job: Job, picture: Any) -> dict[str, Any]:
+        """METRICS of a picture: those that always are, those that were asked for, and why one of these is not."""
+        asked = {name.split()[0]: name for name in job.metrics}
+        chosen = {name: metric for name, metric in METRICS.items() if metric.always or name in asked}
+        resources: dict[str, Any] = {"reference": self.plan.person(job.identity).pictures()[0]}
+        resources |= {"vae": getattr(self._pipeline, "vae", None), "lpips": self._lpips_network(asked)}
+        subject = Subject(picture, resources)
+        values: dict[str, Any] = {name: metric(subject) for name, metric in chosen.items()}
+        for name, metric in chosen.items():
+            if lacking := subject.lacks(metric.needs):
+                values[f"{name}_reason"] = _ABSENT.get(lacking[0], f"there is no {lacking[0]}")
+        if resources["lpips"] is not None:
+            from importlib.metadata import version
+
+            from ..metrics.perceptual import SIZE
+
+            with_what = f"{asked['lpips']}: package {version('lpips')}, middle squares at {SIZE} pixels"
+            values["lpips_with"] = with_what
+        return values
+
+    def _lpips_network(self, asked: Mapping[str, str]) -> Any:
+        if asked.get("lpips", "lpips") == "lpips" or self.models.lpips is None:
+            return None
+        if self._lpips is None:
+            from ..metrics.perceptual import lpips_network
+
+            self._lpips = lpips_network(self.models.lpips, device=self.device)
+        return self._lpips
+
+    def _load(self, job: Job) -> Any:
+        if self._pipeline is not None and self._loaded == (job.role, job.adapter):
+            return self._pipeline
+        self._pipeline = None  # before the next one is loaded: two do not fit
+        gc.collect()
+        adapter, condition = self._conditioned(job)
+        options: dict[str, Any] = {"components": self.models.components} if self.models.components else {}
+        if self.offload:
+            options["offload"] = "model"
+        files = self.models.files(job.role, job.adapter)
+        self._pipeline = generate.load_pipeline(files, self.device, self.dtype, adapter=adapter, **options)
+        self._loaded = job.role, job.adapter
+        with _no_notices():  # the first run warms up and is not timed
+            warming = GenerateRequest(job.prompt, steps=1, size=job.size)
+            generate.generate(self._pipeline, condition, warming, adapter=adapter)
+        return self._pipeline
+
+    def _judge(self) -> Measure:
+        """What measures: not the network that conditions."""
+        if self._measure is None:
+            name, first = self.plan.spec.measure, self.plan.spec.methods[0]
+            given = self.models.files(first.backbone, first.adapter).face_pack if name == "face" else None
+            self._measure = MEASURES[name].load(given or self.models.measure or Path(), self.device)
+        return self._measure
+
+    def _reference(self, job: Job) -> ReferenceData:
+        """What pictures of a job are compared with: the person, or the prompt where the measure reads texts."""
+        of_prompt = MEASURES[self.plan.spec.measure].of == "prompt"
+        key = job.prompt if of_prompt else job.identity
+        if key not in self._references:
+            shown: Any = [job.prompt] if of_prompt else self.plan.person(job.identity).pictures()
+            self._references[key] = self._judge().reference(shown)
+        return self._references[key]
+
+    def _conditioned(self, job: Job) -> tuple[Adapter, Any]:
+        """A job's adapter, and what it read off the person's pictures."""
+        files = self.models.files(job.role, job.adapter)
+        which = files.adapter, *files.parts.values(), files.face_pack
+        if which not in self._adapters:
+            self._adapters[which] = generate.load_adapter(files, self.device, self.dtype)
+        if (which, job.identity) not in self._conditions:
+            pictures = self.plan.person(job.identity).pictures()
+            self._conditions[which, job.identity] = self._adapters[which].encode(pictures)
+        return self._adapters[which], self._conditions[which, job.identity]
+
+
+def _request(job: Job) -> GenerateRequest:
+    """What a job asks of `generate`."""
+    request = GenerateRequest(
+        prompt=job.prompt,
+        negative=job.negative if job.true_cfg != 1 else None,
+        steps=job.steps,
+        guidance=job.guidance,
+        strength=job.strength,
+        start=job.start,
+        end=job.end,
+        seed=job.seed,
+        size=job.size,
+        true_cfg=job.true_cfg,
+    )
+    for name, value in job.axes:
+        request = AXES[name].applied(request, value)
+    return request
+
+
+def _likeness(measure: Measure, picture: Any, reference: ReferenceData) -> dict[str, Any]:
+    """How alike a picture is to the reference, and what says so by which rule."""
+    (reading,) = measure.read([picture], reference)
+    values = {"similarity": reading.similarity, "reason": reading.reason, "recognizer": measure.name}
+    return {**values, "detector": getattr(measure, "detector", None), "rule": str(measure.rule)}
+
+
+@contextmanager
+def _no_notices() -> Iterator[None]:
+    """What a person would be told of is asked for on purpose: guidance on schnell, an adapter that acts in no step."""
+    from ..adapters.infusenet.pipeline import log as of_the_pipeline
+
+    levels = [(each, each.level) for each in (generate.log, of_the_pipeline)]
+    try:
+        for each, _ in levels:
+            each.setLevel(logging.ERROR)
+        yield
+    finally:
+        for each, level in levels:
+            each.setLevel(level)
+
+
+def _trajectory(trace: Trace | None) -> list[dict[str, Any]]:
+    """What a probe saw of one run, step by step; a failed probe is an error of the job."""
+    assert trace is not None
+    if trace.status != "complete":
+        raise RuntimeError(f"the probe ended {trace.status}: {trace.reason}")
+    return [
+        {
+            "step": record.step,
+            "sigma": record.sigma,
+            "similarity": trace.mean(record),
+            "seen": record.found[0],
+            "sharpness": record.sharpness[0],
+            "contrast": record.contrast[0],
+        }
+        for record in trace.records
+    ]
+
+
+def _streams(pipeline: Any, condition: Any, request: GenerateRequest, adapter: Adapter) -> list[dict[str, Any]]:
+    """Stream norms and residual ratios of each step, a value a block; with true CFG those of the positive branch."""
+    from ..metrics.streams import StreamNorms
+
+    with StreamNorms(pipeline.transformer) as norms:
+        generate.generate(pipeline, condition, request, adapter=adapter)
+    records, steps = norms.records, request.steps or 1
+    return [asdict(record) for record in records[:: len(records) // steps]]
