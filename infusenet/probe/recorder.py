@@ -1,6 +1,5 @@
 """ProbeRecorder: listens to a sampler's callback and measures every denoised prediction."""
 
-import math
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -13,11 +12,10 @@ from ..errors import SettingsError
 from ..measures import Baseline, Measure, Recognizer, ReferenceData, as_measure
 from ..measures.lines import bar_of
 from ..sampling import unpack_latents
-from .decode import as_pictures
 from .gallery import Gallery
 from .notes import circular, of_all
 from .records import Evaluation, RunInfo, Status, StepRecord
-from .session import Decode, Session
+from .session import Decode, Session, floats, number_of
 from .stopwatch import stopwatch
 from .store import LatentStore
 from .trace import Trace
@@ -139,7 +137,7 @@ class ProbeRecorder:
                 width=width or info.width,
                 versions=info.versions or library_versions(),
             ),
-            sigmas=_floats(sigmas),
+            sigmas=floats(sigmas),
             batch=batch,
             live=self.when == "live",
             keep=self._keep_best,
@@ -168,7 +166,7 @@ class ProbeRecorder:
             return None
         seconds = stopwatch(denoised if session.live else None)
         try:
-            return session.take(step, _number(sigma), denoised)
+            return session.take(step, number_of(sigma), denoised)
         except Exception as error:
             session.note(f"step {step}", error)
             return None
@@ -192,7 +190,7 @@ class ProbeRecorder:
         session = self._running()
         session.every_step_reported = True
         try:
-            session.sigmas = session.sigmas or _floats(pipe.scheduler.sigmas)
+            session.sigmas = session.sigmas or floats(pipe.scheduler.sigmas)
             latents = kwargs["denoised"]
             if latents.ndim == 3:  # FLUX's tokens
                 info = session.info
@@ -216,7 +214,7 @@ class ProbeRecorder:
             sigmas: all noise levels of the run as it will be.
         """
         session = self._running()
-        session.sigmas, session.cut = _floats(sigmas), step
+        session.sigmas, session.cut = floats(sigmas), step
 
     @property
     def bar(self) -> float | None:
@@ -255,7 +253,7 @@ class ProbeRecorder:
             session.attempt("measuring the steps", session.measure_pending)
             final = None
             if pictures is not None or latents is not None:
-                final = session.attempt("the finished picture", lambda: _final(session, pictures, latents, final_step))
+                final = session.attempt("the finished picture", lambda: session.finished(pictures, latents, final_step))
             session.attempt("back-filling", session.back_fill)
             trace = self._trace(session, final, status, reason)
             self.best = session.attempt("keeping the best step", lambda: _best(session, trace))
@@ -310,28 +308,8 @@ class ProbeRecorder:
         )
 
 
-def _final(session: Session, pictures: Any, latents: Tensor | None, step: int | None) -> StepRecord:
-    """The finished pictures measured, and the step and noise level they belong to."""
-    ready = as_pictures(pictures) if pictures is not None else session.pictures(latents)  # type: ignore[arg-type]
-    if step is not None and step in session.records:
-        return session.measure_final(ready, step, session.records[step].sigma)
-    sigma = session.sigmas[-1] if session.sigmas else None
-    return session.measure_final(ready, max(session.last_step, 1), sigma)
-
-
 def _best(session: Session, trace: Trace) -> KeptLatents | None:
     """The latents of the trace's best step, where they are kept."""
     if not session.keep or trace.best is None:
         return None
     return KeptLatents(trace.best.step, session.store.get(trace.best.step))
-
-
-def _number(sigma: float | Tensor | None) -> float | None:
-    """A finite noise level, or None."""
-    value = None if sigma is None else float(sigma)
-    return value if value is not None and math.isfinite(value) else None
-
-
-def _floats(sigmas: Sequence[float] | Tensor | None) -> tuple[float, ...]:
-    """Noise levels as plain numbers."""
-    return () if sigmas is None else tuple(float(sigma) for sigma in sigmas)

@@ -1,6 +1,7 @@
 """One run under observation: what has been taken, what is still to be measured, and the measuring itself."""
 
 import logging
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -13,7 +14,7 @@ from torch import Tensor
 from ..measures import Reader, Reading
 from ..measures.base import Pixels, pixels
 from ..metrics.quality import rms_contrast, sharpness
-from .decode import checked
+from .decode import as_pictures, checked
 from .gallery import Gallery
 from .records import RunInfo, StepRecord
 from .stopwatch import stopwatch
@@ -104,6 +105,14 @@ class Session:
             self._finished(record, shown(readings[part]))
 
     @torch.no_grad()
+    def finished(self, pictures: Any, latents: Tensor | None, step: int | None) -> StepRecord:
+        """The finished pictures measured, and the step and noise level they belong to."""
+        ready = as_pictures(pictures) if pictures is not None else self.pictures(latents)  # type: ignore[arg-type]
+        if step is not None and step in self.records:
+            return self.measure_final(ready, step, self.records[step].sigma)
+        sigma = self.sigmas[-1] if self.sigmas else None
+        return self.measure_final(ready, max(self.last_step, 1), sigma)
+
     def measure_final(self, pictures: Tensor, step: int, sigma: float | None) -> StepRecord:
         """Measure the finished pictures, each by itself: what is seen in no finished picture has no similarity."""
         began = time.perf_counter()
@@ -209,3 +218,14 @@ def filled(record: StepRecord, readings: Sequence[Reading], crispness: Sequence[
 def shown(readings: Sequence[Reading]) -> tuple[Pixels | None, ...]:
     """What was compared (aligned faces, or small whole pictures) in RGB, to be looked at."""
     return tuple(None if reading.crop is None else reading.crop[..., ::-1] for reading in readings)
+
+
+def number_of(sigma: float | Tensor | None) -> float | None:
+    """A finite noise level, or None."""
+    value = None if sigma is None else float(sigma)
+    return value if value is not None and math.isfinite(value) else None
+
+
+def floats(sigmas: Sequence[float] | Tensor | None) -> tuple[float, ...]:
+    """Noise levels as plain numbers."""
+    return () if sigmas is None else tuple(float(sigma) for sigma in sigmas)

@@ -8,20 +8,20 @@ import numpy as np
 import pytest
 
 from infusenet.miniature.replay import __main__ as command
-from infusenet.miniature.replay import compare, follow, lab, page, stops
+from infusenet.miniature.replay import compare, follow, lab, page, runs, stops
 
 
 @pytest.fixture(scope="module")
 def few(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    made = lab.Lab(lab.VALIDATION, 3, tmp_path_factory.mktemp("replay"))
+    made = lab.Lab(runs.VALIDATION, 3, tmp_path_factory.mktemp("replay"))
     yield made
     made.close()
 
 
 SAMPLE = (
-    follow.Base(lab.Setting(), ("keep", "stop", "steps")),
-    follow.Base(lab.Setting(strength=0.5), ("strength",)),
-    follow.Base(lab.Setting(end=0.5), ("end",)),
+    follow.Base(runs.Setting(), ("keep", "stop", "steps")),
+    follow.Base(runs.Setting(strength=0.5), ("strength",)),
+    follow.Base(runs.Setting(end=0.5), ("end",)),
 )
 
 
@@ -43,9 +43,9 @@ def test_a_run_that_is_cut_short_is_the_run_up_to_there(few: Any) -> None:
     assert np.allclose(whole.judged, steps.at(27).judged, atol=1e-3), "nothing would be saved: they are finished"
 
 
-def readings(likeness: list[float], sharpness: float = 1.0) -> lab.Readings:
+def readings(likeness: list[float], sharpness: float = 1.0) -> runs.Readings:
     values = np.array(likeness)
-    return lab.Readings(np.isfinite(values), np.ones_like(values), values, values, np.full_like(values, sharpness))
+    return runs.Readings(np.isfinite(values), np.ones_like(values), values, values, np.full_like(values, sharpness))
 
 
 def test_a_pair_is_compared_run_by_run() -> None:
@@ -73,10 +73,10 @@ def test_rules_on_curves_that_are_plain_to_see() -> None:
 
 
 def test_people_prompts_and_noises_are_not_shared() -> None:
-    one, other = lab.DESIGN, lab.VALIDATION
+    one, other = runs.DESIGN, runs.VALIDATION
     assert not set(one.prompts) & set(other.prompts)
     noises = [{crowd.noise_seed(k) + 500 * n for k in range(crowd.count) for n in range(2)} for crowd in (one, other)]
-    assert not noises[0] & noises[1] and len({one.seed, other.seed, lab.STRANGERS}) == 3
+    assert not noises[0] & noises[1] and len({one.seed, other.seed, runs.STRANGERS}) == 3
 
 
 def test_the_page_and_the_record(tmp_path: Path) -> None:

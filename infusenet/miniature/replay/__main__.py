@@ -21,8 +21,9 @@ from typing import Any
 from ...files import write_atomically
 from . import follow, stops
 from .compare import Row
-from .lab import DESIGN, VALIDATION, Lab
+from .lab import Lab
 from .page import page
+from .runs import DESIGN, VALIDATION
 
 QUICK = 6  # subjects
 

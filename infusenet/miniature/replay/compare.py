@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .lab import Floats, Readings
+from .runs import Floats, Readings
 
 LOSS = 0.03  # cosine from which on a run counts as made worse
 OFTEN = 0.1  # share of runs that advice may make worse

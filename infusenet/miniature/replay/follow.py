@@ -14,7 +14,8 @@ from ...probe.records import RunInfo, StepRecord
 from ...probe.trace import Trace
 from ...probe.trajectory import analyse
 from .compare import Row, pair
-from .lab import Lab, Readings, Setting, sigmas_of
+from .lab import Lab
+from .runs import Readings, Setting, sigmas_of
 
 KINDS = ("end", "strength", "keep", "stop", "steps")
 

@@ -11,7 +11,8 @@ import numpy as np
 from ...measures.lines import bar_of
 from ...probe.stopping import SHARE, TAIL, best_kept, has_levelled, is_on_course, saves, should_stop, stop_step
 from .compare import Row, half_width, pair
-from .lab import Course, Lab, Readings, Setting
+from .lab import Lab
+from .runs import Course, Readings, Setting
 
 DEV = Setting()
 SCHNELL = Setting("mini-schnell", 4)
