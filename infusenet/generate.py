@@ -153,8 +153,8 @@ def load_pipeline(
         adapter: from `load_adapter`; without one InfuseNet itself is bound.
         options: `loading.load_pipeline`'s.
     """
-    from .adapters.infusenet.encoder import torch_device
     from .loading import load_pipeline as load
+    from .weights.pretrained import torch_device
 
     options |= {"expected": files.expected, "device": torch_device(device), "dtype": _torch_dtype(dtype)}
     infusenet = None if adapter is not None else files.parts.get("infusenet")

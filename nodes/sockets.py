@@ -32,3 +32,25 @@ def schema(name: str, display_name: str, **settings: Any) -> io.Schema:
     """
     fields = {"node_id": PREFIX + name, "display_name": display_name, "category": CATEGORY, **settings}
     return io.Schema(**{key: value for key, value in fields.items() if key in _KNOWN})
+
+
+def recognizer_input() -> Any:
+    """The input for what measures: its socket is the face recognizer's, whatever is compared."""
+    tooltip = "From Load Face Recognizer; or from Likeness Measure, which compares whole pictures."
+    return RecognizerSocket.Input("recognizer", tooltip=tooltip)
+
+
+def reference_input() -> io.Input:
+    """The input for whom or what pictures are compared with."""
+    tooltip = "The person (or thing): one photo, or a batch of several of the same, whose mean counts."
+    return io.Image.Input("reference", tooltip=tooltip)
+
+
+def strangers_input() -> io.Input:
+    """The input for pictures of others, whose likeness is the line to be above."""
+    return io.Image.Input(
+        "strangers",
+        optional=True,
+        tooltip="Pictures of other people, at least 5 faces (with Likeness Measure at least 5 other pictures): what "
+        "they score is the line that tells how high is high. Without them it is unknown. The miniature has its own.",
+    )

@@ -174,7 +174,7 @@ MISTAKES = (
     ),
     Mistake(
         "back-filling: from the latest smudge",
-        "infusenet/measures/faces.py",
+        "infusenet/measures/face_reader.py",
         "if score > self._known.surest.get(item, (0.0, place))[0]:",
         "if score > 0.0:",
         ("tests/probe/test_measures.py",),

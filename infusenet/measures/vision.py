@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from ..errors import WeightsError
-from ..weights.pretrained import config_of, device_named, load_tokenizer, load_whole, weight_files
+from ..weights.pretrained import config_of, load_tokenizer, load_whole, torch_device, weight_files
 from .base import Pixels, Rule
 from .whole import PictureMeasure, PromptMeasure
 
@@ -204,7 +204,7 @@ def _network(kind: str, folder: Path, device: str, *, text: bool = False) -> Any
     import transformers
 
     weight_files(folder)
-    network = load_whole(getattr(transformers, kind), folder, torch.float32, device_named(device))
+    network = load_whole(getattr(transformers, kind), folder, torch.float32, torch_device(device))
     if kind == "CLIPModel" and not text:
         del network.text_model, network.text_projection
     return network

@@ -113,18 +113,18 @@ def load_tokenizer(kind: Any, folder: Path) -> Any:
     return tokenizer
 
 
-def device_named(device: str) -> torch.device:
-    """The torch device of a name; "auto" is the GPU if there is one.
+def torch_device(device: str | torch.device) -> torch.device:
+    """The device that a name means.
 
     Raises:
-        SettingsError: there is no such device.
+        SettingsError: an unknown name, or a device that is not there.
     """
-    if device == "auto":
+    if str(device) == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        found = torch.device(device)
+        place = torch.device(device)
     except RuntimeError as error:
-        raise SettingsError(f'Expected the device "auto", "cpu", "cuda" or "cuda:N", got {device!r}.') from error
-    if found.type == "cuda" and not torch.cuda.is_available():
-        raise SettingsError(f'PyTorch sees no GPU here, so {device!r} cannot be used. Choose "cpu" or "auto".')
-    return found
+        raise SettingsError(f'Expected the device "auto", "cpu", "cuda" or "cuda:N", got {str(device)!r}.') from error
+    if place.type == "cuda" and not torch.cuda.is_available():
+        raise SettingsError(f'The device "{device}" was asked for, but PyTorch sees no GPU. Use "cpu" or "auto".')
+    return place

@@ -17,7 +17,7 @@ from ...infusenet.probe.stopping import SHARE, TAIL
 from ..convert import image_to_pictures
 from ..loaders import chosen_pack, face_inputs, show
 from ..shared import load_once
-from ..sockets import RecognizerSocket, TraceSocket, schema
+from ..sockets import RecognizerSocket, TraceSocket, recognizer_input, reference_input, schema, strangers_input
 from .run import AFTER, LIVE
 from .stopping import MODES, SHORT, StopRule
 from .watch import Watch, last_live_probe, set_rule
@@ -87,14 +87,8 @@ class IdentityProbe(io.ComfyNode):
             search_aliases=["face similarity", "identity drift", "arcface score", "likeness"],
             inputs=[
                 io.Model.Input("model", tooltip="Any image MODEL. Connect what comes out to the sampler."),
-                RecognizerSocket.Input(
-                    "recognizer",
-                    tooltip="From Load Face Recognizer; or from Likeness Measure, which compares whole pictures.",
-                ),
-                io.Image.Input(
-                    "reference",
-                    tooltip="The person (or thing): one photo, or a batch of several of the same, whose mean counts.",
-                ),
+                recognizer_input(),
+                reference_input(),
                 io.Combo.Input(
                     "when",
                     options=[LIVE, AFTER],
@@ -115,13 +109,7 @@ class IdentityProbe(io.ComfyNode):
                     tooltip="Decodes the steps after the run; live, the finished picture (and the steps, if it is "
                     "tiny). Without one a small decoder is used: TAESD from models/vae_approx, else a rough preview.",
                 ),
-                io.Image.Input(
-                    "strangers",
-                    optional=True,
-                    tooltip="Pictures of other people, at least 5 faces, for the line that shows what a stranger "
-                    "scores; with Likeness Measure at least 5 other pictures. Without them it is unknown. The "
-                    "miniature has its own.",
-                ),
+                strangers_input(),
                 references_input(),
             ],
             outputs=[

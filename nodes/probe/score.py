@@ -13,7 +13,7 @@ from ...infusenet.measures import as_measure
 from ...infusenet.measures.scores import TOLD, Scores
 from ..convert import Picture, image_to_pictures, pictures_to_image
 from ..loaders import show as tell
-from ..sockets import RecognizerSocket, schema
+from ..sockets import recognizer_input, reference_input, schema, strangers_input
 from .probe import ONE, other_people, read_references, references_input
 
 PICTURES, FACES = "pictures", "aligned faces"
@@ -40,14 +40,8 @@ class Score(io.ComfyNode):
             ],
             inputs=[
                 io.Image.Input("images", tooltip="The pictures to measure: one, or a batch."),
-                RecognizerSocket.Input(
-                    "recognizer",
-                    tooltip="From Load Face Recognizer; or from Likeness Measure, which compares whole pictures.",
-                ),
-                io.Image.Input(
-                    "reference",
-                    tooltip="The person (or thing): one photo, or a batch of several of the same, whose mean counts.",
-                ),
+                recognizer_input(),
+                reference_input(),
                 io.Combo.Input(
                     "show",
                     options=[PICTURES, FACES],
@@ -55,13 +49,7 @@ class Score(io.ComfyNode):
                     tooltip="What the sheet shows: the whole pictures, or the faces as they were compared (with "
                     "Likeness Measure the middle of each picture).",
                 ),
-                io.Image.Input(
-                    "strangers",
-                    optional=True,
-                    tooltip="Pictures of other people, at least 5 faces (with Likeness Measure at least 5 other "
-                    "pictures): what they score tells how high is high. Without them it is unknown. The miniature has "
-                    "its own.",
-                ),
+                strangers_input(),
                 references_input(),
             ],
             outputs=[

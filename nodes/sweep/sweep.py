@@ -13,7 +13,7 @@ from ..convert import Picture, image_to_pictures, pictures_to_image, with_sample
 from ..loaders import show
 from ..probe.decoders import full_decoder
 from ..probe.probe import other_people
-from ..sockets import RecognizerSocket, schema
+from ..sockets import recognizer_input, reference_input, schema
 from . import trials
 
 
@@ -36,11 +36,8 @@ class Sweep(io.ComfyNode):
                 io.Conditioning.Input("negative", tooltip="Without meaning while cfg is 1."),
                 io.Latent.Input("latent_image", tooltip="What is sampled, as in a sampler; a batch and a mask count."),
                 io.Vae.Input("vae", tooltip="Decodes the finished pictures."),
-                RecognizerSocket.Input(
-                    "recognizer",
-                    tooltip="From Load Face Recognizer; or from Likeness Measure, which compares whole pictures.",
-                ),
-                io.Image.Input("reference", tooltip="The person (or thing): one photo, or several, whose mean counts."),
+                recognizer_input(),
+                reference_input(),
                 io.Combo.Input(
                     "axis",
                     options=list(AXES),

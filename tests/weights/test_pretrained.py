@@ -10,7 +10,7 @@ import transformers
 
 from infusenet import miniature
 from infusenet.errors import SettingsError, WeightsError
-from infusenet.weights.pretrained import config_of, device_named, load_tokenizer, load_whole, weight_files
+from infusenet.weights.pretrained import config_of, load_tokenizer, load_whole, torch_device, weight_files
 
 SHIPPED = Path(miniature.__file__).parent / "weights" / "mini-dev"
 
@@ -71,7 +71,7 @@ def test_a_damaged_index_is_refused(tmp_path: Path, text: str) -> None:
 
 
 def test_devices_by_name() -> None:
-    assert device_named("cpu") == torch.device("cpu")
-    assert device_named("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
+    assert torch_device("cpu") == torch.device("cpu")
+    assert torch_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
     with pytest.raises(SettingsError, match="abacus"):
-        device_named("abacus")
+        torch_device("abacus")

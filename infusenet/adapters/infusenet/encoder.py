@@ -17,6 +17,7 @@ from ...faces.align import norm_crop
 from ...faces.detect import Face, FaceDetector, choose_face
 from ...faces.turns import upright
 from ...files import Picture, as_rgb
+from ...weights.pretrained import torch_device
 from .arcface import IRSE, embed_crops
 from .resampler import Resampler
 
@@ -236,20 +237,3 @@ def fused(embeddings: Tensor) -> Tensor:
     if float(mean.norm()) < _NO_DIRECTION:
         raise FaceError("The photos' faces have nothing in common, so they cannot be fused. Use photos of one person.")
     return torch.nn.functional.normalize(mean, dim=1)
-
-
-def torch_device(device: str | torch.device) -> torch.device:
-    """The device that a name means.
-
-    Raises:
-        SettingsError: an unknown name, or a device that is not there.
-    """
-    if str(device) == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        place = torch.device(device)
-    except RuntimeError as error:
-        raise SettingsError(f'Expected the device "auto", "cpu", "cuda" or "cuda:N", got {str(device)!r}.') from error
-    if place.type == "cuda" and not torch.cuda.is_available():
-        raise SettingsError(f'The device "{device}" was asked for, but PyTorch sees no GPU. Use "cpu" or "auto".')
-    return place
