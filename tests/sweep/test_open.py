@@ -17,8 +17,8 @@ from infusenet.backbones import BACKBONES
 from infusenet.errors import SettingsError
 from infusenet.measures import MEASURES, MeasureSpec
 from infusenet.metrics import METRICS
-from infusenet.sweep.jobs import Models
 from infusenet.sweep.request import SweepRequest, make_plan, sweep
+from infusenet.sweep.runner import Models
 from infusenet.sweep.spec import read_spec
 
 Write = Callable[..., Path]
