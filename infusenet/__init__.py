@@ -111,7 +111,7 @@ _MOVED = {
     "pictures": "files",
     "pipeline": "adapters.infusenet.pipeline",
     "plots": "charts",
-    "plots.curve": "charts.curve",
+    "plots.curve": "charts.trajectory",
     "plots.labels": "charts.labels",
     "plots.scores": "charts.scores",
     "plots.sheet": "charts.sheet",

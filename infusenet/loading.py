@@ -18,6 +18,7 @@ from .errors import SettingsError, WeightsError
 from .flux.networks import flux_config
 from .weights import Shapes, check, describe, load_checked, read_header, read_weights
 from .weights.original import is_original, to_diffusers
+from .weights.pretrained import load_tokenizer, load_whole
 
 _FLUX = "a FLUX transformer"
 _SCHEDULE = ("use_dynamic_shifting", "shift", "base_shift", "max_shift", "base_image_seq_len", "max_image_seq_len")
@@ -193,36 +194,5 @@ def _texts(lenders: Sequence[Path], wanted: bool, dtype: torch.dtype, device: to
     tokenizers = ("tokenizer", "tokenizer_2")
     if not wanted:
         return dict.fromkeys((*encoders, *tokenizers))
-    texts = {name: _text_encoder(kind, _part(name, lenders), dtype, device) for name, kind in encoders.items()}
-    for name in tokenizers:
-        folder = _part(name, lenders)
-        try:
-            texts[name] = AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
-        except Exception as error:  # many kinds, all of them about the folder's files
-            raise WeightsError(f"The tokenizer in {folder} cannot be read ({error}). Download it again.") from error
-    return texts
-
-
-def _text_encoder(kind: Any, folder: Path, dtype: torch.dtype, device: torch.device) -> Any:
-    """A text encoder, refused when any of its weights is missing: transformers would make some up."""
-    import transformers
-
-    dtype_name = "dtype" if int(transformers.__version__.split(".")[0]) >= 5 else "torch_dtype"
-    shows_bars = transformers.utils.logging.is_progress_bar_enabled()
-    transformers.utils.logging.disable_progress_bar()
-    try:
-        network, info = kind.from_pretrained(
-            str(folder), local_files_only=True, output_loading_info=True, **{dtype_name: dtype}
-        )
-    except Exception as error:  # many kinds, all of them about the folder's files
-        raise WeightsError(f"The {kind.__name__} in {folder} cannot be read ({error}). Download it again.") from error
-    finally:
-        if shows_bars:
-            transformers.utils.logging.enable_progress_bar()
-    missing = sorted(map(str, info["missing_keys"])) + [str(wrong[0]) for wrong in info["mismatched_keys"]]
-    if missing:
-        raise WeightsError(
-            f"{folder} does not hold a whole {kind.__name__}: {len(missing)} weights are missing or of another shape "
-            f"({', '.join(missing[:3])}). Download it again."
-        )
-    return torch.nn.Module.to(network, device=device).requires_grad_(False).eval()
+    texts = {name: load_whole(kind, _part(name, lenders), dtype, device) for name, kind in encoders.items()}
+    return texts | {name: load_tokenizer(AutoTokenizer, _part(name, lenders)) for name in tokenizers}

@@ -54,6 +54,20 @@ MISTAKES = (
         ("tests/compare/test_compare.py",),
     ),
     Mistake(
+        "charts: the strip's band is one deviation below the mean",
+        "infusenet/charts/strip.py",
+        "(2 * self.baseline.mean - upper, upper)",
+        "((3 * self.baseline.mean - upper) / 2, upper)",
+        ("tests/charts/test_strip.py",),
+    ),
+    Mistake(
+        "pages: a dark page has the light colours",
+        "infusenet/pages/render.py",
+        "dark=DARK.by_name()",
+        "dark=LIGHT.by_name()",
+        ("tests/pages/test_render.py",),
+    ),
+    Mistake(
         "pages: nothing is escaped",
         "infusenet/pages/render.py",
         "autoescape=True",

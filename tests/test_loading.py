@@ -31,7 +31,7 @@ def flux(goldens, tmp_path_factory):
     """A whole diffusers FLUX folder of small networks, dev."""
     from transformers import CLIPTextConfig, CLIPTextModel, T5Config, T5EncoderModel
 
-    from infusenet.miniature.captions import build_tokenizers
+    from infusenet.miniature.tokens import build_tokenizers
 
     folder = tmp_path_factory.mktemp("flux")
     build_tokenizers(folder)

@@ -6,6 +6,7 @@ and page, and (the adapter aside) the Sweep node, whose part is in `tests/host/t
 
 from __future__ import annotations
 
+import csv
 import re
 from contextlib import contextmanager
 from dataclasses import replace
@@ -21,7 +22,7 @@ from infusenet import axes, generate, loading, miniature
 from infusenet.adapters import ADAPTERS, AdapterSpec
 from infusenet.backbones import BACKBONES
 from infusenet.generate import GenerateRequest, files_for, load_adapter, load_pipeline
-from infusenet.measures import Baseline, Reading, ReferenceData, ReferenceInfo, Rule
+from infusenet.measures import MEASURES, Baseline, MeasureSpec, Reading, ReferenceData, ReferenceInfo, Rule
 from infusenet.metrics import METRICS, Metric, Subject
 from infusenet.probe import ProbeRecorder, Trace, vae_decoder
 
@@ -33,7 +34,7 @@ PICTURE = np.random.default_rng(0).integers(0, 256, (128, 128, 3), np.uint8)
 
 
 class ConstantResiduals:
-    """An adapter that adds the same number everywhere after the first double block; it reads one brightness."""
+    """An adapter that adds the same to every token after each double block; it reads one brightness."""
 
     def encode(self, pictures, *, face="largest"):
         return SimpleNamespace(value=float(np.mean(pictures)) / 255, recognizer=None)
@@ -47,9 +48,9 @@ class ConstantResiduals:
     @contextmanager
     def acting(self, pipeline, condition, settings, control=None):
         def add(module, args, named):
-            x = named["hidden_states"]
-            width = pipeline.transformer.inner_dim
-            residual = x.new_full((*x.shape[:2], width), condition.value * settings.strength)
+            x, width = named["hidden_states"], pipeline.transformer.inner_dim
+            ramp = torch.linspace(-1, 1, width, dtype=x.dtype)  # the same number in all channels would be normed away
+            residual = (condition.value * settings.strength * ramp).expand(*x.shape[:2], width)
             return args, {**named, "controlnet_block_samples": [residual]}
 
         hook = pipeline.transformer.register_forward_pre_hook(add, with_kwargs=True)
@@ -175,8 +176,8 @@ TOY_METRIC = Metric(
 )  # fmt: skip
 
 TOY_AXIS = axes.Axis(
-    "half", "share of the run in which the identity acts", False, 0, 1, title="acting share",
-    apply=lambda request, value: replace(request, end=value),
+    "push", "twice the strength", False, 0, 1, title="push",
+    apply=lambda request, value: replace(request, strength=2 * value),
 )  # fmt: skip
 
 
@@ -259,10 +260,10 @@ def test_a_metric_is_a_number_or_nothing(toys):
 
 
 def test_an_axis_changes_a_request(toys):
-    values = axes.parse_values("0.25, 1", axes.AXES["half"])
-    assert [axes.AXES["half"].applied(GenerateRequest("a"), value).end for value in values] == [0.25, 1.0]
+    values = axes.parse_values("0.25, 1", axes.AXES["push"])
+    assert [axes.AXES["push"].applied(GenerateRequest("a"), value).strength for value in values] == [0.5, 2.0]
     with pytest.raises(generate.SettingsError, match="outside 0..1"):
-        axes.parse_values("2", axes.AXES["half"])
+        axes.parse_values("2", axes.AXES["push"])
 
 
 # -- the promise -----------------------------------------------------------------------------------------------------
@@ -292,3 +293,76 @@ def test_the_tables_are_importable_by_the_names_of_their_folders():
     assert {type(axis) for axis in AXES.values()} == {Axis} and {type(one) for one in METRICS.values()} == {Metric}
     assert {type(spec) for spec in BACKBONES.values()} == {BackboneSpec}
     assert "infusenet" in ADAPTERS and "face" in MEASURES and Adapter and Measure
+
+
+# -- the sweep -------------------------------------------------------------------------------------------------------
+
+SPEC = """
+title = "Toys of every kind"
+measure = "edges"
+metrics = ["redness", "trajectory"]
+
+[people]
+drawn = 2
+
+[prompts]
+ramp = "a ramp from dark to bright"
+
+[[methods]]
+label = "constant residuals"
+backbone = "schnell"
+adapter = "constant"
+steps = 2
+push = [0.5, 1]
+
+[[methods]]
+label = "the ramp"
+backbone = "ramp"
+adapter = "brightness"
+steps = [1, 3]
+
+[[figures]]
+kind = "curve"
+title = "Red by push"
+x = "push"
+values = ["redness"]
+methods = ["constant residuals"]
+
+[[figures]]
+kind = "trajectory"
+title = "Edges step by step"
+methods = ["the ramp"]
+
+[[figures]]
+kind = "table"
+title = "All"
+"""
+
+
+def table(path):
+    return list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
+
+
+def test_a_sweep_of_toys_has_its_table_and_its_page(toys, tmp_path, monkeypatch):
+    from infusenet.sweep.jobs import Models
+    from infusenet.sweep.request import SweepRequest, sweep
+
+    edges = MeasureSpec("edges", "edge agreement", False, "pictures", lambda *_: Edges())
+    monkeypatch.setitem(MEASURES, "edges", edges)
+    monkeypatch.setitem(METRICS, "redness", replace(TOY_METRIC, always=False))
+    (tmp_path / "toys.toml").write_text(SPEC, encoding="utf-8")
+    models = Models(given={"face_pack": miniature.FACE_PACK})
+    request = SweepRequest(str(tmp_path / "toys.toml"), tmp_path / "out", models, device="cpu", quiet=True)
+    assert "8 of 8 pictures made" in sweep(request)
+    rows = table(tmp_path / "out" / "table.csv")
+    assert {row["status"] for row in rows} == {"done"} and {row["rule"] for row in rows} == {"edges 1 (size 32)"}
+    assert all(0 < float(row["redness"]) < 1 and -1 <= float(row["similarity"]) <= 1 for row in rows)
+    assert [row["push"] for row in rows] == ["0.5", "0.5", "1.0", "1.0", "", "", "", ""]
+    acting = [float(row["redness"]) for row in rows]
+    assert acting[0] != acting[2]  # so the axis was applied
+    meanings = {row["column"]: row["meaning"] for row in table(tmp_path / "out" / "columns.csv")}
+    assert meanings["redness"] == "mean of the red channel" and "push" in meanings
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "Red by push" in page and "redness" in page and "edge agreement" in page
+    again = sweep(request)
+    assert "8 of 8 pictures made" in again

@@ -3,11 +3,11 @@
 Needs matplotlib; draws without pyplot, so it works headless and in threads.
 """
 
-from .curve import save_chart, similarity_figure
 from .palette import DARK, LIGHT, Theme, figure_pixels
 from .scores import scores_sheet
 from .sheet import face_grid, faces_sheet
 from .strip import Dots, strip_drawing, strip_figure, strip_in_words
+from .trajectory import save_chart, similarity_figure
 from .values import contact_sheet, sheet_tile, values_figure
 
 __all__ = [

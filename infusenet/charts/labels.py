@@ -9,7 +9,7 @@ P = TypeVar("P")
 MISSING = "–"
 
 GAP, SIDE = 10.0, 12.0  # points between a label and its point: above or below, and to a side
-PLACES = (
+POSITIONS = (
     ("center", "bottom", 0.0, GAP),
     ("center", "top", 0.0, -GAP),
     ("right", "bottom", -SIDE / 2, GAP),
@@ -87,9 +87,9 @@ class Labeller:
             fontsize=self._size - 1, color=colour, parse_math=False, zorder=9,
         )  # fmt: skip
 
-        def move(place: tuple[float, str, str, float]) -> None:
-            label.xy = (place[0], y)
-            label.set(ha=place[1], va=place[2], position=(0, place[3]))
+        def move(position: tuple[float, str, str, float]) -> None:
+            label.xy = (position[0], y)
+            label.set(ha=position[1], va=position[2], position=(0, position[3]))
 
         self._settle(label, [(*end, *side) for end in ALONG for side in SIDES], move)
 
@@ -113,26 +113,26 @@ class Labeller:
             parse_math=False,
             zorder=9,
         )
-        self._settle(label, PLACES, lambda place: self._move(label, place))
+        self._settle(label, POSITIONS, lambda position: self._move(label, position))
 
-    def _settle(self, label: Any, places: Sequence[P], move: Callable[[P], None]) -> None:
+    def _settle(self, label: Any, positions: Sequence[P], move: Callable[[P], None]) -> None:
         """Leave a label in the freest of some places, the first of equals."""
         label.set_in_layout(False)
         frame = _box(self._axes.get_window_extent())
         renderer = self._axes.figure.canvas.get_renderer()
 
-        def cost(place: P) -> float:
-            move(place)
+        def cost(position: P) -> float:
+            move(position)
             box = _box(label.get_window_extent(renderer))
             outside = _area(box) - _overlap(box, frame)
             return 3 * outside + sum(_overlap(box, taken) for taken in self._taken)
 
-        move(min(places, key=cost))
+        move(min(positions, key=cost))
         self._taken.append(_box(label.get_window_extent(renderer)))
 
     @staticmethod
-    def _move(label: Any, place: tuple[str, str, float, float]) -> None:
-        across, along, dx, dy = place
+    def _move(label: Any, position: tuple[str, str, float, float]) -> None:
+        across, along, dx, dy = position
         label.set(ha=across, va=along, position=(dx, dy))
 
 

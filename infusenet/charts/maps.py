@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from .labels import MISSING
 from .palette import LARGE, WIDE, dress, new_figure, theme_named
 
 
@@ -24,7 +25,7 @@ def maps(panels: Sequence[Map], rows: Sequence[str], x: str, label: str, theme: 
     if not panels:
         return new_figure(5.5, 0.6, look)
     widths = [max(len(panel.columns), 3) for panel in panels]
-    told = sum(widths) <= 20 and len(rows) <= 16
+    written = sum(widths) <= 20 and len(rows) <= 16
     cell = min(0.72, (WIDE - 2.6) / sum(widths))
     figure = new_figure(max(cell * sum(widths) + 2.6, 5.5), 1.3 + min(0.42 * len(rows), 9.0), look)
     drawn = figure.subplots(1, len(panels), squeeze=False, sharey=True, gridspec_kw={"width_ratios": widths})[0]
@@ -35,9 +36,9 @@ def maps(panels: Sequence[Map], rows: Sequence[str], x: str, label: str, theme: 
         dress(axes, look, x=x, title=panel.title, grid="")
         data = [[float("nan") if v is None else v for v in row] for row in panel.values]
         picture = axes.imshow(data, cmap="cividis", vmin=low, vmax=high, aspect="auto", interpolation="nearest")
-        for i, j, value in ((i, j, v) for i, row in enumerate(panel.values) for j, v in enumerate(row) if told):
+        for i, j, value in ((i, j, v) for i, row in enumerate(panel.values) for j, v in enumerate(row) if written):
             colour = look.ink if value is None else "white" if value < (low + high) / 2 else "black"
-            text = "–" if value is None else f"{value:.2f}"
+            text = MISSING if value is None else f"{value:.2f}"
             axes.text(j, i, text, ha="center", va="center", color=colour, fontsize=LARGE - 1.5)
         _thinned(axes.set_xticks, panel.columns, 14)
         _thinned(axes.set_yticks, rows, 24, color=look.ink, parse_math=False)
@@ -51,5 +52,5 @@ def maps(panels: Sequence[Map], rows: Sequence[str], x: str, label: str, theme: 
 def _thinned(put: Any, labels: Sequence[str], most: int, **look: Any) -> None:
     """At most so many labels, evenly: every first, second or fifth ..."""
     every = next((n for n in (1, 2, 4, 5, 10, 20) if len(labels) / n <= most), 50)
-    places = [place for place in range(len(labels)) if place == 0 or (place + 1) % every == 0 or every == 1]
-    put(places, [labels[place] for place in places], **look)
+    shown = [index for index in range(len(labels)) if index == 0 or (index + 1) % every == 0 or every == 1]
+    put(shown, [labels[index] for index in shown], **look)

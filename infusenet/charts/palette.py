@@ -1,6 +1,7 @@
 """One palette for charts, sheets, pages and the browser, and how every chart is dressed in it."""
 
 import io
+import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -76,6 +77,18 @@ DARK = Theme(
 THEMES = {"light": LIGHT, "dark": DARK}
 
 
+def to_javascript() -> str:
+    """The colours and dashes for the browser: nodes/web/palette.js holds this text, by a test."""
+    themes = {name: theme.by_name() for name, theme in THEMES.items()}
+    dashes = {kind: " ".join(f"{length:g}" for length in pattern) for kind, (_, pattern) in LINES.items()}
+    command = "python -c \"from infusenet.charts.palette import *; print(to_javascript(), end='')\""
+    return (
+        f"// Written from infusenet/charts/palette.py; change it there. {command}\n"
+        f"export const THEMES = {json.dumps(themes, indent=4)};\n"
+        f"export const DASHES = {json.dumps(dashes, indent=4)}; // by kind of line\n"
+    )
+
+
 def theme_named(name: str) -> Theme:
     """The theme of a name.
 
@@ -131,9 +144,9 @@ def dress(
     return axes
 
 
-def similarity_axes(panel: Any, along: str, theme: Theme) -> None:
+def similarity_axes(panel: Any, along: str, theme: Theme, up: str) -> None:
     """Dress a panel that shows similarity along something."""
-    dress(panel, theme, x=along, y="similarity (cosine)", grid="y", size=SIZE)
+    dress(panel, theme, x=along, y=up, grid="y", size=SIZE)
 
 
 def handle(label: str, **look: Any) -> Any:

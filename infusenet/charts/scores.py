@@ -29,8 +29,8 @@ def scores_sheet(scores: Scores, pictures: Sequence[Pixels], *, faces: bool = Fa
     columns = min(ACROSS, math.ceil(math.sqrt(len(order))))
     tile = sheet_tile(width, height, len(order))
     return face_grid(
-        [None if (face := shown[place]) is None else np.ascontiguousarray(face) for place in order],
-        [_label(scores, place) for place in order],
+        [None if (face := shown[index]) is None else np.ascontiguousarray(face) for index in order],
+        [_label(scores, index) for index in order],
         columns=columns,
         marked=None if scores.best is None else 0,
         heading=scores.lines_in_words(),
@@ -40,8 +40,8 @@ def scores_sheet(scores: Scores, pictures: Sequence[Pixels], *, faces: bool = Fa
     )
 
 
-def _label(scores: Scores, place: int) -> str:
+def _label(scores: Scores, index: int) -> str:
     """Which picture, its likeness, and whether it is above the lines."""
-    value = scores.similarity(place)
-    told = f"picture {place + 1}: {scores.wording.missing if value is None else f'{value:.2f}'}"
-    return f"{told}\n{'not above the lines' if scores.under(place) else ''}"
+    value = scores.similarity(index)
+    text = f"picture {index + 1}: {scores.wording.missing if value is None else f'{value:.2f}'}"
+    return f"{text}\n{'not above the lines' if scores.under(index) else ''}"

@@ -10,6 +10,7 @@ from ..measures.base import Pixels
 from ..probe.gallery import Gallery
 from ..probe.records import StepRecord
 from ..probe.trace import Trace
+from .labels import MISSING
 from .palette import in_lines, theme_named
 
 TILE = 112
@@ -41,7 +42,7 @@ def faces_sheet(trace: Trace, gallery: Gallery, *, theme: str = "light", columns
     for item in range(trace.batch):
         faces = [gallery.get(record.step)[item] for record in shown]
         labels = [_label(f"step {record.step}", record, item) for record in shown]
-        marked = next((place for place, record in enumerate(shown) if best and record.step == best.step), None)
+        marked = next((index for index, record in enumerate(shown) if best and record.step == best.step), None)
         if trace.final is not None and gallery.final:
             faces.append(gallery.final[item])
             labels.append(_label("finished", trace.final, item))
@@ -67,14 +68,14 @@ def face_grid(
     """Faces, or other small pictures, in rows, a label of up to two lines under each.
 
     Args:
-        faces: RGB uint8 [112, 112, 3] (others are resized); None leaves the place empty and says so.
+        faces: RGB uint8 [112, 112, 3] (others are resized); None leaves a gap and says so.
         labels: one a face.
         columns: faces side by side.
         marked: the face to frame.
         heading: a line above; or short texts, as many a line as there is room for.
         theme: "light" or "dark".
         tile: width and height of each in the sheet, pixels.
-        empty: what stands in an empty place.
+        empty: what stands in such a gap.
 
     Returns:
         RGB uint8 [H, W, 3].
@@ -98,8 +99,8 @@ def face_grid(
     draw = ImageDraw.Draw(sheet)
     for line, text in enumerate(above):
         draw.text((GAP, GAP - 2 + line * LINE), text, colours.ink, font)
-    for place, (face, label) in enumerate(zip(faces, labels, strict=True)):
-        x, y = GAP + place % columns * (width + GAP), top + place // columns * row_height
+    for index, (face, label) in enumerate(zip(faces, labels, strict=True)):
+        x, y = GAP + index % columns * (width + GAP), top + index // columns * row_height
         middle = x + width / 2
         if face is None:
             draw.rectangle((x, y, x + width - 1, y + height - 1), outline=colours.grid, width=2)
@@ -107,7 +108,7 @@ def face_grid(
         else:
             picture = Image.fromarray(np.ascontiguousarray(face))
             sheet.paste(picture if picture.size == tile else picture.resize(tile), (x, y))
-        if place == marked:
+        if index == marked:
             draw.rectangle((x - 5, y - 5, x + width + 4, y + height + 4), outline=colours.curve(1), width=3)
         for line, text in enumerate(label.split("\n")[:2]):
             _centred(draw, text, middle, y + height + 5 + line * LINE, colours.quiet if line else colours.ink, font)
@@ -117,7 +118,7 @@ def face_grid(
 def _label(name: str, record: StepRecord, item: int) -> str:
     """Step and similarity (in brackets where no face was seen), and below how the face was found otherwise."""
     value, alignment = record.similarity[item], record.alignment[item]
-    number = "–" if value is None else f"{value:.2f}" if record.found[item] else f"({value:.2f})"
+    number = MISSING if value is None else f"{value:.2f}" if record.found[item] else f"({value:.2f})"
     return f"{name}: {number}" + ("" if alignment in (None, "detected") else f"\n{alignment}")
 
 
@@ -125,12 +126,12 @@ def _evenly(records: Sequence[StepRecord], limit: int, always: StepRecord | None
     """At most `limit` records, first and last among them, and the nearest one replaced by `always`."""
     if len(records) <= limit:
         return list(records)
-    places = [round(i * (len(records) - 1) / (limit - 1)) for i in range(limit)]
-    if always in records and records.index(always) not in places:
+    chosen = [round(i * (len(records) - 1) / (limit - 1)) for i in range(limit)]
+    if always in records and records.index(always) not in chosen:
         at = records.index(always)
-        nearest = min(range(1, limit - 1), key=lambda i: abs(places[i] - at))
-        places[nearest] = at
-    return [records[place] for place in sorted(places)]
+        nearest = min(range(1, limit - 1), key=lambda i: abs(chosen[i] - at))
+        chosen[nearest] = at
+    return [records[index] for index in sorted(chosen)]
 
 
 def _centred(draw: Any, text: str, middle: float, y: float, colour: str, font: Any) -> None:

@@ -61,14 +61,14 @@ def forest(names: Sequence[str], points: Sequence[Point], paper: Sequence[float 
     look = theme_named(theme)
     figure = new_figure(8.2, 1.25 + 0.36 * len(names), look)
     axes = dress(figure.add_subplot(), look, x=label, grid="x")
-    for place, (point, theirs) in enumerate(zip(points, paper, strict=True)):
+    for row, (point, theirs) in enumerate(zip(points, paper, strict=True)):
         colour = look.curve(0)
         if point.low is not None:
-            axes.plot([point.low, point.high], [place] * 2, color=colour, lw=2.4, solid_capstyle="round")
+            axes.plot([point.low, point.high], [row] * 2, color=colour, lw=2.4, solid_capstyle="round")
         if point.mean is not None:
-            axes.plot([point.mean], [place], "o", color=colour, ms=7)
+            axes.plot([point.mean], [row], "o", color=colour, ms=7)
         if theirs is not None:
-            axes.plot([theirs], [place], **_paper_look(look))
+            axes.plot([theirs], [row], **_paper_look(look))
     axes.set_yticks(range(len(names)), names, color=look.ink, fontsize=LARGE, parse_math=False)
     axes.set_ylim(len(names) - 0.5, -0.5)
     handles = [handle("mean and 95 % interval", color=look.curve(0), marker="o", ms=7, lw=2.4)]
@@ -86,24 +86,24 @@ def paired_dots(
     look = theme_named(theme)
     figure = new_figure(min(WIDE, max(6.0, 2.2 * len(groups) + 1.6)), 4.3, look)
     axes = dress(figure.add_subplot(), look, y=label, grid="y")
-    places = {(g, m): i * (len(methods) + 0.9) + j for i, g in enumerate(groups) for j, m in enumerate(methods)}
+    spots = {(g, m): i * (len(methods) + 0.9) + j for i, g in enumerate(groups) for j, m in enumerate(methods)}
     for group in groups:
         for left, right in pairwise(methods):
             a, b = values.get((group, left), {}), values.get((group, right), {})
             for key in a.keys() & b.keys():
                 axes.plot(
-                    [places[group, left], places[group, right]], [a[key], b[key]], color=look.quiet, lw=0.6, alpha=0.45
+                    [spots[group, left], spots[group, right]], [a[key], b[key]], color=look.quiet, lw=0.6, alpha=0.45
                 )
-    for order, method in enumerate(methods):
-        colour = look.curve(order)
+    for number, method in enumerate(methods):
+        colour = look.curve(number)
         for group in groups:
-            dots, at = list(values.get((group, method), {}).values()), places[group, method]
-            axes.plot([at] * len(dots), dots, marker(order), color=colour, ms=4.5, alpha=0.75, mew=0)
+            dots, at = list(values.get((group, method), {}).values()), spots[group, method]
+            axes.plot([at] * len(dots), dots, marker(number), color=colour, ms=4.5, alpha=0.75, mew=0)
             if dots:
                 axes.plot([at - 0.3, at + 0.3], [sum(dots) / len(dots)] * 2, color=colour, lw=3)
             if paper.get((group, method)) is not None:
                 axes.plot([at], [paper[group, method]], **_paper_look(look, colour))
-    middles = [places[group, methods[0]] + (len(methods) - 1) / 2 for group in groups]
+    middles = [spots[group, methods[0]] + (len(methods) - 1) / 2 for group in groups]
     axes.set_xticks(middles, groups, color=look.ink, fontsize=LARGE, parse_math=False)
     handles = [handle(method, color=look.curve(i), marker=marker(i), lw=3) for i, method in enumerate(methods)]
     _legend(figure, look, [*handles, *([_paper_handle(look)] if any(v is not None for v in paper.values()) else [])])
@@ -120,13 +120,13 @@ def people_lines(
     drawn = figure.subplots(max(len(panels), 1), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
     for axes, (title, columns) in zip(drawn, panels.items(), strict=False):
         dress(axes, look, y=label, title=title, grid="y")
-        for place in range(len(people)):
-            heights = [value for column in columns.values() if (value := column[place]) is not None]
+        for i in range(len(people)):
+            heights = [value for column in columns.values() if (value := column[i]) is not None]
             if len(heights) > 1:
-                axes.plot([place] * 2, [min(heights), max(heights)], color=look.quiet, lw=1, alpha=0.6)
+                axes.plot([i] * 2, [min(heights), max(heights)], color=look.quiet, lw=1, alpha=0.6)
         for name, column in columns.items():
             order = names.index(name)
-            known = [(place, value) for place, value in enumerate(column) if value is not None]
+            known = [(i, value) for i, value in enumerate(column) if value is not None]
             colour = look.curve(order)
             if known:
                 axes.plot(*zip(*known, strict=True), marker(order), color=colour, ms=5.5, mew=0)
@@ -148,12 +148,12 @@ def curves(panels: Sequence[Panel], x: str, theme: str, *, shared: bool = True) 
     down = max(math.ceil(len(panels) / across), 1)
     figure = new_figure(7.6 if across == 1 else WIDE, 0.6 + (3.6 if across == 1 else 2.9) * down, look)
     drawn = figure.subplots(down, across, sharey=shared, squeeze=False)
-    for place, axes in enumerate(drawn.flat):
-        if place >= len(panels):
+    for index, axes in enumerate(drawn.flat):
+        if index >= len(panels):
             axes.set_axis_off()
             continue
-        panel, left = panels[place], place % across == 0 or not shared
-        dress(axes, look, x=x if place + across >= len(panels) else "", y=panel.y if left else "", title=panel.title)
+        panel, left = panels[index], index % across == 0 or not shared
+        dress(axes, look, x=x if index + across >= len(panels) else "", y=panel.y if left else "", title=panel.title)
         for name, points in panel.lines.items():
             _curve(axes, look, names.index(name), points, panel.theirs.get(name, ()))
         _ticks(axes, panel.lines.values(), across)
@@ -168,8 +168,8 @@ def curves(panels: Sequence[Panel], x: str, theme: str, *, shared: bool = True) 
     return figure
 
 
-def _curve(axes: Any, theme: Theme, place: int, points: Sequence[Point], theirs: Sequence[Point]) -> None:
-    line = _line_look(theme, place)
+def _curve(axes: Any, theme: Theme, number: int, points: Sequence[Point], theirs: Sequence[Point]) -> None:
+    line = _line_look(theme, number)
     known = [point for point in points if point.mean is not None]
     sure = [point for point in known if point.low is not None]
     low, high = [p.low for p in sure], [p.high for p in sure]
@@ -181,15 +181,15 @@ def _curve(axes: Any, theme: Theme, place: int, points: Sequence[Point], theirs:
 
 def _ticks(axes: Any, lines: Iterable[Sequence[Point]], across: int) -> None:
     """Ticks where there are points, labels where they do not touch with so many panels in a row."""
-    places = sorted({point.x for points in lines for point in points})
-    every = [place for place in places if len(places) <= 12 or place == places[0] or place % 4 == 0]
+    ticks = sorted({point.x for points in lines for point in points})
+    every = [tick for tick in ticks if len(ticks) <= 12 or tick == ticks[0] or tick % 4 == 0]
     apart = (max(every, default=0) - min(every, default=0)) * (0.034, 0.05, 0.085)[across - 1]
-    told: list[float] = []
-    for place in every:
-        if not told or place - told[-1] >= apart:
-            told.append(place)
-    axes.set_xticks(told, [f"{place:g}" for place in told])
-    axes.set_xticks([place for place in places if place not in told], minor=True)
+    labelled: list[float] = []
+    for tick in every:
+        if not labelled or tick - labelled[-1] >= apart:
+            labelled.append(tick)
+    axes.set_xticks(labelled, [f"{tick:g}" for tick in labelled])
+    axes.set_xticks([tick for tick in ticks if tick not in labelled], minor=True)
     axes.tick_params(which="minor", length=2)
 
 
@@ -202,13 +202,13 @@ def bars(
     figure = new_figure(min(WIDE, max(6.0, 0.62 * len(groups) * (len(values) + 1) + 1.6)), 3.7, look)
     axes = dress(figure.add_subplot(), look, y=label, grid="y")
     width = 0.8 / max(len(values), 1)
-    for order, (name, points) in enumerate(values.items()):
-        colour = look.curve(order)
-        at = [place - 0.4 + width * (order + 0.5) for place in range(len(groups))]
+    for number, (name, points) in enumerate(values.items()):
+        colour = look.curve(number)
+        at = [group - 0.4 + width * (number + 0.5) for group in range(len(groups))]
         known = [(spot, point) for spot, point in zip(at, points, strict=True) if point.mean is not None]
         axes.bar(
             [spot for spot, _ in known], [point.mean for _, point in known], width * 0.9, color=colour,
-            hatch="" if order == 0 else "//", edgecolor=look.paper, lw=0,
+            hatch="" if number == 0 else "//", edgecolor=look.paper, lw=0,
         )  # fmt: skip
         for spot, point in known:
             if point.low is not None:

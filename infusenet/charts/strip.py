@@ -45,12 +45,12 @@ class Dots:
 
 
 def strip_figure(
-    kinds: Sequence[Dots], levels: Sequence[tuple[str, float]] = (), *, theme: str = "light", width: float = 8.6
+    rows: Sequence[Dots], levels: Sequence[tuple[str, float]] = (), *, theme: str = "light", width: float = 8.6
 ) -> "Figure":
     """Draw every value as a dot, the mean as a bar and as a figure at the right, two deviations as a band.
 
     Args:
-        kinds: from top to bottom.
+        rows: from top to bottom.
         levels: names and values of lines through all rows.
         theme: "light" or "dark".
         width: inches.
@@ -64,56 +64,56 @@ def strip_figure(
     """
     colours = theme_named(theme)
     beside = width >= BESIDE
-    figure = new_figure(width, 0.9 + (0.46 if beside else 0.62) * len(kinds) + 0.25 * bool(levels), colours)
+    figure = new_figure(width, 0.9 + (0.46 if beside else 0.62) * len(rows) + 0.25 * bool(levels), colours)
     axes = dress(figure.add_subplot(), colours, x="similarity to the reference (cosine)", grid="x")
     axes.axvline(0, color=colours.quiet, linewidth=0.9, alpha=0.6, zorder=1)
-    for row, kind in enumerate(kinds):
-        _draw_row(axes, row, kind, colours, 0.33 if beside else 0.24)
+    for row, dots in enumerate(rows):
+        _draw_row(axes, row, dots, colours, 0.33 if beside else 0.24)
     for name, level in levels:
         axes.axvline(level, color=colours.quiet, linewidth=1.2, linestyle=(0, (5, 3)), zorder=1.5)
         above = {"xycoords": ("data", "axes fraction"), "xytext": (0, 3), "textcoords": "offset points"}
         look = {"ha": "center", "color": colours.quiet, "fontsize": LARGE - 1, "parse_math": False}
         axes.annotate(name, (level, 1), **above, **look)
-    _name_rows(axes, kinds, colours, beside)
+    _name_rows(axes, rows, colours, beside)
     axes.use_sticky_edges = False  # a dot at the end is shown whole
     axes.margins(x=0.03)
-    axes.set_ylim(max(len(kinds), 1) - 0.5, -0.5 if beside else -0.75)
+    axes.set_ylim(max(len(rows), 1) - 0.5, -0.5 if beside else -0.75)
     return figure
 
 
-def strip_drawing(kinds: Sequence[Dots], levels: Sequence[tuple[str, float]] = ()) -> Drawing:
+def strip_drawing(rows: Sequence[Dots], levels: Sequence[tuple[str, float]] = ()) -> Drawing:
     """The same for a page, in both themes and for a phone."""
-    return drawing(lambda theme, width: strip_figure(kinds, levels, theme=theme, width=width), 8.6, NARROW)
+    return drawing(lambda theme, width: strip_figure(rows, levels, theme=theme, width=width), 8.6, NARROW)
 
 
-def _name_rows(axes: Any, kinds: Sequence[Dots], theme: Theme, beside: bool) -> None:
-    """The kinds' names in their colours, beside the rows or above them."""
-    looks = [{"color": theme.by_name()[kind.colour], "fontweight": "bold", "fontsize": LARGE} for kind in kinds]
-    axes.set_yticks(range(len(kinds)) if beside else (), [kind.label for kind in kinds] * beside, parse_math=False)
+def _name_rows(axes: Any, rows: Sequence[Dots], theme: Theme, beside: bool) -> None:
+    """The names in their colours, beside the rows or above them."""
+    looks = [{"color": theme.by_name()[dots.colour], "fontweight": "bold", "fontsize": LARGE} for dots in rows]
+    axes.set_yticks(range(len(rows)) if beside else (), [dots.label for dots in rows] * beside, parse_math=False)
     for label, look in zip(axes.get_yticklabels(), looks, strict=False):
         label.set(**look)
     axes.tick_params(axis="y", length=0, pad=10)
-    for row, (kind, look) in enumerate(zip(kinds, looks, strict=True)):
+    for row, (dots, look) in enumerate(zip(rows, looks, strict=True)):
         if not beside:
-            axes.annotate(kind.label, (0, row - 0.34), xycoords=("axes fraction", "data"), parse_math=False, **look)
+            axes.annotate(dots.label, (0, row - 0.34), xycoords=("axes fraction", "data"), parse_math=False, **look)
 
 
-def _draw_row(axes: Any, row: int, kind: Dots, theme: Theme, reach: float) -> None:
+def _draw_row(axes: Any, row: int, dots: Dots, theme: Theme, reach: float) -> None:
     """Band, dots, the mean's bar, and the mean in figures."""
-    colour = theme.by_name()[kind.colour]
-    if kind.band is not None:
-        low, high = kind.band
+    colour = theme.by_name()[dots.colour]
+    if dots.band is not None:
+        low, high = dots.band
         axes.barh([row], [high - low], 1.8 * reach, [low], color=colour, alpha=0.14, zorder=2)
-    apart = [(index * 7 % 13 - 6) * 0.09 * reach for index in range(len(kind.values))]  # also where values are equal
+    apart = [(index * 7 % 13 - 6) * 0.09 * reach for index in range(len(dots.values))]  # also where values are equal
     look = {"color": colour, "alpha": 0.55, "markersize": 5.5, "markeredgewidth": 0, "zorder": 3}
-    axes.plot(kind.values, [row + height for height in apart], "o", **look)
-    if kind.mean is not None:
-        axes.plot([kind.mean] * 2, [row - reach, row + reach], color=colour, lw=2.6, solid_capstyle="round", zorder=4)
+    axes.plot(dots.values, [row + height for height in apart], "o", **look)
+    if dots.mean is not None:
+        axes.plot([dots.mean] * 2, [row - reach, row + reach], color=colour, lw=2.6, solid_capstyle="round", zorder=4)
     right = {"xycoords": ("axes fraction", "data"), "xytext": (14, 0), "textcoords": "offset points"}
     style = {"va": "center", "color": theme.ink, "fontsize": LARGE + 0.5, "fontweight": "bold"}
-    axes.annotate(number(kind.mean), (1, row), annotation_clip=False, **right, **style)
+    axes.annotate(number(dots.mean), (1, row), annotation_clip=False, **right, **style)
 
 
-def strip_in_words(kinds: Sequence[Dots]) -> str:
+def strip_in_words(rows: Sequence[Dots]) -> str:
     """What the strip shows, for those who do not see it."""
-    return "; ".join(f"{kind.label}: mean {number(kind.mean)}, {len(kind.values)} dots" for kind in kinds)
+    return "; ".join(f"{dots.label}: mean {number(dots.mean)}, {len(dots.values)} dots" for dots in rows)

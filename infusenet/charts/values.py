@@ -63,15 +63,14 @@ def values_figure(
         raise ValueError("Expected at least one value that was tried, got none.")
     lines, words = judging_lines(strangers, blank, subject), wording(subject)
     colours, shown = theme_named(theme), sorted(tried, key=lambda one: one.value) if axis.ordered else list(tried)
-    places = [float(one.value) if axis.ordered else float(place) for place, one in enumerate(shown)]
+    positions = [float(one.value) if axis.ordered else float(position) for position, one in enumerate(shown)]
     figure = new_figure(width, 4.2, colours)
     panel = figure.add_subplot()
-    _frame(panel, axis, shown, places, colours)
-    panel.set_ylabel(words.axis, fontsize=SIZE, color=colours.ink)
-    _draw(panel, axis, shown, places, colours)
+    _frame(panel, axis, shown, positions, colours, words.axis)
+    _draw(panel, axis, shown, positions, colours)
     panel.set_ylim(*limits([*(value for one in shown for value in _known(one)), *(line.level for line in lines)]))
     write_below(figure, _footer(shown, recognizer, words, strangers is None, note, width), colours)
-    _label(panel, shown, places, lines, colours)
+    _label(panel, shown, positions, lines, colours)
     return figure
 
 
@@ -131,44 +130,44 @@ def sheet_tile(width: int, height: int, pictures: int) -> tuple[int, int]:
     return max(1, round(width * scale)), max(1, round(height * scale))
 
 
-def _frame(panel: Any, axis: Axis, shown: Sequence[Tried], places: Sequence[float], theme: Theme) -> None:
+def _frame(panel: Any, axis: Axis, shown: Sequence[Tried], positions: Sequence[float], theme: Theme, up: str) -> None:
     """Axes, grid and the values below."""
     from matplotlib.ticker import MaxNLocator
 
-    similarity_axes(panel, axis.label, theme)
-    margin = 0.06 * (max(places) - min(places)) or 0.5
-    panel.set_xlim(min(places) - margin, max(places) + margin)
+    similarity_axes(panel, axis.label, theme, up)
+    margin = 0.06 * (max(positions) - min(positions)) or 0.5
+    panel.set_xlim(min(positions) - margin, max(positions) + margin)
     written = [as_text(one.value) for one in shown]
-    if len(shown) <= TICKS and _apart(places):
+    if len(shown) <= TICKS and _apart(positions):
         upright = sum(map(len, written)) > 70
-        panel.set_xticks(places, written, rotation=45 if upright else 0, ha="right" if upright else "center")
+        panel.set_xticks(positions, written, rotation=45 if upright else 0, ha="right" if upright else "center")
     elif axis.ordered:
         panel.xaxis.set_major_locator(MaxNLocator(integer=axis.whole))
     else:
         every = math.ceil(len(shown) / TICKS)
-        panel.set_xticks(places[::every], written[::every], rotation=45, ha="right")
+        panel.set_xticks(positions[::every], written[::every], rotation=45, ha="right")
 
 
-def _apart(places: Sequence[float]) -> bool:
+def _apart(positions: Sequence[float]) -> bool:
     """Whether all values can be written at the axis."""
-    span = (max(places) - min(places)) or 1.0
-    return all(b - a >= 0.028 * span for a, b in pairwise(places))
+    span = (max(positions) - min(positions)) or 1.0
+    return all(b - a >= 0.028 * span for a, b in pairwise(positions))
 
 
-def _draw(panel: Any, axis: Axis, shown: Sequence[Tried], places: Sequence[float], theme: Theme) -> None:
+def _draw(panel: Any, axis: Axis, shown: Sequence[Tried], positions: Sequence[float], theme: Theme) -> None:
     """The curve, its marks and ranges, the failures and the ring."""
     colour = theme.curve(0)
     means = [math.nan if one.similarity is None else one.similarity for one in shown]
-    for one, place in zip(shown, places, strict=True):
+    for one, position in zip(shown, positions, strict=True):
         if len(known := _known(one)) > 1:
-            panel.plot([place] * 2, [min(known), max(known)], color=colour, linewidth=1.6, alpha=0.45, zorder=3)
+            panel.plot([position] * 2, [min(known), max(known)], color=colour, linewidth=1.6, alpha=0.45, zorder=3)
     if axis.ordered:
-        panel.plot(places, means, color=colour, linewidth=1.8, zorder=4)
+        panel.plot(positions, means, color=colour, linewidth=1.8, zorder=4)
     for whole, face in ((True, colour), (False, theme.paper)):
         at = [i for i, one in enumerate(shown) if (one.failures == 0) is whole]
-        xs, ys = [places[i] for i in at], [means[i] for i in at]
+        xs, ys = [positions[i] for i in at], [means[i] for i in at]
         panel.plot(xs, ys, "o", color=colour, markerfacecolor=face, markersize=5, zorder=5)
-    lost = [place for one, place in zip(shown, places, strict=True) if one.similarity is None]
+    lost = [position for one, position in zip(shown, positions, strict=True) if one.similarity is None]
     if lost:
         panel.plot(
             lost, [0.03] * len(lost), "x", color=theme.curve(1), markersize=7, markeredgewidth=1.8, clip_on=False,
@@ -176,21 +175,23 @@ def _draw(panel: Any, axis: Axis, shown: Sequence[Tried], places: Sequence[float
         )  # fmt: skip
     best = best_of(shown)
     if best is not None:
-        ring = (places[shown.index(best)], best.similarity)
+        ring = (positions[shown.index(best)], best.similarity)
         panel.plot(*ring, "o", markersize=12, markerfacecolor="none", markeredgecolor=theme.ink, zorder=8)
 
 
-def _label(panel: Any, shown: Sequence[Tried], places: Sequence[float], lines: Sequence[Line], theme: Theme) -> None:
+def _label(panel: Any, shown: Sequence[Tried], positions: Sequence[float], lines: Sequence[Line], theme: Theme) -> None:
     """The best value by name, and the lines of other people and of no face."""
     labeller = Labeller(panel, SIZE)
-    known = [(place, one.similarity) for one, place in zip(shown, places, strict=True) if one.similarity is not None]
+    known = [
+        (position, one.similarity) for one, position in zip(shown, positions, strict=True) if one.similarity is not None
+    ]
     labeller.avoid_curve(known)
     labeller.draw_levels([(line.text, line.level, theme.quiet, LINES[line.kind]) for line in lines])
     best = best_of(shown)
     if best is not None and best.similarity is not None:
-        place = places[shown.index(best)]
-        labeller.avoid_mark(place, best.similarity)
-        labeller.put(f"best {best.similarity:.2f} at {as_text(best.value)}", place, best.similarity, theme.curve(0))
+        position = positions[shown.index(best)]
+        labeller.avoid_mark(position, best.similarity)
+        labeller.put(f"best {best.similarity:.2f} at {as_text(best.value)}", position, best.similarity, theme.curve(0))
 
 
 def _known(one: Tried) -> list[float]:

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from ..errors import WeightsError
-from ..weights.pretrained import config_of, device_named, load_whole, weight_files
+from ..weights.pretrained import config_of, device_named, load_tokenizer, load_whole, weight_files
 from .base import Pixels, Rule
 from .whole import PictureMeasure, PromptMeasure
 
@@ -222,22 +222,14 @@ def _clip_preprocessing(folder: Path, config: Mapping[str, Any]) -> Preprocessin
 
 
 def _tokenizer(folder: Path, words: int) -> Any:
-    """The folder's tokenizer; transformers makes an empty one up where the files are missing."""
     import transformers
 
-    files = {path.name for path in folder.iterdir()}
-    try:
-        if "tokenizer.json" not in files and not {"vocab.json", "merges.txt"} <= files:
-            raise FileNotFoundError("its files are missing")
-        tokenizer = transformers.CLIPTokenizer.from_pretrained(str(folder), local_files_only=True)
-        if len(tokenizer) > words:
-            raise ValueError(f"it has {len(tokenizer)} words, the text encoder {words}")
-        return tokenizer
-    except Exception as error:  # many kinds, all of them about the folder's files
+    tokenizer = load_tokenizer(transformers.CLIPTokenizer, folder)
+    if len(tokenizer) > words:
         raise WeightsError(
-            f"{folder} holds no CLIP tokenizer ({error}). It needs vocab.json and merges.txt, or tokenizer.json, "
-            "beside config.json: download it again."
-        ) from error
+            f"{folder}: its tokenizer has {len(tokenizer)} words, but its text encoder {words}. Download it again."
+        )
+    return tokenizer
 
 
 def _label(folder: Path) -> str:

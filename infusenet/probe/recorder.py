@@ -10,12 +10,13 @@ from typing import Any, Literal
 from torch import Tensor
 
 from ..errors import SettingsError
-from ..measures import Baseline, Measure, Recognizer, ReferenceData, ReferenceInfo, as_measure
+from ..measures import Baseline, Measure, Recognizer, ReferenceData, as_measure
 from ..measures.lines import bar_of
 from ..sampling import unpack_latents
 from .decode import as_pictures
 from .gallery import Gallery
-from .records import Evaluation, RunInfo, Status, StepRecord, same_network
+from .notes import circular, of_all
+from .records import Evaluation, RunInfo, Status, StepRecord
 from .session import Decode, Session
 from .stopwatch import stopwatch
 from .store import LatentStore
@@ -290,14 +291,14 @@ class ProbeRecorder:
             batch=session.batch or (final.batch if final else 0),
             every=self.every,
             sigmas=session.sigmas,
-            reference=_of_all(self.references, self.measure.rule.subject),
+            reference=of_all(self.references, self.measure.rule.subject),
             strangers=self.strangers,
             ceiling=self.ceiling,
             recognizer=self.measure.name,
             evaluation=self.when,
             status="failed" if session.failure and status in (None, "complete") else status or noticed,
             reason="; ".join(text for text in reasons if text) or None,
-            warnings=(*_circular(self.measure, session.info), *session.warnings),
+            warnings=(*circular(self.measure, session.info), *session.warnings),
             seconds_in_loop=session.seconds_in_loop,
             seconds_after=0.0,
             run=session.info,
@@ -318,36 +319,11 @@ def _final(session: Session, pictures: Any, latents: Tensor | None, step: int | 
     return session.measure_final(ready, max(session.last_step, 1), sigma)
 
 
-def _of_all(references: Sequence[ReferenceData], subject: str) -> ReferenceInfo:
-    """One note on the references of all pictures."""
-    if len(references) == 1:
-        return references[0].info
-    infos = [reference.info for reference in references]
-    each = "one person a picture" if subject == "face" else "one reference a picture"
-    return ReferenceInfo(
-        sum(info.pictures for info in infos),
-        f"{each}: {infos[0].source or 'references'}",
-        sum(info.turned for info in infos),
-    )
-
-
 def _best(session: Session, trace: Trace) -> KeptLatents | None:
     """The latents of the trace's best step, where they are kept."""
     if not session.keep or trace.best is None:
         return None
     return KeptLatents(trace.best.step, session.store.get(trace.best.step))
-
-
-def _circular(measure: Measure, info: RunInfo) -> list[str]:
-    """A warning when the network that conditions is the one that measures."""
-    conditioning = info.conditioning_recognizer
-    if conditioning is None or not same_network(conditioning, measure.name):
-        return []
-    network = "recognizer" if measure.rule.subject == "face" else "network"
-    return [
-        f"The {network} that measures is the one that conditions ({measure.name}): the similarity is flattered. "
-        "Measure with another one."
-    ]
 
 
 def _number(sigma: float | Tensor | None) -> float | None:

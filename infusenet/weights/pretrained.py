@@ -90,6 +90,29 @@ def load_whole(kind: Any, folder: Path, dtype: torch.dtype, device: torch.device
     return torch.nn.Module.to(network, device=device).requires_grad_(False).eval()
 
 
+def load_tokenizer(kind: Any, folder: Path) -> Any:
+    """A tokenizer of transformers, refused where its vocabulary is missing: transformers would make an empty one up.
+
+    Args:
+        kind: the class, as `transformers.CLIPTokenizer` or `transformers.AutoTokenizer`.
+        folder: holds its files; nothing is downloaded.
+
+    Raises:
+        WeightsError: the folder cannot be read, or the files that hold the vocabulary are missing.
+    """
+    try:
+        tokenizer = kind.from_pretrained(str(folder), local_files_only=True)
+    except Exception as error:  # many kinds, all of them about the folder's files
+        raise WeightsError(f"The tokenizer in {folder} cannot be read ({error}). Download it again.") from error
+    names = dict(type(tokenizer).vocab_files_names)
+    whole = names.pop("tokenizer_file", None)
+    missing = [name for name in names.values() if not (folder / name).is_file()]
+    if (missing or not names) and not (whole and (folder / whole).is_file()):
+        lacking = ", or ".join(filter(None, (" and ".join(missing), whole)))
+        raise WeightsError(f"The tokenizer in {folder} lacks {lacking or 'its vocabulary'}. Download it again.")
+    return tokenizer
+
+
 def device_named(device: str) -> torch.device:
     """The torch device of a name; "auto" is the GPU if there is one.
 

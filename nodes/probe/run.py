@@ -6,8 +6,8 @@ import logging
 import os
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import Any, Protocol
 
 import comfy.model_management
 import folder_paths
@@ -21,11 +21,8 @@ from ...infusenet.probe.records import same_network
 from ..infusenet.adapter import InfuseNetControl, chain
 from . import chart
 from .decoders import Decoder, full_decoder, is_tiny, small_decoder
-from .others import recognizers_before
+from .place import Place
 from .stopping import SHORT, Cut, Judge, StopRule
-
-if TYPE_CHECKING:
-    from .watch import Watch
 
 log = logging.getLogger(__name__)
 
@@ -37,32 +34,20 @@ _NO_STOP = " So Stop at Identity Peak could not look, and the run was finished: 
 _INTERRUPT = comfy.model_management.InterruptProcessingException
 
 
-@dataclass(frozen=True)
-class Place:
-    """The node that samples: its id, which of a list it works on, and what its prompt says."""
+class Watching(Protocol):
+    """Who watches: `watch.Watch`."""
 
+    recognizer: Any
+    references: tuple[Any, ...]
+    strangers: Any
     node: str
-    index: int
-    inputs: dict[str, Any]
-    recognizers: tuple[str, ...] = ()  # of other packs' identity methods before it
-
-    @classmethod
-    def now(cls) -> Place:
-        """The executing node."""
-        from comfy_execution.utils import get_executing_context
-
-        context = get_executing_context()
-        if context is None:
-            return cls("", 0, {})
-        prompt = chart.running_prompt(context.prompt_id)
-        inputs = prompt.get(context.node_id, {}).get("inputs", {})
-        return cls(str(context.node_id), context.list_index or 0, inputs, recognizers_before(context.node_id, prompt))
+    when: str
+    every: int
+    vae: Any
 
     @property
-    def offset(self) -> int | None:
-        """Steps before this slice's first, where the prompt holds them as a literal."""
-        start = self.inputs.get("start_at_step")
-        return start if isinstance(start, int) and not isinstance(start, bool) and start > 0 else None
+    def beside(self) -> dict[str, Any]:
+        """What the browser draws beside the curve."""
 
 
 class Run:
@@ -70,7 +55,7 @@ class Run:
 
     def __init__(
         self,
-        watch: Watch,
+        watch: Watching,
         guider: Any,
         sigmas: Tensor,
         seed: int | None,

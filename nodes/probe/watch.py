@@ -16,7 +16,8 @@ from ...infusenet.measures import as_measure
 from ...infusenet.probe import Baseline, Reference
 from ...infusenet.probe.drift import NOISE_LEFT
 from . import chart, stopping
-from .run import LIVE, Place, Run
+from .place import Place
+from .run import LIVE, Run
 from .stopping import CUT, SHORT, StopRule
 
 log = logging.getLogger(__name__)

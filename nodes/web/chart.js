@@ -1,14 +1,15 @@
 // Draws runs as curves: similarity by noise level, at the size there is. Knows nothing of ComfyUI but its theme's colours;
 // all text goes through textContent.
 import { barOf, bands, bestOf, endOf, grouped, line, linesOf, number, scales, shown } from "./curves.js";
+import { DASHES, THEMES } from "./palette.js";
 
 const SVG = "http://www.w3.org/2000/svg";
-const INK = "var(--input-text, #ddd)", QUIET = "var(--descrip-text, #999)", GRID = "var(--border-color, #4e4e4e)";
-const PAPER = "var(--comfy-input-bg, #222)", ALERT = "var(--error-text, #ff6b6b)";
-const HUES = ["var(--p-primary-color, #56b4e9)", "#d9822b", "#1f9d76", "#b5649c"]; // one a sampler
+const { dark } = THEMES; // where the host's theme does not say
+const INK = `var(--input-text, ${dark.ink})`, QUIET = `var(--descrip-text, ${dark.quiet})`;
+const GRID = `var(--border-color, ${dark.grid})`, PAPER = `var(--comfy-input-bg, ${dark.paper})`;
+const MENU = `var(--comfy-menu-bg, ${dark.card})`, ALERT = `var(--error-text, ${dark["curve-2"]})`;
 const DOTS = 80; // points of a curve beyond which they are not marked one by one
-const ADVICE = { margin: "5px 0 3px", padding: "0 0 0 7px", borderLeft: `2px solid ${HUES[0]}` };
-const DASHES = { impostor: "5 4", blank: "1.5 3", published: "8 3 1.5 3" }; // by kind of line
+const ADVICE = { margin: "5px 0 3px", padding: "0 0 0 7px" };
 const ENDINGS = { interrupted: "interrupted", failed: "failed", "stopped at peak": "stopped" };
 
 // What is said of the axis, of a step without a value, and where there is no curve; runs kept from before are of faces.
@@ -16,6 +17,16 @@ const LABELS = { axis: "similarity", unseen: "no face seen", nothing: "No face w
 const labelsOf = (run) => run?.labels ?? LABELS;
 
 const show = (value, digits = 3) => (number(value) ? value.toFixed(digits) : "unknown");
+
+const brush = Object.assign(document.createElement("canvas"), { width: 1, height: 1 })
+    .getContext("2d", { willReadFrequently: true });
+function huesOn(colour) { // the palette's curves for this ground, one a sampler
+    brush.fillStyle = colour;
+    brush.fillRect(0, 0, 1, 1);
+    const [red, green, blue] = brush.getImageData(0, 0, 1, 1).data;
+    const theme = 0.2126 * red + 0.7152 * green + 0.0722 * blue > 127 ? THEMES.light : dark;
+    return Object.keys(theme).filter((name) => name.startsWith("curve-")).map((name) => theme[name]);
+}
 
 function make(name, attributes = {}, text) {
     const element = document.createElementNS(SVG, name);
@@ -184,7 +195,10 @@ export class Chart {
         const part = { overflow: "hidden", textOverflow: "ellipsis" };
         this.element = html({ width: "100%", height: "100%", minHeight: "220px", overflow: "hidden", display: "flex",
             flexDirection: "column", background: PAPER, borderRadius: "6px", font: "11px/1.45 Inter, Arial, sans-serif",
-            padding: "6px 0", boxSizing: "border-box" });
+            padding: "6px 0", boxSizing: "border-box", transition: "background-color 1ms" });
+        this.element.addEventListener("transitionend", ({ target }) => { // another theme has another ground
+            if (target === this.element) this.draw();
+        });
         this.left = html(part);
         this.peak = html({ flex: "none", color: INK });
         const head = html(row);
@@ -193,7 +207,7 @@ export class Chart {
         this.svg = make("svg", { role: "img", width: "100%", height: "100%" });
         this.svg.style.display = "block";
         this.tip = html({ position: "absolute", display: "none", pointerEvents: "none", whiteSpace: "pre", padding: "3px 7px",
-            color: INK, background: "var(--comfy-menu-bg, #353535)", border: `1px solid ${GRID}`, borderRadius: "4px", zIndex: 1 });
+            color: INK, background: MENU, border: `1px solid ${GRID}`, borderRadius: "4px", zIndex: 1 });
         this.plot.append(this.svg, this.tip);
         this.state = html(part);
         this.finished = html({ flex: "none" });
@@ -222,7 +236,9 @@ export class Chart {
 
     draw() {
         const width = this.plot.clientWidth, height = this.plot.clientHeight;
-        const groups = grouped(this.runs, this.named, HUES), curves = groups.flatMap((group) => group.curves);
+        const ground = getComputedStyle(this.element).backgroundColor;
+        if (ground !== this.ground) [this.ground, this.hues] = [ground, huesOn(ground)];
+        const groups = grouped(this.runs, this.named, this.hues), curves = groups.flatMap((group) => group.curves);
         this.svg.replaceChildren();
         this.hover();
         this.label(groups);
@@ -253,6 +269,7 @@ export class Chart {
     }
 
     label(groups) { // everything that is said around the curve
+        const advice = { ...ADVICE, borderLeft: `2px solid ${this.hues[0]}` };
         const now = groups[0]?.curves[0], several = (now?.series[0]?.count ?? 0) > 1;
         const { axis } = labelsOf(now?.run);
         this.left.textContent = several ? `${axis}, mean of ${now.series[0].count}` : axis;
@@ -275,7 +292,7 @@ export class Chart {
         this.legend.replaceChildren(...(now ? legendOf(now, groups[0].hue) : []));
         this.svg.setAttribute("aria-label", [this.left, this.peak, this.state, this.legend].map((one) => one.textContent).join("; "));
         this.words?.replaceChildren(...(now?.run.words ?? "").replaceAll(" %", "\u00a0%").split("\n").filter(Boolean)
-            .map((text) => html(text.startsWith("Try next:") ? ADVICE : { margin: "0 0 2px" }, text)));
+            .map((text) => html(text.startsWith("Try next:") ? advice : { margin: "0 0 2px" }, text)));
         if (this.words) this.words.style.display = now?.run.words ? "" : "none";
     }
 

@@ -44,6 +44,7 @@ window.look = (chart) => {
         points: count('circle.point'), unseen: count('circle.unseen'), now: count('path.now'),
         earlier: count('path.earlier'), bands: count('polygon'), below: count('rect.below'),
         peaks: count('circle.peak'), finished: count('path.finished'), baselines: count('line.baseline'),
+        hue: chart.querySelector('path.now')?.getAttribute('stroke'),
         text: chart.innerText, seen: box.width > 50 && box.height > 50,
         outside: name('svg text').filter((text) => {
             const at = text.getBoundingClientRect();
@@ -261,7 +262,15 @@ def test_a_batch_is_a_band_with_its_mean_at_250_pixels_in_light_and_dark(page):
         "await new Promise((done) => setTimeout(done, 1000))"
     )
     picture(page, "batch-250-light")
-    page.evaluate("await app.extensionManager.setting.set('Comfy.ColorPalette', 'dark')")
+    themes = page.evaluate("return (await import('/extensions/ComfyUI-InfuseNet/palette.js')).THEMES")
+    assert [chart["hue"] for kind in (PROBE, REPORT) for chart in charts(page, kind)] == [
+        themes["light"]["curve-1"]
+    ] * 2
+    page.evaluate(
+        "await app.extensionManager.setting.set('Comfy.ColorPalette', 'dark');"
+        "await new Promise((done) => setTimeout(done, 1000))"
+    )
+    assert [chart["hue"] for kind in (PROBE, REPORT) for chart in charts(page, kind)] == [themes["dark"]["curve-1"]] * 2
 
 
 @pytest.mark.slow

@@ -261,16 +261,20 @@ def test_a_batch_with_other_pictures_and_references_of_its_own(sampled, pack, pe
     assert "came out most like the reference" in words and "other pictures score" in words and of_faces(words) == []
 
 
-@pytest.mark.parametrize("mode", ["short tail", "finish, keep the best", "at the peak"])
-def test_stop_at_peak_takes_it(sampled, mode):
-    """By the same rules, from what it measures; a bar that nothing reaches lets the run finish."""
-    made = sampled(steps=12, backbone="mini-dev", stop={"mode": mode, "share": 0.3, "tail_steps": 2})
-    trace = made.run.trace
-    bar = made.run.recorder.bar
-    assert trace.status in ("complete", "stopped at peak") and bar is not None
-    if mode == "short tail":
-        above = [record.step for record in trace.records if 4 <= record.step < 10 and min(record.similarity) > bar]
-        assert trace.stopped_after == (above[0] if above else None)
+@pytest.mark.parametrize(("bar", "cut"), [(-1.0, 4), (1.0, None)])
+def test_the_short_tail_goes_by_what_it_measures(sampled, pack, monkeypatch, bar, cut):
+    """Above the lines the run is cut short, else it is finished."""
+    monkeypatch.setattr(pack.module("infusenet.probe").ProbeRecorder, "bar", bar)
+    trace = sampled(steps=12, backbone="mini-dev", stop={"mode": "short tail", "share": 0.3, "tail_steps": 2}).run.trace
+    assert trace.stopped_after == cut and trace.status == ("complete" if cut is None else "stopped at peak")
+    assert len(trace.records) == (12 if cut is None else 6) and trace.final is not None
+
+
+@pytest.mark.parametrize("mode", ["finish, keep the best", "at the peak"])
+def test_the_other_modes_take_it_too(sampled, mode):
+    trace = sampled(steps=12, backbone="mini-dev", stop={"mode": mode, "tolerance": 0.0}).run.trace
+    assert trace.status in ("complete", "stopped at peak") and trace.final.similarity[0] is not None
+    assert None not in trace.means
 
 
 def test_another_measures_runs_are_kept_apart(sampled, recognizer, pack):

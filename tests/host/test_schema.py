@@ -123,7 +123,7 @@ CHOICES = {
     ("StopAtPeak", "mode"): ["short tail", "finish, keep the best", "at the peak"],
     ("Score", "references"): ["one person", "one per image"],
     ("Score", "show"): ["pictures", "aligned faces"],
-    ("Sweep", "axis"): ["steps", "strength", "guidance", "seed"],
+    ("Sweep", "axis"): ["steps", "strength", "guidance", "true_cfg", "first_steps", "seed"],
 }
 FILE_COMBOS = [
     ("LoadBackbone", "diffusion_model"),

@@ -24,7 +24,8 @@ def by_transformers(folder: Path, kind: str, pictures: list[np.ndarray], process
     """Embeddings [n, d], one picture at a time, through transformers' own processor and model."""
     import transformers
 
-    prepare = getattr(transformers, processor).from_pretrained(folder)
+    pillow = getattr(transformers, f"{processor}Pil", None)  # as published; torchvision's own filter differs
+    prepare = (pillow or getattr(transformers, processor)).from_pretrained(folder)
     network = getattr(transformers, kind).from_pretrained(folder).eval()
     rows = []
     for picture in pictures:
@@ -194,7 +195,16 @@ def test_no_tokenizer_is_refused(copied: Path) -> None:
     for name in ("vocab.json", "merges.txt", "tokenizer.json", "tokenizer_config.json"):
         (copied / name).unlink(missing_ok=True)
     clip_image(copied)  # needs none
-    with pytest.raises(WeightsError, match="holds no CLIP tokenizer"):
+    with pytest.raises(WeightsError, match=r"lacks vocab.json and merges.txt, or tokenizer.json|cannot be read"):
+        clip_text(copied)
+
+
+def test_a_tokenizer_of_another_size_is_refused(copied: Path) -> None:
+    path = copied / "tokenizer.json"
+    data = json.loads(path.read_text())
+    data["model"]["vocab"] |= {f"word {number}": 1000 + number for number in range(100)}
+    path.write_text(json.dumps(data))
+    with pytest.raises(WeightsError, match="its tokenizer has 154 words, but its text encoder 54"):
         clip_text(copied)
 
 

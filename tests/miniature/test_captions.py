@@ -9,6 +9,7 @@ import torch
 
 from infusenet.errors import SettingsError
 from infusenet.miniature import captions, faces, scenes
+from infusenet.miniature.tokens import build_tokenizers, encode
 
 PLACES = (" wall", "studio", "beach", "forest", "city", "library", "snow", "sunset", "space")
 MOODS = ("neutral", "smiling|happy", "surprised", "sad", "winking")
@@ -100,7 +101,7 @@ def test_unknown_level():
 
 
 def test_prompts_are_expressible_and_agree_with_their_attributes():
-    assert captions.encode([prompt.text for prompt in captions.PROMPTS]).shape == (len(captions.PROMPTS), 2, 40)
+    assert encode([prompt.text for prompt in captions.PROMPTS]).shape == (len(captions.PROMPTS), 2, 40)
     for level in captions.LEVELS:
         assert sum(prompt.level == level for prompt in captions.PROMPTS) >= 3
     assert len(set(captions.NINE)) == 9 and set(captions.NINE) <= set(captions.PROMPTS)
@@ -119,16 +120,16 @@ def test_prompts_are_expressible_and_agree_with_their_attributes():
 
 def test_encode_refuses_what_it_does_not_know():
     with pytest.raises(SettingsError, match="zebra"):
-        captions.encode(["a zebra"])
+        encode(["a zebra"])
     with pytest.raises(SettingsError, match="39 words"):
-        captions.encode([" ".join(["a"] * 39)])
+        encode([" ".join(["a"] * 39)])
 
 
 @pytest.fixture(scope="module")
 def tokenizers(tmp_path_factory):
     transformers = pytest.importorskip("transformers")
     folder = tmp_path_factory.mktemp("tokenizers")
-    captions.build_tokenizers(folder)
+    build_tokenizers(folder)
     return (
         transformers.CLIPTokenizer.from_pretrained(folder / "tokenizer"),
         transformers.T5TokenizerFast.from_pretrained(folder / "tokenizer_2"),
@@ -139,7 +140,7 @@ def test_encode_equals_the_tokenizers(tokenizers, written):
     texts = ["", *(row[-1] for row in written[:400]), *(prompt.text for prompt in captions.PROMPTS)]
     settings = {"padding": "max_length", "max_length": 40, "truncation": True}
     expected = np.stack([np.array(tokenizer(texts, **settings).input_ids) for tokenizer in tokenizers], 1)
-    rows = captions.encode(texts)
+    rows = encode(texts)
     assert rows.dtype == np.int16
     np.testing.assert_array_equal(rows, expected)
 

@@ -128,3 +128,22 @@ def test_pages_import_neither_jinja_nor_matplotlib() -> None:
     code = "import sys, infusenet.pages; print({'jinja2', 'matplotlib'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert done.stdout.strip() == "set()", done.stderr
+
+
+def test_every_page_extends_the_one_base() -> None:
+    pages = sorted(path.name for path in TEMPLATES.glob("*.html"))
+    assert {"compare.html", "demo.html", "replay.html"} <= set(pages)
+    for name in set(pages) - {"base.html", "parts.html"}:
+        assert (TEMPLATES / name).read_text(encoding="utf-8").startswith('{% extends "base.html" %}'), name
+
+
+def test_templates_are_found_where_the_library_is_part_of_a_pack_of_another_name() -> None:
+    code = (
+        "import sys, types; pack = types.ModuleType('a pack'); pack.__path__ = [sys.argv[1]];"
+        "sys.modules['a pack'] = pack;"
+        "from importlib import import_module; print(len(import_module('a pack.infusenet.pages').render('style.css')));"
+        "assert 'infusenet' not in sys.modules"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(ROOT)], cwd="/", capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) > 1000

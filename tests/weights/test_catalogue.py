@@ -75,8 +75,8 @@ def test_what_is_missing_is_said(tmp_path):
 def test_a_backbone_takes_what_is_found(comfy, tmp_path):
     files = files_for("flux-schnell", catalogue.search_folders([comfy], {}), arcface=tmp_path / "mine.pth")
     assert files.expected == "flux-schnell"
-    assert files.infusenet.name == "infusenet_sim_bf16.safetensors"
-    assert files.arcface == tmp_path / "mine.pth"
+    assert files.parts["infusenet"].name == "infusenet_sim_bf16.safetensors"
+    assert files.parts["arcface"] == tmp_path / "mine.pth"
 
 
 def test_a_miniature_takes_its_own():

@@ -19,6 +19,24 @@ from ...sampling import PIXELS_PER_TOKEN, floor_size
 log = logging.getLogger(__name__)
 
 
+Text = tuple[Tensor, Tensor, Tensor]  # embeddings [B, T, dim], pooled [B, dim], positions [T, 3]
+Residuals = tuple[Sequence[Tensor] | None, Sequence[Tensor] | None]  # for the double and the single blocks
+
+
+@dataclass
+class RunInputs:
+    """What the loop of one call works with. B pictures, L image tokens, N steps."""
+
+    positive: Text
+    negative: Text | None
+    true_cfg_scale: float
+    guidance: Tensor | None  # the backbone's [B], None for schnell
+    tokens: Tensor | None  # identity [B, 8, dim]
+    control: Tensor | None  # packed latents of the control image [B, L, 64]
+    scales: list[float]  # InfuseNet's strength at each of the N steps
+    img_ids: Tensor  # [L, 3]
+
+
 def picture_size(control_image: Any, width: int | None, height: int | None, spec: BackboneSpec) -> tuple[int, int]:
     """The size to sample at: as asked for, else that of a control image in tensor form, else the backbone's own.
 

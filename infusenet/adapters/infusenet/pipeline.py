@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -20,27 +19,10 @@ from torch import Tensor
 from ...backbones import BackboneSpec, published, variant_of
 from ...errors import SettingsError
 from ...sampling import check_steps, conditioning_window, denoised_from_velocity, pack_latents, unpack_latents
-from .arguments import Batch, batch_of, check_packed, control_pixels, picture_size, single
+from .arguments import Batch, Residuals, RunInputs, Text, batch_of, check_packed, control_pixels, picture_size, single
 from .model import InfuseNetModel
 
 log = logging.getLogger(__name__)
-
-Text = tuple[Tensor, Tensor, Tensor]  # embeddings [B, T, dim], pooled [B, dim], positions [T, 3]
-Residuals = tuple[Sequence[Tensor] | None, Sequence[Tensor] | None]  # for the double and the single blocks
-
-
-@dataclass
-class _Run:
-    """What the loop of one call works with. B pictures, L image tokens, N steps."""
-
-    positive: Text
-    negative: Text | None
-    true_cfg_scale: float
-    guidance: Tensor | None  # the backbone's [B], None for schnell
-    tokens: Tensor | None  # identity [B, 8, dim]
-    control: Tensor | None  # packed latents of the control image [B, L, 64]
-    scales: list[float]  # InfuseNet's strength at each of the N steps
-    img_ids: Tensor  # [L, 3]
 
 
 class InfuseNetPipeline(FluxControlNetPipeline):
@@ -186,7 +168,7 @@ class InfuseNetPipeline(FluxControlNetPipeline):
         if self.transformer.config.guidance_embeds:
             guidance = torch.full([batch.size], self._guidance_scale, device=device, dtype=torch.float32)
         timesteps = self._schedule(steps, sigmas, latents.shape[1])
-        run = _Run(positive, negative, true_cfg_scale, guidance, tokens, control, scales, img_ids)
+        run = RunInputs(positive, negative, true_cfg_scale, guidance, tokens, control, scales, img_ids)
         latents = self._denoise(run, latents, timesteps, callback_on_step_end, callback_on_step_end_tensor_inputs)
         image = latents if output_type == "latent" else self._decode(latents, width, height, output_type)
         self.maybe_free_model_hooks()
@@ -194,7 +176,7 @@ class InfuseNetPipeline(FluxControlNetPipeline):
 
     def _denoise(
         self,
-        run: _Run,
+        run: RunInputs,
         latents: Tensor,
         timesteps: Tensor,
         callback: Callable[..., dict[str, Any]] | None,

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ...faces.align import TEMPLATE
 from .. import captions, faces, networks
+from ..tokens import encode
 
 log = logging.getLogger(__name__)
 
@@ -133,7 +134,7 @@ def _write(job: tuple[int, dict[str, list[Any]]]) -> np.ndarray[Any, Any]:
         for _ in range(CAPTIONS):
             level = "style" if one["style"] and rng.random() < 0.5 else rng.choice(_LEVELS)
             texts.append(captions.caption(one, one if rng.random() < NAMED else None, level, rng))
-    return captions.encode(texts).reshape(count, CAPTIONS, 2, networks.TEXT_LENGTH)
+    return encode(texts).reshape(count, CAPTIONS, 2, networks.TEXT_LENGTH)
 
 
 def write_captions(identities: Params, scenes: list[Params], workers: int) -> Tensor:

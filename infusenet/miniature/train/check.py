@@ -17,6 +17,7 @@ from torch import Tensor
 from ...adapters.infusenet.arcface import IRSE
 from .. import captions, faces, networks
 from ..scenes import STYLES
+from ..tokens import encode
 from . import bank as banks
 from . import generation, perception
 from .loop import Run
@@ -136,7 +137,7 @@ def _subjects(run: Run, words: Any, people: int, seed: int) -> _Subjects:
     vae, detector = run.load("vae", networks.autoencoder()), run.load("detector", networks.FaceDetectorNet())
     plain = banks.draw(*banks.draw_parameters(people, HELD_OUT + 100, views=1), run.device)
     reference = plain.images[:, 0].float() / 255
-    ids = torch.from_numpy(captions.encode([p.text for p in captions.NINE])).to(run.device)
+    ids = torch.from_numpy(encode([p.text for p in captions.NINE])).to(run.device)
     states, pooled = run.load("text", generation.Text(*words))(ids)
     rows = len(ids) * people
     tokens = None

@@ -138,7 +138,7 @@ def export(parts: dict[str, Any], folder: Path) -> int:
     """
     from safetensors.torch import save_file
 
-    from ..captions import build_tokenizers
+    from ..tokens import build_tokenizers
 
     dev, schnell = folder / "mini-dev", folder / "mini-schnell"
     for path, name in ((dev, "dev"), (schnell, "schnell")):

@@ -18,8 +18,9 @@ from ...adapters.infusenet.arcface import IRSE
 from ...adapters.infusenet.resampler import Resampler
 from ...faces.align import draw_kps
 from ...weights import read_weights
-from .. import BACKBONES, JUDGING_RECOGNIZER, WEIGHTS, captions, networks
+from .. import BACKBONES, JUDGING_RECOGNIZER, WEIGHTS, networks
 from ..scenes import ACCESSORIES
+from ..tokens import build_tokenizers, encode
 from . import bank as banks
 from . import detector, generation, perception
 from .export import export, export_recognizer
@@ -39,7 +40,7 @@ def vocabularies(folder: Path) -> tuple[tuple[int, int], tuple[int, int]]:
     """(CLIP tokens, T5 tokens), (CLIP start, CLIP end), from tokenizers written into `folder`."""
     from transformers import AutoTokenizer
 
-    captions.build_tokenizers(folder)
+    build_tokenizers(folder)
     clip = AutoTokenizer.from_pretrained(folder / "tokenizer")
     t5 = AutoTokenizer.from_pretrained(folder / "tokenizer_2")
     return (len(clip), len(t5)), (clip.bos_token_id, clip.eos_token_id)
@@ -151,7 +152,7 @@ def gather(run: Run, people: int) -> tuple[generation.Material, tuple[tuple[int,
     black = torch.zeros(1, 3, networks.SIZE, networks.SIZE, dtype=torch.uint8, device=run.device)
     extra: dict[str, Any] = {
         "black": generation.pack(perception.encode(vae, black).contiguous()),
-        "empty": torch.from_numpy(captions.encode([""])[0]).to(run.device),
+        "empty": torch.from_numpy(encode([""])[0]).to(run.device),
         "clip_end": words[1][1],
     }
     if cache.exists():

@@ -115,7 +115,7 @@ def test_two_traces_over_sigma_and_over_steps() -> None:
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("width", [6.0, 7.0, 12.0])
+@pytest.mark.parametrize("width", [5.0, 7.0, 12.0])
 def test_no_text_covers_another(theme: str, width: float) -> None:
     traces = [trace_of(SHORT, backbone="schnell"), trace_of(LONG)]
     for given in (traces, traces[0], traces[1]):
