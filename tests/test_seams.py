@@ -344,7 +344,7 @@ def table(path):
 
 
 def test_a_sweep_of_toys_has_its_table_and_its_page(toys, tmp_path, monkeypatch):
-    from infusenet.sweep.jobs import Models
+    from infusenet.sweep.runner import Models
     from infusenet.sweep.request import SweepRequest, sweep
 
     edges = MeasureSpec("edges", "edge agreement", False, "pictures", lambda *_: Edges())

@@ -44,10 +44,7 @@ def _values(*, of_steps: bool = False) -> list[str]:
 
 
 class Filter(Table):
-    """Whom to leave out: photos of several faces, of faces below a confidence or narrower than some pixels.
-
-    The defaults are the paper's. Its third rule, people of age, is the user's to keep.
-    """
+    """Whom to leave out, by the paper's rules: photos of several, unsure or narrow faces. Age is the user's to know."""
 
     confidence: Annotated[float, number(0, 1)] = 0.7
     width: Annotated[float, number(0)] = 80

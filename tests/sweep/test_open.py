@@ -1,8 +1,7 @@
-"""What anyone may add to a sweep from outside: a metric, an axis, a measure, an adapter, a backbone."""
+"""What is added to a sweep from outside makes jobs of its own. A sweep of toys of all kinds: `tests/test_seams.py`."""
 
 from __future__ import annotations
 
-import csv
 import importlib.util
 from collections.abc import Callable
 from pathlib import Path
@@ -10,55 +9,23 @@ from typing import Any
 
 import pytest
 
-from infusenet import loading, miniature
+from infusenet import loading
 from infusenet.adapters import ADAPTERS
 from infusenet.axes import AXES
 from infusenet.backbones import BACKBONES
 from infusenet.errors import SettingsError
 from infusenet.measures import MEASURES, MeasureSpec
 from infusenet.metrics import METRICS
-from infusenet.sweep.request import SweepRequest, make_plan, sweep
+from infusenet.sweep.request import make_plan
 from infusenet.sweep.runner import Models
 from infusenet.sweep.spec import read_spec
 
 Write = Callable[..., Path]
-MODELS = Models(given={"face_pack": miniature.FACE_PACK})
 
 _at = importlib.util.spec_from_file_location("toys", Path(__file__).parents[1] / "test_seams.py")
 assert _at is not None and _at.loader is not None
 toys: Any = importlib.util.module_from_spec(_at)
 _at.loader.exec_module(toys)
-
-SPEC = """
-title = "Toys"
-metrics = ["redness"]
-measure = "edges"
-[people]
-drawn = 2
-[prompts]
-portrait = "a portrait"
-[[methods]]
-label = "constant"
-backbone = "schnell"
-adapter = "constant"
-steps = 1
-half = [0.5, 1]
-[[methods]]
-label = "ramp"
-backbone = "ramp"
-adapter = "brightness"
-steps = 2
-[[figures]]
-kind = "curve"
-title = "Along the axis"
-x = "half"
-values = ["similarity", "redness"]
-methods = ["constant"]
-[[figures]]
-kind = "table"
-title = "Redness"
-values = ["redness"]
-"""
 
 
 @pytest.fixture
@@ -73,39 +40,9 @@ def added(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(loading.LOADERS, "ramps", lambda name, **_: toys.RampPipeline(BACKBONES[name]))
 
 
-def test_all_of_them_have_their_jobs_columns_figures_and_page(added: None, tmp_path: Path) -> None:
-    spec, out = tmp_path / "toys.toml", tmp_path / "out"
-    spec.write_text(SPEC)
-    summary = sweep(SweepRequest(str(spec), out, models=MODELS, quiet=True, device="cpu"))
-    assert "6 of 6 pictures made, 0 failed, 0 missing." in summary, summary
-    with (out / "table.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    assert [(row["method"], row["half"]) for row in rows[::2]] == [
-        ("constant", "0.5"),
-        ("constant", "1.0"),
-        ("ramp", ""),
-    ]
-    assert all(0 <= float(row["redness"]) <= 1 and -1 <= float(row["similarity"]) <= 1 for row in rows)
-    assert {row["rule"] for row in rows} == {"edges 1 (size 32)"}
-    assert {row["recognizer"] for row in rows} == {"edge agreement"}
-    with (out / "columns.csv").open(newline="") as file:
-        meanings = {row["column"]: row["meaning"] for row in csv.DictReader(file)}
-    assert meanings["redness"] == toys.TOY_METRIC.help
-    assert meanings["half"] == toys.TOY_AXIS.label
-    page = (out / "report.html").read_text()
-    for text in ("Along the axis", "Redness", "edge agreement", "constant, acting share 0.5", "without a likeness"):
-        assert (text in page) == (text != "without a likeness"), text
-    with (out / "figures" / "01-along-the-axis.csv").open(newline="") as file:
-        curve = list(csv.DictReader(file))
-    assert [(row["acting share"], row["value"]) for row in curve] == [
-        ("0.5", "similarity"), ("1.0", "similarity"), ("0.5", "redness"), ("1.0", "redness"),
-    ]  # fmt: skip
-    assert "0 failed" in sweep(SweepRequest(str(spec), out, models=MODELS, quiet=True, device="cpu"))
-
-
 def test_what_is_not_default_makes_other_jobs(added: None, write: Write) -> None:
     plain = make_plan(read_spec(write()), Models(), "x")
-    asked = write(("steps = [1, 2]", "steps = [1, 2]\nhalf = [0.5, 1]"))
+    asked = write(("steps = [1, 2]", "steps = [1, 2]\npush = [0.5, 1]"))
     further = make_plan(read_spec(asked), Models(), "x")
     dev = [point.job.id for point in plain.points if point.method == "dev"]
     assert not {point.job.id for point in further.points if point.method == "dev"} & {*dev}
