@@ -1,13 +1,17 @@
-"""Pictures in and out: every usual kind of file becomes 8-bit RGB, and a finished one is written whole and marked."""
+"""Pictures in and out: any usual file becomes 8-bit RGB, a finished one is written whole and marked. Folder locks."""
 
 from __future__ import annotations
 
 import io
 import json
 import os
+import socket
+import threading
+import time
 import uuid
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +31,7 @@ AI_MARK = "AI-generated"
 ENDINGS = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"})
 """Endings of the files in a folder that are taken for pictures."""
 
+_BEAT, _DEAD = 20.0, 300.0  # of a lock: seconds between two signs of life, and without one for so long it is over
 _SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
 _XMP = (
     '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
@@ -230,3 +235,84 @@ def _same_file(left: Path, right: Path) -> bool:
         return left.samefile(right)
     except OSError:
         return left.absolute() == right.absolute()
+
+
+# -- one process at a time in a folder ------------------------------------------------------------------------------
+
+
+@contextmanager
+def locked_folder(folder: Path) -> Iterator[None]:
+    """While it lasts, no other process works in a folder, which is made if missing.
+
+    The lock is a file with host and process, touched every 20 seconds. It is taken over where its process is gone from
+    this machine, or where another machine has not touched it for 5 minutes.
+
+    Raises:
+        SettingsError: another process is at work there.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    path, over = folder / ".lock", threading.Event()
+    since = time.strftime("%Y-%m-%d %H:%M:%S")
+    own = json.dumps({"host": socket.gethostname(), "pid": os.getpid(), "since": since, "token": uuid.uuid4().hex})
+    while True:
+        try:
+            with path.open("x", encoding="utf-8") as file:
+                file.write(own)
+            break
+        except FileExistsError:
+            _remove_if_over(path)
+
+    def beat() -> None:
+        while not over.wait(_BEAT):
+            with suppress(OSError):
+                os.utime(path)
+
+    threading.Thread(target=beat, name="infusenet lock", daemon=True).start()
+    try:
+        yield
+    finally:
+        over.set()
+        with suppress(OSError):
+            if path.read_text(encoding="utf-8") == own:
+                path.unlink()
+
+
+def _remove_if_over(path: Path) -> None:
+    """Remove a lock that nobody holds any more.
+
+    Raises:
+        SettingsError: somebody does.
+    """
+    with suppress(FileNotFoundError):
+        text, holder = path.read_text(encoding="utf-8"), {}
+        with suppress(ValueError, TypeError):  # just being written, or damaged: its age tells
+            holder = dict(json.loads(text))
+        if _is_held(path, holder):
+            raise SettingsError(
+                f"Another run is at work in {path.parent}: process {holder.get('pid')} on {holder.get('host')}, "
+                f"since {holder.get('since')}. Wait for it or stop it, or name another folder; if there is "
+                f"none, delete {path}."
+            )
+        aside = path.with_name(f"{path.name}.{uuid.uuid4().hex}.part")
+        path.rename(aside)
+        if aside.read_text(encoding="utf-8") != text:  # another process took it over in between: it is theirs
+            aside.rename(path)
+        aside.unlink(missing_ok=True)
+
+
+def _is_held(path: Path, holder: Mapping[str, Any]) -> bool:
+    """Whether a process of this machine that holds a lock runs, or another machine has touched it lately."""
+    pid, is_here = holder.get("pid"), holder.get("host") == socket.gethostname() and os.name == "posix"
+    if is_here and isinstance(pid, int) and pid != os.getpid():
+        try:
+            os.kill(pid, 0)
+        except (ProcessLookupError, OverflowError):
+            return False
+        except PermissionError:
+            return True
+        return True
+    clock = path.with_name(f".clock.{uuid.uuid4().hex}.part")
+    clock.touch()  # by the clock that dates the folder's files, which may be another machine's
+    age = clock.stat().st_mtime - path.stat().st_mtime
+    clock.unlink(missing_ok=True)
+    return age < _DEAD

@@ -344,8 +344,8 @@ def table(path):
 
 
 def test_a_sweep_of_toys_has_its_table_and_its_page(toys, tmp_path, monkeypatch):
-    from infusenet.sweep.jobs import Models
     from infusenet.sweep.request import SweepRequest, sweep
+    from infusenet.sweep.runner import Models
 
     edges = MeasureSpec("edges", "edge agreement", False, "pictures", lambda *_: Edges())
     monkeypatch.setitem(MEASURES, "edges", edges)

@@ -80,8 +80,8 @@ def request_of(arguments: argparse.Namespace) -> SweepRequest:
     Raises:
         SettingsError: --backbone names no role.
     """
-    from ..sweep.jobs import Models
     from ..sweep.request import SweepRequest
+    from ..sweep.runner import Models
 
     backbones = {"dev": arguments.backbone_dev, "schnell": arguments.backbone_schnell}
     models = Models(

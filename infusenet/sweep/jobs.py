@@ -6,20 +6,12 @@ import hashlib
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from functools import cache, cached_property
 from itertools import product
-from pathlib import Path
 from typing import Any
 
-from .. import miniature
 from ..axes import AXES, Value
-from ..backbones import BACKBONES
-from ..errors import SettingsError
-from ..generate import Files, files_for
-from ..measures import MEASURES
-from ..weights import catalogue
-from ..weights.fingerprint import fingerprint
 from .people import Person
 from .spec import Method, Spec, axis_names
 from .toml import SpecError
@@ -39,15 +31,10 @@ class Job:
         backbone: the weights at work, by name and content.
         role: what the specification calls that backbone.
         identity: content of the person's pictures.
-        prompt: the scene, in words.
-        steps: of the run.
-        strength: of the adapter.
-        guidance: None for the backbone's own.
-        true_cfg: 1 is off.
-        negative: what true CFG steers away from.
+        prompt: the scene, in words; `negative` is what true CFG steers away from.
+        steps, strength, guidance, true_cfg: guidance None is the backbone's own, true_cfg 1 is off.
         seed: of the noise.
-        start: share of the run at which the adapter sets in.
-        end: share at which it ends.
+        start, end: shares of the run between which the adapter acts.
         size: width and height; None for the backbone's own.
         threads: CPU threads.
         metrics: what is measured beside what always is; "lpips" with its weights' content.
@@ -149,92 +136,6 @@ class SweepPlan:
     def person(self, digest: str) -> Person:
         """The person behind a job's `identity`."""
         return self._persons[digest]
-
-
-@dataclass(frozen=True)
-class Models:
-    """What stands behind the names in a specification.
-
-    Attributes:
-        backbones: a name of BACKBONES or a path, by role. A role that is not here is a name of BACKBONES itself.
-        given: `face_pack` and the adapters' parts, where the user names them.
-        folders: where real weights are looked for.
-        components: a FLUX folder that lends VAE and text encoders to single files.
-        lpips: VGG16 weights, without which there is no LPIPS.
-        measure: folder of a measure that is not the face pack's.
-    """
-
-    backbones: Mapping[str, str] = field(default_factory=lambda: {"dev": "mini-dev", "schnell": "mini-schnell"})
-    given: Mapping[str, Path | None] = field(default_factory=dict)
-    folders: tuple[Path, ...] = ()
-    components: Path | None = None
-    lpips: Path | None = None
-    measure: Path | None = None
-
-    def files(self, role: str, adapter: str = "infusenet") -> Files:
-        """All files behind a role.
-
-        Raises:
-            SettingsError: an unknown name.
-            WeightsError: a file was not found.
-        """
-        return files_for(self.backbones.get(role, role), self.folders, adapter=adapter, **self.given)
-
-    def check_people(self, spec: Spec) -> None:
-        """Refuse to show drawn people to models that know photos only.
-
-        Raises:
-            SettingsError: real weights, and drawn people.
-        """
-        for role in dict.fromkeys(method.backbone for method in spec.methods):
-            name = self.backbones.get(role, role)
-            if spec.people.folder is None and (name in catalogue.KEYS or name not in BACKBONES):
-                raise SettingsError(
-                    f"people.drawn: only the miniature knows drawn people, and {role} is {name}. "
-                    "Give a folder of photos with --people DIR."
-                )
-
-    def contents(self, spec: Spec) -> dict[tuple[str, str], str]:
-        """Name and content of the weights behind each role and adapter that a sweep uses."""
-        used = sorted({(method.backbone, method.adapter) for method in spec.methods})
-        return {(role, adapter): self._content(self.files(role, adapter)) for role, adapter in used}
-
-    def _content(self, files: Files) -> str:
-        backbone = miniature.BACKBONES.get(str(files.backbone), Path(files.backbone))
-        parts = [backbone, *files.parts.values(), files.face_pack]
-        parts += [miniature.BACKBONES["mini-dev"]] if backbone in miniature.BACKBONES.values() else []
-        parts += [self.components] if self.components else []
-        known = [fingerprint(part) for part in parts if part.exists()]  # a backbone may be a name and no file
-        return f"{backbone.name} {hashlib.sha256(''.join(known).encode()).hexdigest()[:16]}"
-
-    def metrics_of(self, spec: Spec) -> tuple[str, ...]:
-        """What is measured beside the usual, with the content of weights that it depends on.
-
-        Raises:
-            WeightsError: the file for LPIPS is missing or no VGG16.
-            PackageError: the packages for LPIPS are missing.
-        """
-        if "lpips" not in spec.metrics or self.lpips is None:
-            return spec.metrics
-        from ..metrics.perceptual import lpips_network
-
-        lpips_network(self.lpips)  # now, before any picture is made
-        return tuple(f"lpips {fingerprint(self.lpips)[:16]}" if name == "lpips" else name for name in spec.metrics)
-
-    def measure_of(self, spec: Spec) -> str:
-        """What likeness is measured with; its weights' content where that is not the face pack, which backbones name.
-
-        Raises:
-            SettingsError: its folder was not given.
-        """
-        if spec.measure == "face" or not MEASURES[spec.measure].needs_folder:
-            return spec.measure
-        if self.measure is None or not self.measure.exists():
-            raise SettingsError(
-                f"measure = {spec.measure!r} needs a folder of weights, got {self.measure or 'none'}. "
-                "Give it with --measure-model DIR."
-            )
-        return f"{spec.measure} {fingerprint(self.measure)[:16]}"
 
 
 def check_size(spec: Spec, people: int) -> None:

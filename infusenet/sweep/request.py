@@ -8,13 +8,17 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ..errors import SettingsError
-from .jobs import Job, Models, SweepPlan, check_size, expand
+from .jobs import Job, SweepPlan, check_size, expand
 from .people import filter_people, find_people
 from .results import pending, read_record, read_result, read_results
-from .runner import Rank, leave, run
-from .spec import ALL, Spec, find_spec, order_of_reading, read_spec
+from .runner import Models, Rank, leave, run
+from .spec import Spec, read_spec
+from .toml import SpecError
 from .worker import Worker
 
+SPECS = Path(__file__).with_name("specs")
+STORY = ("main-table", "step-budget", "trajectory", "guidance", "strength", "complexity", "ablation", "true-cfg")
+ALL = "all"
 _MINI_STEP = 0.022  # seconds a step of the miniature takes on one of two cores
 
 
@@ -111,6 +115,28 @@ def _sweep(request: SweepRequest) -> str:
 
     run(plan, request.out, make, device=request.device, retry=request.retry, quiet=request.quiet)
     return report(request.out) if Rank.from_environment().rank == 0 else ""
+
+
+def shipped() -> list[str]:
+    """Names of the specifications in this package."""
+    return sorted(path.stem for path in SPECS.glob("*.toml"))
+
+
+def order_of_reading() -> list[str]:
+    """The shipped specifications as the paper tells its story, any further ones behind."""
+    return sorted(shipped(), key=lambda name: (*STORY, name).index(name))
+
+
+def find_spec(name: str | Path) -> Path:
+    """A specification by path, or a shipped one by name.
+
+    Raises:
+        SpecError: neither.
+    """
+    for path in (Path(name), SPECS / f"{name}.toml"):
+        if path.is_file():
+            return path
+    raise SpecError(f"{name}: no such file, and no shipped specification. Shipped: {ALL}, {', '.join(shipped())}")
 
 
 def make_plan(spec: Spec, models: Models, command: str) -> SweepPlan:

@@ -1,29 +1,119 @@
-"""Running a sweep: what is missing is parted among processes, each result is written at once, a failure is a result."""
+"""Running a sweep: on which weights and processes; each result is written at once, and a failure is a result."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import os
-import socket
-import threading
-import time
 import traceback
-import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Protocol
 
+from .. import miniature
+from ..backbones import BACKBONES
 from ..errors import InfuseNetError, PackageError, SettingsError
+from ..files import locked_folder
+from ..generate import Files, files_for
+from ..measures import MEASURES
+from ..weights import catalogue
+from ..weights.fingerprint import fingerprint
 from .jobs import Job, SweepPlan, partition
 from .results import prepare, write_result
+from .spec import Spec
 
 log = logging.getLogger(__name__)
 _PATIENCE = timedelta(days=7)  # how long processes wait for the slowest one
-_BEAT, _DEAD = 20.0, 300.0  # seconds between two signs of life, and without one for so long it is over
+
+
+@dataclass(frozen=True)
+class Models:
+    """What stands behind the names in a specification.
+
+    Attributes:
+        backbones: a name of BACKBONES or a path, by role. A role that is not here is a name of BACKBONES itself.
+        given: `face_pack` and the adapters' parts, where the user names them.
+        folders: where real weights are looked for.
+        components: a FLUX folder that lends VAE and text encoders to single files.
+        lpips: VGG16 weights, without which there is no LPIPS.
+        measure: folder of a measure that is not the face pack's.
+    """
+
+    backbones: Mapping[str, str] = field(default_factory=lambda: {"dev": "mini-dev", "schnell": "mini-schnell"})
+    given: Mapping[str, Path | None] = field(default_factory=dict)
+    folders: tuple[Path, ...] = ()
+    components: Path | None = None
+    lpips: Path | None = None
+    measure: Path | None = None
+
+    def files(self, role: str, adapter: str = "infusenet") -> Files:
+        """All files behind a role.
+
+        Raises:
+            SettingsError: an unknown name.
+            WeightsError: a file was not found.
+        """
+        return files_for(self.backbones.get(role, role), self.folders, adapter=adapter, **self.given)
+
+    def check_people(self, spec: Spec) -> None:
+        """Refuse to show drawn people to models that know photos only.
+
+        Raises:
+            SettingsError: real weights, and drawn people.
+        """
+        for role in dict.fromkeys(method.backbone for method in spec.methods):
+            name = self.backbones.get(role, role)
+            if spec.people.folder is None and (name in catalogue.KEYS or name not in BACKBONES):
+                raise SettingsError(
+                    f"people.drawn: only the miniature knows drawn people, and {role} is {name}. "
+                    "Give a folder of photos with --people DIR."
+                )
+
+    def contents(self, spec: Spec) -> dict[tuple[str, str], str]:
+        """Name and content of the weights behind each role and adapter that a sweep uses."""
+        used = sorted({(method.backbone, method.adapter) for method in spec.methods})
+        return {(role, adapter): self._content(self.files(role, adapter)) for role, adapter in used}
+
+    def _content(self, files: Files) -> str:
+        backbone = miniature.BACKBONES.get(str(files.backbone), Path(files.backbone))
+        parts = [backbone, *files.parts.values(), files.face_pack]
+        parts += [miniature.BACKBONES["mini-dev"]] if backbone in miniature.BACKBONES.values() else []
+        parts += [self.components] if self.components else []
+        known = [fingerprint(part) for part in parts if part.exists()]  # a backbone may be a name and no file
+        return f"{backbone.name} {hashlib.sha256(''.join(known).encode()).hexdigest()[:16]}"
+
+    def metrics_of(self, spec: Spec) -> tuple[str, ...]:
+        """What is measured beside the usual, with the content of weights that it depends on.
+
+        Raises:
+            WeightsError: the file for LPIPS is missing or no VGG16.
+            PackageError: the packages for LPIPS are missing.
+        """
+        if "lpips" not in spec.metrics or self.lpips is None:
+            return spec.metrics
+        from ..metrics.perceptual import lpips_network
+
+        lpips_network(self.lpips)  # now, before any picture is made
+        return tuple(f"lpips {fingerprint(self.lpips)[:16]}" if name == "lpips" else name for name in spec.metrics)
+
+    def measure_of(self, spec: Spec) -> str:
+        """What likeness is measured with; its weights' content where that is not the face pack, which backbones name.
+
+        Raises:
+            SettingsError: its folder was not given.
+        """
+        if spec.measure == "face" or not MEASURES[spec.measure].needs_folder:
+            return spec.measure
+        if self.measure is None or not self.measure.exists():
+            raise SettingsError(
+                f"measure = {spec.measure!r} needs a folder of weights, got {self.measure or 'none'}. "
+                "Give it with --measure-model DIR."
+            )
+        return f"{spec.measure} {fingerprint(self.measure)[:16]}"
 
 
 class Doer(Protocol):
@@ -90,7 +180,7 @@ def run(
     rank = Rank.from_environment()
     device = _device(device, rank)
     group = _Group(rank, device)
-    with locked(folder) if rank.rank == 0 else nullcontext():
+    with locked_folder(folder) if rank.rank == 0 else nullcontext():
         parts = partition(prepare(plan, folder, retry=retry), rank.world) if rank.rank == 0 else []
         mine = group.share(parts)[rank.rank]
         failed = _work(mine, folder, make, rank, device, None if quiet else plan.spec.title) if mine else 0
@@ -108,6 +198,7 @@ def _work(
     for job in tqdm(jobs, desc=title, unit="", disable=title is None or rank.rank > 0, leave=False):
         try:
             result = {"status": "done", "error": None, **doer.do(job)}
+            json.dumps(result, allow_nan=False)
         except Exception as error:  # whatever it is: it is this job's result, and the sweep goes on
             failed += 1
             log.warning("Job %s failed: %s", job.id, error)
@@ -118,87 +209,6 @@ def _work(
             }
         write_result(folder, job, {**result, "rank": rank.rank, "world": rank.world})
     return failed
-
-
-# -- one sweep at a time in a folder -------------------------------------------------------------------------------
-
-
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """While it lasts, no other sweep works in the folder, which is made if missing.
-
-    The lock is a file with host and process, touched every 20 seconds. It is taken over where its process is gone from
-    this machine, or where another machine has not touched it for 5 minutes.
-
-    Raises:
-        SettingsError: another sweep is at work there.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    path, over = folder / ".sweep.lock", threading.Event()
-    since = time.strftime("%Y-%m-%d %H:%M:%S")
-    own = json.dumps({"host": socket.gethostname(), "pid": os.getpid(), "since": since, "token": uuid.uuid4().hex})
-    while True:
-        try:
-            with path.open("x", encoding="utf-8") as file:
-                file.write(own)
-            break
-        except FileExistsError:
-            _remove_if_over(path)
-
-    def beat() -> None:
-        while not over.wait(_BEAT):
-            with suppress(OSError):
-                os.utime(path)
-
-    threading.Thread(target=beat, name="infusenet sweep lock", daemon=True).start()
-    try:
-        yield
-    finally:
-        over.set()
-        with suppress(OSError):
-            if path.read_text(encoding="utf-8") == own:
-                path.unlink()
-
-
-def _remove_if_over(path: Path) -> None:
-    """Remove a lock that nobody holds any more.
-
-    Raises:
-        SettingsError: somebody does.
-    """
-    with suppress(FileNotFoundError):
-        text, holder = path.read_text(encoding="utf-8"), {}
-        with suppress(ValueError, TypeError):  # just being written, or damaged: its age tells
-            holder = dict(json.loads(text))
-        if _is_held(path, holder):
-            raise SettingsError(
-                f"Another sweep is at work in {path.parent}: process {holder.get('pid')} on {holder.get('host')}, "
-                f"since {holder.get('since')}. Wait for it or stop it, or name another folder with --out; if there is "
-                f"none, delete {path}."
-            )
-        aside = path.with_name(f"{path.name}.{uuid.uuid4().hex}.part")
-        path.rename(aside)
-        if aside.read_text(encoding="utf-8") != text:  # another process took it over in between: it is theirs
-            aside.rename(path)
-        aside.unlink(missing_ok=True)
-
-
-def _is_held(path: Path, holder: Mapping[str, Any]) -> bool:
-    """Whether a process of this machine that holds a lock runs, or another machine has touched it lately."""
-    pid, is_here = holder.get("pid"), holder.get("host") == socket.gethostname() and os.name == "posix"
-    if is_here and isinstance(pid, int) and pid != os.getpid():
-        try:
-            os.kill(pid, 0)
-        except (ProcessLookupError, OverflowError):
-            return False
-        except PermissionError:
-            return True
-        return True
-    clock = path.with_name(f".clock.{uuid.uuid4().hex}.part")
-    clock.touch()  # by the clock that dates the folder's files, which may be another machine's
-    age = clock.stat().st_mtime - path.stat().st_mtime
-    clock.unlink(missing_ok=True)
-    return age < _DEAD
 
 
 # -- processes -----------------------------------------------------------------------------------------------------

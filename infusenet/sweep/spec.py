@@ -14,39 +14,21 @@ from ..axes import AXES
 from ..backbones import BACKBONES
 from ..measures import MEASURES
 from ..metrics import METRICS
-from .toml import (
-    SpecError,
-    Table,
-    check_numbers,
-    number,
-    numbers,
-    one_line,
-    read_toml,
-    refuse,
-    say,
-    tables,
-    text,
-    texts,
-)
+from .toml import SpecError, Table, check_numbers, number, numbers, one_line, read_toml, refuse, say, text, texts
 
-SPECS = Path(__file__).with_name("specs")
-STORY = ("main-table", "step-budget", "trajectory", "guidance", "strength", "complexity", "ablation", "true-cfg")
-ALL, ROLES = "all", ("dev", "schnell")
+ROLES = ("dev", "schnell")
 FIGURES = ("table", "pairs", "people", "curve", "drift", "map", "trajectory", "blocks", "pictures")
 STREAMS = ("stream_ratio", "residual_ratio")
 MOST_THREADS = 1024  # more, and the library that computes breaks down
 
 Text = Annotated[str, text()]
 Texts = tuple[str, ...]
+Along = Annotated[str, text(lambda: [*axis_names(), "prompt", "method"])]
 
 
 def axis_names() -> list[str]:
     """The settings that a method may name; noise has `seeds` at the top of the file."""
     return [name for name in AXES if name != "seed"]
-
-
-def _along() -> list[str]:
-    return [*axis_names(), "prompt", "method"]
 
 
 def _on_request() -> list[str]:
@@ -62,10 +44,7 @@ def _values(*, of_steps: bool = False) -> list[str]:
 
 
 class Filter(Table):
-    """Whom to leave out: photos of several faces, of faces below a confidence or narrower than some pixels.
-
-    The defaults are the paper's. Its third rule, people of age, is the user's to keep.
-    """
+    """Whom to leave out, by the paper's rules: photos of several, unsure or narrow faces. Age is the user's to know."""
 
     confidence: Annotated[float, number(0, 1)] = 0.7
     width: Annotated[float, number(0)] = 80
@@ -98,9 +77,8 @@ class Method(Table):
 
     Attributes:
         label: what figures call it.
-        backbone: a role such as "dev", which the user maps to weights, or a name of BACKBONES.
+        backbone: a role such as "dev", which the user maps to weights, or a name of BACKBONES; `adapter` of ADAPTERS.
         axes: the values of the axes that it names: in the file each is a key, a number or a list. Steps are required.
-        adapter: a name of ADAPTERS.
         start, end: shares of the run between which the adapter acts.
         negative: what true CFG steers away from.
     """
@@ -148,14 +126,10 @@ class FigureSpec(Table):
     """One figure of the report.
 
     Attributes:
-        kind: one of FIGURES.
-        title: its heading.
-        note: what a reader must know.
+        kind: one of FIGURES; under a title, with a note of what a reader must know.
         values: the columns shown; a curve or trajectory has a panel for each, other kinds show one.
-        x: the column along it.
-        y: the rows of a map.
-        methods: labels shown, in order; all by default. The first is what others are compared with.
-        prompts: labels of prompts shown; all by default.
+        x: the column along it; `y` the rows of a map.
+        methods, prompts: labels shown, in order; all by default. Methods are compared with the first.
         people: "all", "first N" or "top N" by mean similarity.
         split: a curve or bars for each method ("method"), prompt or value of an axis.
         panels: "prompt" for a panel each prompt, of a curve or of people.
@@ -169,12 +143,12 @@ class FigureSpec(Table):
     title: Text
     note: Text = ""
     values: Annotated[Texts, texts(_values)] = ("similarity",)
-    x: Annotated[str, text(_along)] = "steps"
-    y: Annotated[str, text(_along)] = "prompt"
+    x: Along = "steps"
+    y: Along = "prompt"
     methods: Annotated[Texts, texts()] = ()
     prompts: Annotated[Texts, texts()] = ()
     people: Text = "all"
-    split: Annotated[str, text(_along)] = "method"
+    split: Along = "method"
     panels: Annotated[str, text(lambda: ("prompt",))] = ""
     minus: Annotated[float | None, number(0)] = None
     paper: dict[str, Annotated[float, number(-1)]] = Field(default_factory=dict)
@@ -228,16 +202,13 @@ class Spec(Table):
     """A whole sweep.
 
     Attributes:
-        title: the page's heading.
-        about: a paragraph on what is asked.
+        title: the page's heading, above a paragraph `about` what is asked.
         threads: CPU threads of each process, so that results do not depend on the machine's load.
         seeds: each gives every person other noise, the same for all methods and prompts.
         size: width and height; None for the backbone's own.
         measure: a name of MEASURES: what likeness is measured with.
         metrics: what is measured beside it and what always is.
-        people: whose pictures.
-        prompts: text by label.
-        methods: how.
+        people, prompts, methods: whose pictures, of what (text by label), made how.
         figures: what the report shows.
         quick: the small size, if the file has one.
     """
@@ -251,8 +222,8 @@ class Spec(Table):
     metrics: Annotated[Texts, texts(_on_request)] = ()
     people: Cohort = Field(description="a table")
     prompts: dict[str, Text] = Field(description="a table")
-    methods: Annotated[tuple[Method, ...], tables("methods", least=1)] = Field(description="one or more [[methods]]")
-    figures: Annotated[tuple[FigureSpec, ...], tables("figures")] = ()
+    methods: tuple[Method, ...] = Field(min_length=1, description="one or more [[methods]]")
+    figures: tuple[FigureSpec, ...] = ()
     quick: Quick | None = None
     _file: str = PrivateAttr("")
 
@@ -311,39 +282,10 @@ def _with_steps(method: Method, steps: tuple[int, ...]) -> Method:
     return method.model_copy(update={"axes": {**method.axes, "steps": kept}})
 
 
-# -- files ---------------------------------------------------------------------------------------------------------
-
-
-def shipped() -> list[str]:
-    """Names of the specifications in this package."""
-    return sorted(path.stem for path in SPECS.glob("*.toml"))
-
-
-def order_of_reading() -> list[str]:
-    """The shipped specifications as the paper tells its story, any further ones behind."""
-    return sorted(shipped(), key=lambda name: (*STORY, name).index(name))
-
-
-def find_spec(name: str | Path) -> Path:
-    """A specification by path, or a shipped one by name.
-
-    Raises:
-        SpecError: neither.
-    """
-    for path in (Path(name), SPECS / f"{name}.toml"):
-        if path.is_file():
-            return path
-    raise SpecError(f"{name}: no such file, and no shipped specification. Shipped: {ALL}, {', '.join(shipped())}")
-
-
 def read_spec(
-    path: Path,
-    *,
-    quick: bool = False,
-    people: Path | None = None,
-    papers_filter: bool = False,
+    path: Path, *, quick: bool = False, people: Path | None = None, papers_filter: bool = False,
     roles: Collection[str] = ROLES,
-) -> Spec:
+) -> Spec:  # fmt: skip
     """Read a specification.
 
     Args:

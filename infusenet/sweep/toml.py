@@ -61,16 +61,19 @@ def _refuse_the_boundless(text: str, file: str) -> None:
 
 def refuse(expected: str, *got: object, key: str = "") -> NoReturn:
     """Raise the error for a value, or for one `key` of a table: expected this, got that, or nothing."""
-    try:
-        came = f"got {_short.repr(got[0])}" if got else "got nothing"
-    except ValueError:  # Python writes no whole number of so many digits
-        came = "got a number of thousands of digits"
-    say(f"expected {expected}, {came}", key)
+    say(f"expected {expected}, got {_shown(got[0]) if got else 'nothing'}", key)
 
 
 def say(words: str, key: str) -> NoReturn:
     """Raise an error for a key in these words."""
     raise PydanticCustomError("spec", "{words}", {"words": words, "key": key})
+
+
+def _shown(value: object) -> str:
+    try:
+        return _short.repr(value)
+    except ValueError:  # Python writes no whole number of so many digits
+        return "a number of thousands of digits"
 
 
 def one_line(file: str, error: ValidationError) -> SpecError:
@@ -79,7 +82,9 @@ def one_line(file: str, error: ValidationError) -> SpecError:
     context = first.get("ctx", {})
     place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"])
     place = f"{place}.{context['key']}" if context.get("key") else place
-    return SpecError(f"{file}: {place.strip('.')}: {context.get('words') or first['msg']}")
+    expected = "one or more tables" if first["type"] in ("tuple_type", "too_short") else "a table"
+    words = context.get("words") or f"expected {expected}, got {_shown(first['input'])}"
+    return SpecError(f"{file}: {place.strip('.')}: {words}")
 
 
 # -- values: each gives a check, for pydantic's BeforeValidator ----------------------------------------------------
@@ -144,17 +149,6 @@ def texts(names: Callable[[], Iterable[str]] = tuple) -> BeforeValidator:
             if not isinstance(each, str) or not each or (known and each not in known):
                 refuse(expected, each)
         return tuple(value)
-
-    return BeforeValidator(check)
-
-
-def tables(key: str, *, least: int = 0) -> BeforeValidator:
-    """A list of tables, [[key]] in the file."""
-
-    def check(value: Any) -> Any:
-        if not isinstance(value, list | tuple) or len(value) < least:
-            refuse(f"one or more [[{key}]]", value)
-        return value
 
     return BeforeValidator(check)
 

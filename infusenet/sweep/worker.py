@@ -16,8 +16,9 @@ from ..axes import AXES
 from ..generate import GenerateRequest
 from ..measures import MEASURES
 from ..metrics import METRICS, Subject
-from .jobs import Job, Models, SweepPlan
+from .jobs import Job, SweepPlan
 from .results import picture_path
+from .runner import Models
 
 if TYPE_CHECKING:
     from ..adapters import Adapter

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from infusenet.sweep.jobs import Job, Models, SweepPlan, expand, noise_seed, partition
+from infusenet.sweep.jobs import Job, SweepPlan, expand, noise_seed, partition
 from infusenet.sweep.people import find_people
 from infusenet.sweep.request import make_plan
 from infusenet.sweep.results import pending
+from infusenet.sweep.runner import Models
 from infusenet.sweep.spec import read_spec
 from infusenet.sweep.toml import SpecError
 

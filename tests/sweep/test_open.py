@@ -1,7 +1,4 @@
-"""What is added to a sweep from outside makes jobs of its own, and is refused where it does not fit.
-
-That it reaches the table and the page is in `tests/test_seams.py`.
-"""
+"""What is added to a sweep from outside makes jobs of its own. A sweep of toys of all kinds: `tests/test_seams.py`."""
 
 from __future__ import annotations
 
@@ -12,19 +9,18 @@ from typing import Any
 
 import pytest
 
-from infusenet import loading, miniature
+from infusenet import loading
 from infusenet.adapters import ADAPTERS
 from infusenet.axes import AXES
 from infusenet.backbones import BACKBONES
 from infusenet.errors import SettingsError
 from infusenet.measures import MEASURES, MeasureSpec
 from infusenet.metrics import METRICS
-from infusenet.sweep.jobs import Models
 from infusenet.sweep.request import make_plan
+from infusenet.sweep.runner import Models
 from infusenet.sweep.spec import read_spec
 
 Write = Callable[..., Path]
-MODELS = Models(given={"face_pack": miniature.FACE_PACK})
 
 _at = importlib.util.spec_from_file_location("toys", Path(__file__).parents[1] / "test_seams.py")
 assert _at is not None and _at.loader is not None

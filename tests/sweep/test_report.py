@@ -18,7 +18,7 @@ from PIL import Image
 from infusenet.sweep.jobs import Job
 from infusenet.sweep.report import write_index
 from infusenet.sweep.report.figures import render_figure
-from infusenet.sweep.report.table import Tables, make_tables, minus, series, shown, to_csv
+from infusenet.sweep.report.table import Tables, make_tables, minus, series, shown, summary, to_csv
 from infusenet.sweep.request import report
 from infusenet.sweep.results import read_record, read_results
 from infusenet.sweep.runner import run
@@ -287,6 +287,13 @@ def test_a_difference_is_to_the_same_picture_for_every_value(folder: Path) -> No
     found = minus(table, figure)
     rows = found[["strength", "steps", "similarity", "seconds"]].astype(object).where(found.notna(), None)
     assert rows.values.tolist() == [[1.0, 4, 0.375, 2.0], [1.0, 8, None, 5.0], [0.25, 4, None, 1.0]]
+
+
+def test_seconds_count_where_a_job_ran_alone(folder: Path) -> None:
+    table = tables_of(folder).points[:4].assign(seconds=[1.0, 2.0, 4.0, 9.0])
+    table["alone"] = pd.array([True, None, True, False], "boolean")
+    found = summary(table, "seconds")
+    assert (found.n, found.missing, found.mean) == (2, 2, 2.5)
 
 
 def test_light_and_dark_are_the_same_figure(folder: Path) -> None:

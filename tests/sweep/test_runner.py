@@ -16,12 +16,12 @@ import pytest
 from PIL import Image
 
 from infusenet.errors import FaceError, InfuseNetError, SettingsError
-from infusenet.sweep.jobs import Job, Models, SweepPlan
+from infusenet.files import locked_folder
+from infusenet.sweep.jobs import Job, SweepPlan
 from infusenet.sweep.report.table import TIME_COLUMNS, columns, make_tables
-from infusenet.sweep.request import SweepRequest, estimate, report, sweep
+from infusenet.sweep.request import SweepRequest, estimate, order_of_reading, report, shipped, sweep
 from infusenet.sweep.results import pending, read_result, read_results, result_path
-from infusenet.sweep.runner import locked, run
-from infusenet.sweep.spec import order_of_reading, shipped
+from infusenet.sweep.runner import Models, run
 
 from .conftest import SMALL, save_tiny_picture  # type: ignore[import-not-found]
 
@@ -99,6 +99,16 @@ def test_an_unforeseen_error_tells_where_it_was(write: Write, plan_of: PlanOf, t
     result = read_result(out, plan.jobs[0])
     assert result.error == "ZeroDivisionError: oh"
     assert "in do" in (result.note("where") or "")
+
+
+def test_a_value_that_no_file_can_hold_fails_its_job_alone(write: Write, plan_of: PlanOf, tmp_path: Path) -> None:
+    class Boundless(Maker):
+        def do(self, job: Job) -> dict[str, Any]:
+            return {**super().do(job), "redness": float("inf" if job.steps == 2 else "0.5")}
+
+    plan, out = plan_of(write()), tmp_path / "out"
+    assert run_with(plan, out, Boundless()) == (12, 4)
+    assert "8 of 12 pictures made, 4 failed, 0 missing" in report(out)
 
 
 def test_stopping_is_no_failure(write: Write, plan_of: PlanOf, tmp_path: Path) -> None:
@@ -252,8 +262,8 @@ def test_a_dry_run_of_all(tmp_path: Path, command: Callable[..., Any]) -> None:
 def test_a_second_sweep_on_a_live_folder_is_refused(write: Write, plan_of: PlanOf, tmp_path: Path) -> None:
     plan, out = plan_of(write()), tmp_path / "out"
     script = (
-        "import sys, time; from pathlib import Path; from infusenet.sweep.runner import locked\n"
-        "with locked(Path(sys.argv[1])): print('held', flush=True); time.sleep(600)"
+        "import sys, time; from pathlib import Path; from infusenet.files import locked_folder\n"
+        "with locked_folder(Path(sys.argv[1])): print('held', flush=True); time.sleep(600)"
     )
     command = [sys.executable, "-c", script, str(out)]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as other:
@@ -261,41 +271,39 @@ def test_a_second_sweep_on_a_live_folder_is_refused(write: Write, plan_of: PlanO
             assert other.stdout is not None and other.stdout.readline() == "held\n"
             draft = out / ".half.json.12.part"
             draft.write_bytes(b"{")
-            with pytest.raises(
-                SettingsError, match=f"Another sweep is at work in .*: process {other.pid} on "
-            ) as error:
+            with pytest.raises(SettingsError, match=f"Another run is at work in .*: process {other.pid} on ") as error:
                 run_with(plan, out, Maker())
-            assert "--out" in str(error.value) and str(out / ".sweep.lock") in str(error.value)
+            assert str(out / ".lock") in str(error.value)
             assert draft.exists()  # it is the other's
             assert not (out / "sweep.json").exists()
         finally:
             other.kill()
     assert run_with(plan, out, Maker()) == (12, 0)  # its process is gone: nobody holds the lock
     assert not draft.exists()
-    assert not (out / ".sweep.lock").exists()
+    assert not (out / ".lock").exists()
 
 
 @pytest.mark.parametrize(("age", "over"), [(10.0, False), (1000.0, True)])
 @pytest.mark.parametrize("text", ['{"host": "elsewhere", "pid": 1, "since": "then"}', "", "null", "[]"])
 def test_of_another_machines_lock_its_age_tells(tmp_path: Path, text: str, age: float, over: bool) -> None:
-    path = tmp_path / ".sweep.lock"
+    path = tmp_path / ".lock"
     path.write_text(text)
     then = time.time() - age
     os.utime(path, (then, then))
     if over:
-        with locked(tmp_path):
+        with locked_folder(tmp_path):
             assert json.loads(path.read_text())["pid"] == os.getpid()
         assert list(tmp_path.iterdir()) == []
     else:
-        with pytest.raises(SettingsError, match="Another sweep is at work"), locked(tmp_path):
+        with pytest.raises(SettingsError, match="Another run is at work"), locked_folder(tmp_path):
             pass
         assert path.read_text() == text
 
 
 def test_a_lock_shows_that_it_lives_and_goes_with_its_sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("infusenet.sweep.runner._BEAT", 0.02)
-    with pytest.raises(ZeroDivisionError), locked(tmp_path):
-        path = tmp_path / ".sweep.lock"
+    monkeypatch.setattr("infusenet.files._BEAT", 0.02)
+    with pytest.raises(ZeroDivisionError), locked_folder(tmp_path):
+        path = tmp_path / ".lock"
         os.utime(path, (0, 0))
         deadline = time.monotonic() + 10
         while path.stat().st_mtime < 1 and time.monotonic() < deadline:
@@ -308,7 +316,7 @@ def test_a_lock_shows_that_it_lives_and_goes_with_its_sweep(tmp_path: Path, monk
 def test_a_report_needs_no_lock(write: Write, plan_of: PlanOf, tmp_path: Path) -> None:
     plan, out = plan_of(write()), tmp_path / "out"
     run_with(plan, out, Maker())
-    with locked(out):
+    with locked_folder(out):
         assert "12 of 12 pictures made" in report(out)
 
 

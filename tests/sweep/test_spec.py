@@ -8,9 +8,10 @@ import pytest
 
 from infusenet.errors import InfuseNetError, SettingsError
 from infusenet.files import save_picture
-from infusenet.sweep.jobs import Models
 from infusenet.sweep.people import filter_people, find_people
-from infusenet.sweep.spec import Filter, find_spec, read_spec, shipped
+from infusenet.sweep.request import find_spec, shipped
+from infusenet.sweep.runner import Models
+from infusenet.sweep.spec import Filter, read_spec
 from infusenet.sweep.toml import SpecError
 
 Write = Callable[..., Path]

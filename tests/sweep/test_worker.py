@@ -12,8 +12,9 @@ import torch
 from PIL import Image
 
 from infusenet import miniature
-from infusenet.sweep.jobs import Job, Models, SweepPlan
+from infusenet.sweep.jobs import Job, SweepPlan
 from infusenet.sweep.people import draw
+from infusenet.sweep.runner import Models
 from infusenet.sweep.worker import Worker, _no_notices
 
 PlanOf = Callable[[Path], SweepPlan]
