@@ -84,7 +84,7 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
 
 
-# -- modules that moved in 0.2: their old names are understood until 0.3, with a DeprecationWarning --------------------
+# -- modules that have moved: their old names are understood until 0.2, with a DeprecationWarning ----------------------
 
 _MOVED = {
     "adapter": "adapters.infusenet.model",

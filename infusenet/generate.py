@@ -87,7 +87,7 @@ class GenerateRequest:
             raise SettingsError(f"Expected a seed between 0 and 2^63 - 1, got {self.seed}.")
 
 
-Settings = GenerateRequest  # its name before 0.2
+Settings = GenerateRequest  # its older name, until 0.2
 
 
 @dataclass(frozen=True)
