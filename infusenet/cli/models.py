@@ -51,7 +51,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _lacking(weights: catalogue.Weights, path: Path) -> str:
+def _lacking(weights: catalogue.CatalogueEntry, path: Path) -> str:
     """What must lie beside a file and does not, in brackets."""
     lacks = weights.lacks(path)
     return f"  (INCOMPLETE: lacks {', '.join(lacks)})" if lacks else ""

@@ -19,7 +19,7 @@ _INFINITE_YOU_LICENCE = "CC BY-NC 4.0: no commercial use"
 
 
 @dataclass(frozen=True)
-class Weights:
+class CatalogueEntry:
     """One kind of weight file.
 
     Attributes:
@@ -45,8 +45,8 @@ class Weights:
         return [pattern for pattern in self.beside if not any(folder.glob(pattern))]
 
 
-def _flux(variant: str, licence: str) -> Weights:
-    return Weights(
+def _flux(variant: str, licence: str) -> CatalogueEntry:
+    return CatalogueEntry(
         f"flux-{variant}",
         f"FLUX.1 {variant} (diffusers folder: transformer, text encoders, VAE)",
         (
@@ -59,10 +59,10 @@ def _flux(variant: str, licence: str) -> Weights:
     )
 
 
-CATALOGUE: tuple[Weights, ...] = (
+CATALOGUE: tuple[CatalogueEntry, ...] = (
     _flux("dev", "FLUX.1 [dev] licence: no commercial use"),
     _flux("schnell", "Apache-2.0"),
-    Weights(
+    CatalogueEntry(
         "infusenet",
         "InfuseNet, the identity adapter (stage sim_stage1 or aes_stage2)",
         (
@@ -76,7 +76,7 @@ CATALOGUE: tuple[Weights, ...] = (
         f"{_INFINITE_YOU}, infu_flux_v1.0/STAGE/InfuseNetModel",
         _INFINITE_YOU_LICENCE,
     ),
-    Weights(
+    CatalogueEntry(
         "image-proj",
         "Resampler, face embedding to 8 identity tokens (same stage as InfuseNet)",
         ("sim_stage1/image_proj_model.bin", "image_proj_model.bin", "image_proj_model*.safetensors"),
@@ -84,7 +84,7 @@ CATALOGUE: tuple[Weights, ...] = (
         f"{_INFINITE_YOU}, infu_flux_v1.0/STAGE/image_proj_model.bin",
         _INFINITE_YOU_LICENCE,
     ),
-    Weights(
+    CatalogueEntry(
         "arcface",
         "ArcFace IR-SE50, the recognizer that conditions",
         ("recognition_arcface_ir_se50.pth",),
@@ -92,7 +92,7 @@ CATALOGUE: tuple[Weights, ...] = (
         "facexlib's releases on GitHub, recognition_arcface_ir_se50.pth",
         "terms unstated: treat as no commercial use",
     ),
-    Weights(
+    CatalogueEntry(
         "face-pack",
         "antelopev2, the face detector and the recognizer that measures",
         ("antelopev2/scrfd_10g_bnkps.onnx",),
@@ -101,7 +101,7 @@ CATALOGUE: tuple[Weights, ...] = (
         _INSIGHTFACE_LICENCE,
         ("glintr100.onnx",),
     ),
-    Weights(
+    CatalogueEntry(
         "buffalo",
         "buffalo_l and its kin, another detector and recognizer that measures",
         ("buffalo_*/w600k*.onnx",),
@@ -110,7 +110,7 @@ CATALOGUE: tuple[Weights, ...] = (
         _INSIGHTFACE_LICENCE,
         ("det_*.onnx",),
     ),
-    Weights(
+    CatalogueEntry(
         "auraface",
         "AuraFace, a recognizer that measures, in antelopev2's layout",
         (
@@ -124,7 +124,7 @@ CATALOGUE: tuple[Weights, ...] = (
         "Apache-2.0; the detectors in its folder are InsightFace's: non-commercial research only",
         ("scrfd*.onnx",),
     ),
-    Weights(
+    CatalogueEntry(
         "opencv-zoo",
         "OpenCV Zoo's YuNet and SFace, a face detector and a weaker recognizer that measures",
         ("face_recognition_sface*.onnx",),
@@ -140,7 +140,7 @@ _BY_KEY = {weights.key: weights for weights in CATALOGUE}
 KEYS = frozenset(_BY_KEY)
 
 
-def kind(key: str) -> Weights:
+def kind(key: str) -> CatalogueEntry:
     """The entry of the catalogue that has this key."""
     return _BY_KEY[key]
 

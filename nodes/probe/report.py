@@ -19,7 +19,8 @@ from ..sockets import TraceSocket, schema
 from . import chart
 from .decoders import full_decoder
 from .others import ancestors
-from .run import Place, Run, flat
+from .run import Run, flat
+from .sampler_node import SamplerNode
 from .watch import Watch
 
 UI = "infusenet_drift"
@@ -108,7 +109,7 @@ class DriftReport(io.ComfyNode):
             record_json(record),
             record.to_csv(),
             ui={
-                UI: [{"run": run.name, "probe": trace.node, "sampler": run.place.node, **chart.curve(record)}],
+                UI: [{"run": run.name, "probe": trace.node, "sampler": run.sampler.node, **chart.curve(record)}],
                 "text": [chart.words(record)],
             },
         )
@@ -131,12 +132,12 @@ def find_run(
             "The probe has seen no sampling. Connect Identity Probe's model output to the sampler whose result goes "
             "into this report."
         )
-    index, near = Place.now().index, upstream(prompt or {}, report)
+    index, near = SamplerNode.now().index, upstream(prompt or {}, report)
     for node in near:
         found = [run for place, run in measured.items() if place[0] == node]
         if found:
-            run = next((run for run in found if run.place.index == index), found[-1])
-            earlier = [run for run in reversed(watch.earlier) if run.trace is not None and run.place.node == node]
+            run = next((run for run in found if run.sampler.index == index), found[-1])
+            earlier = [run for run in reversed(watch.earlier) if run.trace is not None and run.sampler.node == node]
             known = (run, *found, *earlier)  # the host may have kept the result of an earlier run
             given = next((one for one in known if samples is None or gave(one, samples)), None)
             if given is not None:
@@ -146,7 +147,7 @@ def find_run(
     latest = list(measured.values())[-1]
     if len(measured) == 1 and not prompt:
         return latest, None
-    return latest, f"This is the latest run (sampler node {latest.place.node}); it is not upstream of this report."
+    return latest, f"This is the latest run (sampler node {latest.sampler.node}); it is not upstream of this report."
 
 
 def gave(run: Run, samples: dict[str, Any]) -> bool:

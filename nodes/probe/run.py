@@ -21,8 +21,8 @@ from ...infusenet.probe.records import same_network
 from ..infusenet.adapter import InfuseNetControl, chain
 from . import chart
 from .decoders import Decoder, full_decoder, is_tiny, small_decoder
-from .place import Place
-from .stopping import SHORT, Cut, Judge, StopRule
+from .sampler_node import SamplerNode
+from .stopping import SHORT, Cut, StopJudge, StopRule
 
 log = logging.getLogger(__name__)
 
@@ -59,15 +59,15 @@ class Run:
         guider: Any,
         sigmas: Tensor,
         seed: int | None,
-        place: Place,
+        sampler: SamplerNode,
         rule: StopRule | None,
         shape: Sequence[int],
     ) -> None:
-        self.place, self.rule, self._watch = place, rule, watch
+        self.sampler, self.rule, self._watch = sampler, rule, watch
         self.name = uuid.uuid4().hex
         self.trace: Trace | None = None
         self.final: Tensor | None = None
-        self.judge: Judge | None = None  # of a run with a rule of stopping
+        self.judge: StopJudge | None = None  # of a run with a rule of stopping
         self.cut: Cut | None = None  # a run that was cut short, by this probe's rule or another's
         self.stopped_at: int | None = None  # the step whose prediction is handed on, where that is not the end
         self.volume = False  # latents of video kind, [B, C, 1, h, w]
@@ -81,8 +81,8 @@ class Run:
         self._cancelled = False
         self._count, self._follows = 0, True
         about = _about(guider)
-        conditioning = conditions(watch.recognizer.name, (about.pop("recognizer", None), *place.recognizers))
-        self._info = RunInfo(seed=seed, step_offset=place.offset, conditioning_recognizer=conditioning, **about)
+        conditioning = conditions(watch.recognizer.name, (about.pop("recognizer", None), *sampler.recognizers))
+        self._info = RunInfo(seed=seed, step_offset=sampler.offset, conditioning_recognizer=conditioning, **about)
         self.recorder = self._make_recorder()
 
     def begin(self, base_model: Any, sigmas: Tensor, sampler: str) -> None:
@@ -104,7 +104,7 @@ class Run:
         self.recorder.start(levels if self._follows else None, run=replace(info, decoder=None))
         self._sigmas = levels.tolist()
         if self.rule is not None:
-            self.judge = Judge(self.rule, steps, self.recorder.bar)
+            self.judge = StopJudge(self.rule, steps, self.recorder.bar)
         self._send(start=True, steps=steps, offset=info.step_offset, **self._watch.beside)
 
     def _make_room(self) -> None:
@@ -263,7 +263,7 @@ class Run:
 
     def _send(self, **payload: Any) -> None:
         """An event for the probe node's chart."""
-        chart.send({"node": self._watch.node, "sampler": self.place.node, "run": self.name, **payload})
+        chart.send({"node": self._watch.node, "sampler": self.sampler.node, "run": self.name, **payload})
 
 
 def flat(latents: Tensor) -> Tensor:

@@ -57,7 +57,7 @@ class Cut:
     levels: tuple[float, ...]
 
 
-class Judge:
+class StopJudge:
     """Decides during one run. It depends on what is seen alone, never on time.
 
     Args:

@@ -16,8 +16,8 @@ from ...infusenet.measures import as_measure
 from ...infusenet.probe import Baseline, Reference
 from ...infusenet.probe.drift import NOISE_LEFT
 from . import chart, stopping
-from .place import Place
 from .run import LIVE, Run
+from .sampler_node import SamplerNode
 from .stopping import CUT, SHORT, StopRule
 
 log = logging.getLogger(__name__)
@@ -99,12 +99,13 @@ class Watch:
                 f"{float(sigmas[-1]):.3f}). Let it run to the last step (end_at_step, return_with_leftover_noise), or "
                 "take the node out."
             )
-        place = Place.now()
-        for key in [key for key in self.runs if key[0] == place.node and (place.index == 0 or key[1] == place.index)]:
+        sampler = SamplerNode.now()
+        mine = [key for key in self.runs if key[0] == sampler.node and (sampler.index == 0 or key[1] == sampler.index)]
+        for key in mine:
             self.earlier.append(self.runs.pop(key))
         seed = args[7] if len(args) > 7 else named.get("seed")
         try:
-            run = Run(self, guider, sigmas, seed, place, rule, tuple(args[0].shape))
+            run = Run(self, guider, sigmas, seed, sampler, rule, tuple(args[0].shape))
         except Exception:
             log.warning("The identity probe cannot watch this run; it is sampled without.", exc_info=True)
             return executor(*args, **named)
@@ -116,7 +117,7 @@ class Watch:
             raise
         finally:
             self._current = outer
-            self.runs[place.node, place.index] = run
+            self.runs[sampler.node, sampler.index] = run
         run.end(output)
         return output
 

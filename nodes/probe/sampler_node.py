@@ -10,7 +10,7 @@ from .others import recognizers_before
 
 
 @dataclass(frozen=True)
-class Place:
+class SamplerNode:
     """The node that samples: its id, which of a list it works on, and what its prompt says."""
 
     node: str
@@ -19,7 +19,7 @@ class Place:
     recognizers: tuple[str, ...] = ()  # of other packs' identity methods before it
 
     @classmethod
-    def now(cls) -> Place:
+    def now(cls) -> SamplerNode:
         """The executing node."""
         from comfy_execution.utils import get_executing_context
 
