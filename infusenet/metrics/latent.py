@@ -7,8 +7,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .base import as_tensor
-
 
 def latent_distance(pictures: Tensor, references: Tensor, vae: Any) -> Tensor:
     """RMS difference of the latents over the RMS of both: 0 is the same picture, about 1.4 unrelated ones.
@@ -58,4 +56,5 @@ def resized(picture: NDArray[np.uint8], shape: tuple[int, ...]) -> Tensor:
     from PIL import Image
 
     fitted = Image.fromarray(picture).resize((shape[1], shape[0]), Image.Resampling.LANCZOS)
-    return as_tensor(np.asarray(fitted))
+    # not `as_tensor`: this order in memory is the one that results were always made in, to the last bit
+    return torch.from_numpy(np.array(fitted))[None].permute(0, 3, 1, 2).float() / 255

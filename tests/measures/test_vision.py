@@ -244,7 +244,7 @@ def test_an_unknown_device_is_refused(clip_folder: Path) -> None:
     with pytest.raises(SettingsError, match='Expected the device "auto", "cpu"'):
         clip_image(clip_folder, device="abacus")
     if not torch.cuda.is_available():
-        with pytest.raises(SettingsError, match="PyTorch sees no GPU here"):
+        with pytest.raises(SettingsError, match="PyTorch sees no GPU"):
             clip_image(clip_folder, device="cuda")
     assert clip_image(clip_folder, device="auto").name.endswith(f"({'cuda' if torch.cuda.is_available() else 'cpu'})")
 
