@@ -48,7 +48,7 @@ class Streams(_Record):
     residual_single: list[Number] | None
 
 
-class Result(_Record):
+class JobResult(_Record):
     """What came of one job. Metrics stand beside these fields under their own names, see `metric`.
 
     Attributes:
@@ -133,7 +133,7 @@ class Results:
     folder: Path
     record: SweepRecord
     points: tuple[SweepPoint, ...]
-    of: Mapping[str, Result]
+    of: Mapping[str, JobResult]
     broken: tuple[str, ...]
     unpictured: frozenset[str]
 
@@ -164,7 +164,7 @@ def ids_in(folder: Path) -> set[str]:
     return {path.stem for path in (folder / "results").glob("*.json")}
 
 
-def read_result(folder: Path, job: Job) -> Result:
+def read_result(folder: Path, job: Job) -> JobResult:
     """A job's result.
 
     Raises:
@@ -172,7 +172,7 @@ def read_result(folder: Path, job: Job) -> Result:
     """
     path = result_path(folder, job)
     try:
-        result = Result.model_validate(json.loads(path.read_bytes()))
+        result = JobResult.model_validate(json.loads(path.read_bytes()))
     except (OSError, ValueError, RecursionError) as error:  # ValidationError is a ValueError
         raise BrokenResult(f"{path} holds no result ({_first_line(error)}).") from None
     if result.id != job.id:
@@ -270,7 +270,7 @@ def read_results(folder: Path) -> Results:
         InfuseNetError: the folder holds no sweep.
     """
     record, points = _load_plan(folder)
-    results: dict[str, Result] = {}
+    results: dict[str, JobResult] = {}
     broken, unpictured = [], set()
     there = ids_in(folder)
     for job in (job for job in unique(points) if job.id in there):

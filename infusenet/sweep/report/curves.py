@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ...charts import statistics as draw
 from ...charts.statistics import Point
 from ..spec import FigureSpec
-from .stats import Drift, Summary, drift_over
+from .stats import MeanDrift, Summary, drift_over
 from .table import by, mean_of, minus, number, series, summary, title
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ def drift_bars(figure: FigureSpec, frame: pd.DataFrame) -> Rendering:
     return lambda theme: draw.bars(groups, bars, papers, label, theme), rows, caption + PAPER * bool(figure.paper)
 
 
-def _drift(frame: pd.DataFrame, x: str, value: str) -> Drift | None:
+def _drift(frame: pd.DataFrame, x: str, value: str) -> MeanDrift | None:
     """Peak and end of a value's mean curve along `x`, from a curve for each person."""
     places = [*by(frame, x)]
     means = {key: mean_of(own, value) for key, own in frame.groupby(["person", x])}
@@ -149,7 +149,7 @@ def trajectory(figure: FigureSpec, frame: pd.DataFrame) -> Rendering:
     return make, _without_constants(rows, "value"), caption + INTERVAL
 
 
-def _in_words(method: str, found: Drift | None) -> str:
+def _in_words(method: str, found: MeanDrift | None) -> str:
     """A trajectory's figures in a sentence."""
     if found is None:
         return f"{method}: nobody has a value at every step. "

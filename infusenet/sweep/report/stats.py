@@ -99,7 +99,7 @@ def _difference(a: float | None, b: float | None) -> float | None:
 
 
 @dataclass(frozen=True)
-class Drift:
+class MeanDrift:
     """How far a mean curve falls from its peak to its end.
 
     Attributes:
@@ -122,7 +122,7 @@ class Drift:
     people: int
 
 
-def drift_over(curves: Mapping[Hashable, Sequence[float | None]], at: Sequence[float]) -> Drift | None:
+def drift_over(curves: Mapping[Hashable, Sequence[float | None]], at: Sequence[float]) -> MeanDrift | None:
     """Drift of the mean of several persons' curves.
 
     Args:
@@ -144,4 +144,4 @@ def drift_over(curves: Mapping[Hashable, Sequence[float | None]], at: Sequence[f
     top, end = float(mean[peak]), float(mean[-1])
     early = window_of(range(len(at)), mean.tolist(), Peak(peak, top))
     window = None if early is None else (at[early[0]], at[early[1]])
-    return Drift(window, at[peak], top, at[-1], end, top - end, low, high, len(whole))
+    return MeanDrift(window, at[peak], top, at[-1], end, top - end, low, high, len(whole))

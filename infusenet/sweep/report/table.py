@@ -10,7 +10,7 @@ import pandas as pd
 
 from ...axes import AXES
 from ...metrics import METRICS
-from ..results import Result, Results, Streams
+from ..results import JobResult, Results, Streams
 from ..spec import FigureSpec, axis_names
 from .stats import Summary, summarise
 
@@ -108,7 +108,7 @@ def _settings(point: Any) -> dict[str, Any]:
     return {**same, "noise_seed": job.seed, **{name: point.setting(name) for name in axis_names()}}
 
 
-def _outcome(result: Result | None) -> dict[str, Any]:
+def _outcome(result: JobResult | None) -> dict[str, Any]:
     """What a job's result says, as columns; only its status where there is none."""
     if result is None:
         return {"status": "missing"}
@@ -118,7 +118,7 @@ def _outcome(result: Result | None) -> dict[str, Any]:
     return values | {"error": result.error or result.reason} | _mean_ratios(result.streams or ())
 
 
-def _steps(result: Result) -> Iterable[dict[str, Any]]:
+def _steps(result: JobResult) -> Iterable[dict[str, Any]]:
     seen, streams = result.trajectory or [], result.streams or []
     for place in range(max(len(seen), len(streams))):
         likeness = seen[place].model_dump(exclude_unset=True) if seen else {}
