@@ -248,7 +248,7 @@ def _range(part: str, axis: Axis) -> list[Decimal]:
         raise _too_many(axis, part) from None
     if intervals >= MOST:
         raise _too_many(axis, part)
-    return [start + place * step for place in range(math.floor(intervals) + 1)]
+    return [start + index * step for index in range(math.floor(intervals) + 1)]
 
 
 def _number(text: str, part: str, axis: Axis) -> Decimal:

@@ -7,7 +7,7 @@ from .infusenet.apply import ApplyInfuseNet
 from .infusenet.encode import EncodeIdentity, FacePose
 from .loaders import LoadBackbone, LoadIdentityEncoder, LoadInfuseNet
 from .paths import check_name, register_folders, share_references
-from .probe.measure import Measure
+from .probe.measure import LikenessMeasure
 from .probe.probe import IdentityProbe, LoadFaceRecognizer, StopAtPeak
 from .probe.report import DriftReport
 from .probe.score import Score
@@ -22,7 +22,7 @@ NODES: list[type[io.ComfyNode]] = [
     FacePose,
     ApplyInfuseNet,
     LoadFaceRecognizer,
-    Measure,
+    LikenessMeasure,
     IdentityProbe,
     StopAtPeak,
     DriftReport,

@@ -85,7 +85,7 @@ def _diffusers(network: Any) -> Blocks:
         double, single = (arguments.get(f"controlnet_{kind}_samples") for kind in ("block", "single_block"))
         return _shared(double, len(doubles)), _shared(single, len(singles))
 
-    return Blocks(doubles, singles, lambda made: made[1], lambda made, _: made[1], residuals)
+    return Blocks(doubles, singles, lambda returned: returned[1], lambda returned, _: returned[1], residuals)
 
 
 def _shared(residuals: Sequence[Tensor] | None, blocks: int) -> Residuals:
@@ -93,7 +93,7 @@ def _shared(residuals: Sequence[Tensor] | None, blocks: int) -> Residuals:
     if not residuals:
         return None
     every = -(-blocks // len(residuals))
-    return [residuals[place // every] for place in range(blocks)]
+    return [residuals[index // every] for index in range(blocks)]
 
 
 def _original(network: Any) -> Blocks:
@@ -104,4 +104,4 @@ def _original(network: Any) -> Blocks:
         control = arguments.get("control") or {}
         return control.get("input") or None, control.get("output") or None
 
-    return Blocks(doubles, singles, lambda made: made[0], lambda made, text: made[:, text:], residuals)
+    return Blocks(doubles, singles, lambda returned: returned[0], lambda returned, text: returned[:, text:], residuals)

@@ -55,7 +55,7 @@ class Scores:
             impostor: what other people or pictures score.
         """
         readings = tuple(
-            measure.read([picture], references[place % len(references)])[0] for place, picture in enumerate(pictures)
+            measure.read([picture], references[index % len(references)])[0] for index, picture in enumerate(pictures)
         )
         blank = Baseline.pooled([reference.blank for reference in references])
         detector, published = (getattr(measure, name, None) for name in ("detector", "published_line"))
@@ -69,21 +69,21 @@ class Scores:
     @property
     def order(self) -> tuple[int, ...]:
         """Places of the pictures, the most alike first (of equals the first given), those not measured last."""
-        return tuple(sorted(range(len(self.readings)), key=lambda place: -_number(self.similarity(place), -math.inf)))
+        return tuple(sorted(range(len(self.readings)), key=lambda index: -_number(self.similarity(index), -math.inf)))
 
     @property
     def best(self) -> int | None:
         """The place of the picture most alike; None where none could be measured."""
-        return next((place for place in self.order[:1] if self.similarity(place) is not None), None)
+        return next((index for index in self.order[:1] if self.similarity(index) is not None), None)
 
-    def similarity(self, place: int) -> float | None:
+    def similarity(self, index: int) -> float | None:
         """A picture's cosine with its reference; None where nothing is seen."""
-        return self.readings[place].similarity
+        return self.readings[index].similarity
 
     @property
     def sorted(self) -> list[float]:
         """All similarities in `order`; NaN where undefined."""
-        return [_number(self.similarity(place), math.nan) for place in self.order]
+        return [_number(self.similarity(index), math.nan) for index in self.order]
 
     @property
     def lines(self) -> tuple[Line, ...]:
@@ -93,16 +93,16 @@ class Scores:
             return known
         return (*known, Line("published", published_name(self.recognizer), self.published_line))
 
-    def under(self, place: int) -> str | None:
+    def under(self, index: int) -> str | None:
         """The highest of the lines that a picture is not above by two deviations; None where it is above all known."""
-        value = self.similarity(place)
+        value = self.similarity(index)
         tops = [(line.upper, line.name) for line in self.lines if line.upper is not None]
         over = [top for top in tops if value is not None and value <= top[0]]
         return max(over)[1] if over else None
 
-    def why(self, place: int) -> str | None:
+    def why(self, index: int) -> str | None:
         """Why a picture has no similarity; None where it has one."""
-        reading = self.readings[place]
+        reading = self.readings[index]
         if reading.similarity is not None or reading.why is not None:
             return reading.reason
         if reading.seen:
@@ -121,7 +121,7 @@ class Scores:
         head = f"{nothing}." if best is None else f"Most alike: {self._told(best)}."
         rest = [f"... and {count - len(told)} more"] if len(told) < count else []
         lines = self.lines_in_words()
-        each = [self._told(place) for place in told] if count > 1 or best is None else []
+        each = [self._told(index) for index in told] if count > 1 or best is None else []
         finder = "" if self.detector is None else f", faces found by {self.detector}"
         measured = f"Measured by {self.recognizer}{finder}; rule: {self.rule}."
         compared = [f"For comparison: {', '.join(lines)}."] if lines else []
@@ -132,17 +132,17 @@ class Scores:
         unknown = self.wording.others_unknown if self.impostor is None else None
         return [line.text for line in self.lines] + ([unknown] if unknown else [])
 
-    def _told(self, place: int) -> str:
-        value, under = self.similarity(place), self.under(place)
+    def _told(self, index: int) -> str:
+        value, under = self.similarity(index), self.under(index)
         doubt = "" if under is None else f" (not told apart from: {under})"
-        return f"picture {place + 1}: {self.why(place) if value is None else f'{value:.3f}{doubt}'}"
+        return f"picture {index + 1}: {self.why(index) if value is None else f'{value:.3f}{doubt}'}"
 
     def to_json(self) -> str:
         """All of it, the most alike first, laid out as compare.json; `index` counts from 0. Undefined is null."""
 
-        def entry(place: int) -> dict[str, Any]:
-            reason, score = self.why(place), self.readings[place].score
-            return {"index": place, "similarity": self.similarity(place), "score": score, "reason": reason}
+        def entry(index: int) -> dict[str, Any]:
+            reason, score = self.why(index), self.readings[index].score
+            return {"index": index, "similarity": self.similarity(index), "score": score, "reason": reason}
 
         told = {
             "recognizer": self.recognizer,
@@ -151,7 +151,7 @@ class Scores:
             "impostor": None if self.impostor is None else asdict(self.impostor),
             "blank": None if self.blank is None else asdict(self.blank),
             "published_line": self.published_line,
-            "pictures": [entry(place) for place in self.order],
+            "pictures": [entry(index) for index in self.order],
         }
         return json.dumps(told, indent=1, allow_nan=False) + "\n"
 

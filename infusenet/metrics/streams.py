@@ -98,17 +98,17 @@ class StreamNorms:
         add = self._handles.append
         add(self._network.register_forward_pre_hook(self._begin, with_kwargs=True))
         add(self._network.register_forward_hook(self._end))
-        for place, double in enumerate(self._blocks.doubles):
-            add(double.image.register_forward_pre_hook(lambda _, given, at=place: self._image(at, given[0])))
-            add(double.text.register_forward_pre_hook(lambda _, given, at=place: self._text(at, given[0])))
-            add(double.block.register_forward_hook(lambda _, __, made, at=place: self._after_double(at, made)))
-        for place, single in enumerate(self._blocks.singles):
+        for index, double in enumerate(self._blocks.doubles):
+            add(double.image.register_forward_pre_hook(lambda _, given, at=index: self._image(at, given[0])))
+            add(double.text.register_forward_pre_hook(lambda _, given, at=index: self._text(at, given[0])))
+            add(double.block.register_forward_hook(lambda _, __, returned, at=index: self._after_double(at, returned)))
+        for index, single in enumerate(self._blocks.singles):
             add(
                 single.joint.register_forward_pre_hook(
-                    lambda _, given, at=place, w=single.width: self._joint(at, given[0][..., :w])
+                    lambda _, given, at=index, w=single.width: self._joint(at, given[0][..., :w])
                 )
             )
-            add(single.block.register_forward_hook(lambda _, __, made, at=place: self._after_single(at, made)))
+            add(single.block.register_forward_hook(lambda _, __, returned, at=index: self._after_single(at, returned)))
         return self
 
     def __exit__(
@@ -128,46 +128,46 @@ class StreamNorms:
             self._calls.append(self._call)
         self._call = None
 
-    def _image(self, place: int, stream: Tensor) -> None:
+    def _image(self, index: int, stream: Tensor) -> None:
         if self._call is not None:
-            self._call.image[place] = token_norm(stream.detach())
+            self._call.image[index] = token_norm(stream.detach())
 
-    def _text(self, place: int, stream: Tensor) -> None:
+    def _text(self, index: int, stream: Tensor) -> None:
         if self._call is not None:
-            self._call.text[place] = token_norm(stream.detach())
+            self._call.text[index] = token_norm(stream.detach())
             self._call.text_tokens = stream.shape[1]
 
-    def _joint(self, place: int, tokens: Tensor) -> None:
+    def _joint(self, index: int, tokens: Tensor) -> None:
         if self._call is not None:
             text, tokens = self._call.text_tokens, tokens.detach()
-            self._call.single[place] = norm_ratio(tokens[:, :text], tokens[:, text:])
+            self._call.single[index] = norm_ratio(tokens[:, :text], tokens[:, text:])
 
-    def _after_double(self, place: int, made: Any) -> None:
+    def _after_double(self, index: int, returned: Any) -> None:
         if self._call is not None:
-            self._compare(0, place, self._blocks.image_after_double(made))
+            self._compare(0, index, self._blocks.image_after_double(returned))
 
-    def _after_single(self, place: int, made: Any) -> None:
+    def _after_single(self, index: int, returned: Any) -> None:
         if self._call is not None:
-            self._compare(1, place, self._blocks.image_after_single(made, self._call.text_tokens))
+            self._compare(1, index, self._blocks.image_after_single(returned, self._call.text_tokens))
 
-    def _compare(self, kind: int, place: int, hidden: Tensor) -> None:
+    def _compare(self, kind: int, index: int, hidden: Tensor) -> None:
         """A block is done, and a residual is about to be added to the image stream."""
         assert self._call is not None
         residuals = self._call.residuals[kind]
-        residual = residuals[place] if residuals is not None and place < len(residuals) else None
+        residual = residuals[index] if residuals is not None and index < len(residuals) else None
         if residual is not None:
             reached = hidden[:, : residual.shape[1]]  # tokens of further pictures may follow
-            self._call.ratios[kind][place] = norm_ratio(residual.detach(), reached.detach())
+            self._call.ratios[kind][index] = norm_ratio(residual.detach(), reached.detach())
 
 
 def _record(call: _Call) -> StreamRecord:
-    double = {place: call.text[place] / call.image[place] for place in call.image}
+    double = {index: call.text[index] / call.image[index] for index in call.image}
     residuals = [
-        _values({place: ratios.get(place, torch.zeros(1)) for place in seen}) if ratios else None
+        _values({index: ratios.get(index, torch.zeros(1)) for index in seen}) if ratios else None
         for ratios, seen in zip(call.ratios, (call.image, call.single), strict=True)
     ]
     return StreamRecord(_values(double), _values(call.single), residuals[0], residuals[1])
 
 
 def _values(found: dict[int, Tensor]) -> tuple[float, ...]:
-    return tuple(float(found[place].mean()) for place in sorted(found))
+    return tuple(float(found[index].mean()) for index in sorted(found))

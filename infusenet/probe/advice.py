@@ -106,11 +106,11 @@ def _keep(trace: Trace) -> Advice | None:
     last = trace.records[-1]  # seen through the same decoder as the steps
     if trace.batch != 1 or trace.final is None or last.step != trace.final.step:
         return None
-    place = best_kept(trace.means, [record.sharpness[0] for record in trace.records], last.sharpness[0])
-    value, end = None if place is None else trace.means[place], trace.mean(last)
-    if place is None or value is None or end is None or value < end + GAIN:
+    index = best_kept(trace.means, [record.sharpness[0] for record in trace.records], last.sharpness[0])
+    value, end = None if index is None else trace.means[index], trace.mean(last)
+    if index is None or value is None or end is None or value < end + GAIN:
         return None
-    step = trace.records[place].step
+    step = trace.records[index].step
     words = (
         f"in Stop at Identity Peak the mode 'finish, keep the best': step {step} of this run scored {value:.3f} with "
         f"at least {SHARP:.0%} of the finished picture's sharpness."

@@ -23,8 +23,8 @@ class Gallery:
 
     def put(self, step: int, faces: tuple[Pixels | None, ...]) -> None:
         """Keep the faces of a step, or replace them."""
-        place = self._order.setdefault(step, len(self._order))
-        if place % self._stride:
+        index = self._order.setdefault(step, len(self._order))
+        if index % self._stride:
             return
         self._faces[step] = faces
         while len(self._faces) > 1 and len(self._faces) * len(faces) > self._limit:

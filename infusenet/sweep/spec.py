@@ -237,13 +237,13 @@ class Spec(Table):
         if not self.prompts:
             refuse('one or more prompts, as in portrait = "a portrait of a person"', key="prompts")
         labels = [method.label for method in self.methods]
-        for place, label in enumerate(labels):
-            if label in labels[:place]:
-                refuse("a label of its own", label, key=f"methods[{place}].label")
-        for place, figure in enumerate(self.figures):
+        for index, label in enumerate(labels):
+            if label in labels[:index]:
+                refuse("a label of its own", label, key=f"methods[{index}].label")
+        for index, figure in enumerate(self.figures):
             for key, known in (("methods", labels), ("prompts", self.prompts)):
-                _are_known(getattr(figure, key), known, f"figures[{place}].{key}")
-            self._is_measured(figure, f"figures[{place}].values")
+                _are_known(getattr(figure, key), known, f"figures[{index}].{key}")
+            self._is_measured(figure, f"figures[{index}].values")
         _are_known((self.quick and self.quick.prompts) or (), self.prompts, "quick.prompts")
         return self
 
@@ -305,9 +305,9 @@ def read_spec(
         spec = Spec.model_validate(read_toml(path))
     except ValidationError as error:
         raise one_line(path.name, error) from None
-    for place, method in enumerate(spec.methods):
+    for index, method in enumerate(spec.methods):
         if method.backbone not in (known := [*roles, *BACKBONES]):
-            at = f"{path.name}: methods[{place}].backbone"
+            at = f"{path.name}: methods[{index}].backbone"
             raise SpecError(f"{at}: expected one of {', '.join(known)}, got {method.backbone!r}")
     folder = people or (spec.people.folder and path.parent / spec.people.folder)
     if folder and not folder.is_dir():

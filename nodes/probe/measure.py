@@ -25,7 +25,7 @@ _NO_VECTOR = (
 )
 
 
-class Measure(io.ComfyNode):
+class LikenessMeasure(io.ComfyNode):
     """What compares whole pictures instead of faces."""
 
     @classmethod

@@ -122,7 +122,7 @@ def _drift(frame: pd.DataFrame, x: str, value: str) -> MeanDrift | None:
     """Peak and end of a value's mean curve along `x`, from a curve for each person."""
     places = [*by(frame, x)]
     means = {key: mean_of(own, value) for key, own in frame.groupby(["person", x])}
-    curves = {who: [means.get((who, place)) for place in places] for who in frame["person"].unique()}
+    curves = {who: [means.get((who, index)) for index in places] for who in frame["person"].unique()}
     return drift_over(curves, places)
 
 
