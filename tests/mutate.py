@@ -189,7 +189,7 @@ MISTAKES = (
     Mistake(
         "values: ranges in floats, so that 0.1:0.7:0.1 drifts",
         "infusenet/axes.py",
-        "return [start + place * step for place in range(math.floor(intervals) + 1)]",
+        "return [start + index * step for index in range(math.floor(intervals) + 1)]",
         "return [Decimal(float(start) + place * float(step)) for place in range(math.floor(intervals) + 1)]",
         ("tests/test_axes.py",),
     ),
