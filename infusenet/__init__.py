@@ -92,7 +92,6 @@ _MOVED = {
     "arguments": "adapters.infusenet.arguments",
     "batch": "probe.batch",
     "drift": "probe.drift",
-    "findings": "demo.findings",
     "identity": "faces adapters.infusenet.encoder adapters.infusenet.arcface adapters.infusenet.resampler",
     "identity.align": "faces.align",
     "identity.backends": "faces.backends",
@@ -107,17 +106,16 @@ _MOVED = {
     "identity.selftest": "faces.selftest",
     "identity.turns": "faces.turns",
     "metrics.blocks": "flux.blocks",
-    "order": "cli.picture",
+    "order": "cli.picture files charts",
     "pictures": "files",
     "pipeline": "adapters.infusenet.pipeline",
     "plots": "charts",
-    "plots.curve": "charts.trajectory",
+    "plots.curve": "charts.trajectory charts.curve",
     "plots.labels": "charts.labels",
     "plots.scores": "charts.scores",
     "plots.sheet": "charts.sheet",
     "plots.theme": "charts.palette",
     "plots.values": "charts.values",
-    "report": "demo.page",
     "scores": "measures.scores",
     "stopping": "probe.stopping",
     "trajectory": "probe.trajectory",
@@ -139,7 +137,8 @@ class _Moved(MetaPathFinder, Loader):
         from warnings import warn
 
         names = _MOVED[module.__name__.removeprefix(f"{__name__}.")].split()
-        warn(f"{module.__name__} has moved to {__name__}.{names[0]}", DeprecationWarning, stacklevel=2)
+        new = " and ".join(f"{__name__}.{name}" for name in names)
+        warn(f"{module.__name__} has moved to {new}", DeprecationWarning, stacklevel=2)
         homes = [import_module(f".{name}", __name__) for name in names]
 
         def attribute(name: str) -> Any:

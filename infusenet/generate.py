@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,6 +80,10 @@ class GenerateRequest:
             raise SettingsError(
                 f"Expected 0 <= start <= end <= 1, got start {self.start} and end {self.end}: shares of the run."
             )
+        for name in ("guidance", "true_cfg", "strength"):
+            value = getattr(self, name)
+            if value is not None and not math.isfinite(value):
+                raise SettingsError(f"Expected a finite number as {name}, got {value}: the picture would be black.")
         if not self.strength >= 0:
             raise SettingsError(
                 f"Expected a strength of 0 or more, got {self.strength}. 1 is what InfuseNet was trained at."

@@ -1,4 +1,4 @@
-"""Pure functions of FLUX sampling: schedule, the adapter's window and block mapping, denoised predictions, packing."""
+"""Pure functions of FLUX sampling: schedule, the adapter's window, denoised predictions, packing."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from .backbones import BackboneSpec
 from .errors import SettingsError
+from .flux.blocks import residual_index as residual_index  # where it lies now
 
 PIXELS_PER_TOKEN = 16  # the VAE's 8, times the 2x2 patch of latents that is one token
 
@@ -118,30 +119,6 @@ def conditioning_window(steps: int, start: float, end: float) -> list[bool]:
         if not 0.0 <= value <= 1.0:
             raise SettingsError(f"Expected {label} as a share of the run between 0 and 1, got {value}.")
     return [not (i / steps < start or (i + 1) / steps > end) for i in range(steps)]
-
-
-def residual_index(block: int, n_blocks: int, n_residuals: int) -> int:
-    """Which residual a block of the backbone receives: block // ceil(n_blocks / n_residuals).
-
-    With 19 double blocks and 4 residuals: 5, 5, 5 and 4 blocks share one. Trailing residuals may stay unused.
-
-    Args:
-        block: index of the backbone's block, 0..n_blocks-1, counted apart for double and single blocks.
-        n_blocks: how many such blocks the backbone has.
-        n_residuals: how many residuals InfuseNet gives for them, at least 1.
-
-    Returns:
-        An index in 0..n_residuals-1.
-
-    Raises:
-        SettingsError: a count is below 1, or the block is not one of the backbone's.
-    """
-    if n_residuals < 1 or not 0 <= block < n_blocks:
-        raise SettingsError(
-            f"Expected a block in 0..{n_blocks - 1} and one residual or more, "
-            f"got block {block} and {n_residuals} residuals."
-        )
-    return block // math.ceil(n_blocks / n_residuals)
 
 
 def denoised_from_velocity(sample: Tensor, velocity: Tensor, sigma: float | Tensor) -> Tensor:

@@ -90,7 +90,7 @@ MISTAKES = (
     ),
     Mistake(
         "block mapping: residuals spread evenly",
-        "infusenet/sampling.py",
+        "infusenet/flux/blocks.py",
         "return block // math.ceil(n_blocks / n_residuals)",
         "return block * n_residuals // n_blocks",
         ("tests/test_sampling.py",),
@@ -202,7 +202,7 @@ MISTAKES = (
     ),
     Mistake(
         "back-filling: from the latest smudge",
-        "infusenet/measures/face_reader.py",
+        "infusenet/measures/face_tracking.py",
         "if score > self._known.surest.get(item, (0.0, place))[0]:",
         "if score > 0.0:",
         ("tests/measures/test_faces.py",),

@@ -13,7 +13,7 @@ from PIL import Image, ImageChops
 from infusenet import Trace, miniature
 from infusenet.cli import main
 from infusenet.errors import SettingsError
-from infusenet.generate import GenerateRequest
+from infusenet.generate import GenerateRequest, files_for
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -152,6 +152,25 @@ def test_version(capsys):
 
     assert main(["--version"]) == 0
     assert capsys.readouterr().out.strip() == infusenet.__version__
+
+
+@pytest.mark.parametrize("name", ["guidance", "true_cfg", "strength"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_settings_refuse_what_would_be_a_black_picture(name, value):
+    with pytest.raises(SettingsError, match=f"finite number as {name}"):
+        GenerateRequest("a person", **{name: value})
+
+
+def test_a_folder_of_others_is_never_written_over(tmp_path, face):
+    from infusenet.cli.picture import PictureRequest
+
+    (tmp_path / "others").mkdir()
+    (tmp_path / "others" / "one.png").write_bytes(face.read_bytes())
+    files, request = files_for("mini-schnell", ()), GenerateRequest("a person")
+    settings = {"files": files, "settings": request, "faces": (face,), "others": (tmp_path / "others",), "probe": True}
+    with pytest.raises(SettingsError, match="one of the inputs"):
+        PictureRequest(out=tmp_path / "others" / "one.png", **settings)
+    assert PictureRequest(out=tmp_path / "others" / "new.png", **settings).out.name == "new.png"
 
 
 def test_settings_refuse_a_negative_seed():

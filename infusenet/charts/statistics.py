@@ -148,7 +148,9 @@ def curves(panels: Sequence[Panel], x: str, theme: str, *, shared: bool = True) 
     down = max(math.ceil(len(panels) / across), 1)
     figure = new_figure(7.6 if across == 1 else WIDE, 0.6 + (3.6 if across == 1 else 2.9) * down, look)
     drawn = figure.subplots(down, across, sharey=shared, squeeze=False)
+    scale_is_shown = False
     for index, axes in enumerate(drawn.flat):
+        scale_is_shown &= index % across > 0  # each row shows it once
         if index >= len(panels):
             axes.set_axis_off()
             continue
@@ -157,8 +159,13 @@ def curves(panels: Sequence[Panel], x: str, theme: str, *, shared: bool = True) 
         for name, points in panel.lines.items():
             _curve(axes, look, names.index(name), points, panel.theirs.get(name, ()))
         _ticks(axes, panel.lines.values(), across)
-        if not any(p.mean is not None for points in (*panel.lines.values(), *panel.theirs.values()) for p in points):
-            axes.set_yticks([])  # matplotlib's own would look like values
+        is_measured = any(
+            p.mean is not None for points in (*panel.lines.values(), *panel.theirs.values()) for p in points
+        )
+        axes.tick_params(axis="y", labelleft=is_measured and (not shared or not scale_is_shown))
+        scale_is_shown |= is_measured
+        if not is_measured:
+            axes.tick_params(axis="y", which="both", left=False)
             middle = {"ha": "center", "va": "center", "color": look.quiet, "fontsize": LARGE}
             axes.text(0.5, 0.5, "not measured", transform=axes.transAxes, **middle)
     handles = [handle(name, **_line_look(look, i)) for i, name in enumerate(names)]

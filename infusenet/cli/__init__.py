@@ -126,6 +126,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     _prepare(arguments)
     try:
         return _RUN[arguments.command](arguments)
+    except BrokenPipeError:  # whoever read the output has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except (InfuseNetError, OSError) as error:
         print(f"infusenet {arguments.command}: {' '.join(str(error).split())}", file=sys.stderr)
         return BAD_INPUT

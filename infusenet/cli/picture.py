@@ -76,8 +76,9 @@ class PictureRequest:
                 f"Expected an output ending in .png, got {self.out.name!r}: PNG keeps what a picture was made with."
             )
         inputs = {path.resolve() for path in self.inputs}
+        folders = {path.resolve() for path in self.others if path.is_dir()}
         for path in (self.out, self.trace, self.chart):
-            if path.resolve() in inputs:
+            if path.resolve() in inputs or (path.exists() and path.resolve().parent in folders):
                 raise SettingsError(f"The output {path} is one of the inputs. Choose another name.")
 
     @property

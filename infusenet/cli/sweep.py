@@ -94,6 +94,9 @@ def request_of(arguments: argparse.Namespace) -> SweepRequest:
     )
     same = ("spec", "out", "quick", "dry_run", "people", "filter", "retry", "device", "dtype", "offload", "quiet")
     flags = " --quick" * arguments.quick + " --filter" * arguments.filter
+    named = {role: name for role, name in models.backbones.items() if name != f"mini-{role}"}
+    flags += "".join(f" --backbone {role}={Path(name).name}" for role, name in named.items())  # no folder of the user's
+    flags += f" --people {arguments.people.name}" if arguments.people else ""
     return SweepRequest(
         models=models,
         command=f"infusenet sweep {Path(arguments.spec).name}{flags}",

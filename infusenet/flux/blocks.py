@@ -3,14 +3,41 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
 
+from ..errors import SettingsError
+
 Residuals = Sequence[Tensor | None] | None
 """What is added after each block, None where nothing is; None for all of it where there are none at all."""
+
+
+def residual_index(block: int, n_blocks: int, n_residuals: int) -> int:
+    """Which residual a block of the backbone receives: block // ceil(n_blocks / n_residuals).
+
+    With 19 double blocks and 4 residuals: 5, 5, 5 and 4 blocks share one. Trailing residuals may stay unused.
+
+    Args:
+        block: index of the backbone's block, 0..n_blocks-1, counted apart for double and single blocks.
+        n_blocks: how many such blocks the backbone has.
+        n_residuals: how many residuals InfuseNet gives for them, at least 1.
+
+    Returns:
+        An index in 0..n_residuals-1.
+
+    Raises:
+        SettingsError: a count is below 1, or the block is not one of the backbone's.
+    """
+    if n_residuals < 1 or not 0 <= block < n_blocks:
+        raise SettingsError(
+            f"Expected a block in 0..{n_blocks - 1} and one residual or more, "
+            f"got block {block} and {n_residuals} residuals."
+        )
+    return block // math.ceil(n_blocks / n_residuals)
 
 
 @dataclass(frozen=True)
@@ -92,8 +119,7 @@ def _shared(residuals: Sequence[Tensor] | None, blocks: int) -> Residuals:
     """One residual a block: diffusers lets ceil(blocks / residuals) neighbours share one."""
     if not residuals:
         return None
-    every = -(-blocks // len(residuals))
-    return [residuals[index // every] for index in range(blocks)]
+    return [residuals[residual_index(block, blocks, len(residuals))] for block in range(blocks)]
 
 
 def _original(network: Any) -> Blocks:

@@ -25,7 +25,7 @@ from ..metrics.similarity import cosine_similarity, fuse_embeddings
 from .base import Baseline, Floats, Measure, Pixels, Reading, ReferenceData, ReferenceInfo, Rule, pixels
 from .baselines import impostors
 from .blank import blank_crops
-from .face_reader import FaceReader, size_of
+from .face_tracking import FaceReader, size_of
 from .recognizer import DetectedFace, Recognizer, is_finite, largest
 
 __all__ = [

@@ -307,8 +307,8 @@ def read_spec(
         raise one_line(path.name, error) from None
     for index, method in enumerate(spec.methods):
         if method.backbone not in (known := [*roles, *BACKBONES]):
-            at = f"{path.name}: methods[{index}].backbone"
-            raise SpecError(f"{at}: expected one of {', '.join(known)}, got {method.backbone!r}")
+            at, or_named = f"{path.name}: methods[{index}].backbone", f"--backbone {method.backbone}=NAME|PATH"
+            raise SpecError(f"{at}: expected one of {', '.join(known)}, got {method.backbone!r}. Or say {or_named}")
     folder = people or (spec.people.folder and path.parent / spec.people.folder)
     if folder and not folder.is_dir():
         raise SpecError(f"{path.name}: people.folder: expected a folder of pictures, got {str(folder)!r}")

@@ -24,8 +24,8 @@ from comfy.latent_formats import Flux
 from torch import Tensor
 
 from ...infusenet.errors import SettingsError
+from ...infusenet.flux.blocks import residual_index
 from ...infusenet.flux.networks import expected_tensors, flux_config
-from ...infusenet.sampling import residual_index
 from ...infusenet.weights import check, read_header, read_weights
 from ..flux.layout import fill, host_config
 from ..flux.sizes import FluxSizes, flux_sizes

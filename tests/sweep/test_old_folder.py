@@ -27,6 +27,7 @@ def test_it_is_reported_to_the_last_digit(folder: Path) -> None:
     assert "14 of 14 pictures made, 0 failed, 0 missing." in report(folder)
     expected = sorted(path.relative_to(OLD / "out") for path in (OLD / "out").rglob("*.csv"))
     assert len(expected) == 3 + 9
+    expected.remove(Path("figures/04-pairs.csv"))  # of several settings it took the last one alone: no longer so
     for name in expected:
         assert (folder / name).read_text() == (OLD / "out" / name).read_text(), name
 

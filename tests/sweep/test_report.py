@@ -308,9 +308,49 @@ def test_a_panel_without_values_says_so_and_shows_no_scale() -> None:
     from infusenet.charts.statistics import Panel, Point, curves
 
     known, unknown = [Point(1, 0.5, None, None), Point(2, 0.6, None, None)], [Point(1, None, None, None)]
-    drawn = curves([Panel("similarity", {"dev": known}), Panel("seconds", {"dev": unknown})], "steps", "light").axes
-    assert [[text.get_text() for text in axes.texts] for axes in drawn[:2]] == [[], ["not measured"]]
-    assert len(drawn[1].get_yticks()) == 0
+    panels = [
+        Panel("seconds", {"dev": unknown}),
+        Panel("similarity", {"dev": known}),
+        Panel("contrast", {"dev": known}),
+    ]
+    for order in (panels, panels[1:] + panels[:1]):
+        figure = curves(order, "steps", "light")
+        figure.draw_without_rendering()
+        measured = [panel.title != "seconds" for panel in order]
+        texts = [[text.get_text() for text in axes.texts] for axes in figure.axes]
+        assert texts == [[] if known else ["not measured"] for known in measured]
+        scales = [any(tick.label1.get_visible() for tick in axes.yaxis.get_major_ticks()) for axes in figure.axes]
+        assert scales == [index == measured.index(True) for index in range(3)]  # once in a row, where there are values
+
+
+def test_pairs_of_several_settings_stand_apart() -> None:
+    """A dot is a picture: one person's pictures of two step counts are not one dot."""
+    from types import SimpleNamespace
+
+    from infusenet.sweep.report.figures import _pairs
+
+    values, same = {("a", 1): 0.1, ("a", 2): 0.5, ("b", 1): 0.3}, {"status": "done", "rule": "face 1"}
+    rows = [
+        {
+            "method": method,
+            "person": who,
+            "prompt": "p",
+            "seed": 0,
+            "steps": steps,
+            "similarity": value,
+            **same,
+        }
+        for (method, steps), value in values.items()
+        for who in ("ann", "ben")
+    ]
+    figure = SimpleNamespace(x="prompt", value="similarity", paper={})
+    _, found, _ = _pairs(figure, pd.DataFrame(rows).astype({"prompt": object, "method": object}))
+    assert [(row["method"], row["n"], row["mean"]) for row in found] == [
+        ("a, steps 1", 2, 0.1),
+        ("a, steps 2", 2, 0.5),
+        ("b", 2, 0.3),
+    ]
+    assert found[1]["difference"] == pytest.approx(0.4) and found[2]["difference"] == pytest.approx(0.2)
 
 
 @pytest.mark.parametrize("text", ["=1+1", "+cmd", "-2", "@SUM(A1)", "\t=1"])

@@ -100,14 +100,15 @@ def _table(figure: FigureSpec, frame: pd.DataFrame) -> Rendering:
 
 def _pairs(figure: FigureSpec, frame: pd.DataFrame) -> Rendering:
     """Every picture as a dot, methods side by side in each group."""
-    groups, methods, paper = by(frame, figure.x), [*by(frame, "method")], figure.paper
-    rows, dots, papers = [], {}, {}
-    for group, inside in groups.items():
-        values = {method: paired_values(inside[inside["method"] == method], figure.value) for method in methods}
+    groups, columns, paper = by(frame, figure.x), series(frame, but=(figure.x,)), figure.paper
+    methods, rows, dots, papers = [*columns], [], {}, {}
+    for group in groups:
+        inside = {method: own[own[figure.x] == group] for method, own in columns.items()}
+        values = {method: paired_values(own, figure.value) for method, own in inside.items()}
         for method in methods:
             dots[str(group), method] = {key: value for key, value in values[method].items() if value is not None}
             papers[str(group), method] = mark = paper.get(f"{method} / {group}")
-            found = summary(inside[inside["method"] == method], figure.value)
+            found = summary(inside[method], figure.value)
             against = method != methods[0]
             row = {title(figure.x): group, "method": method, **numbers(found), "paper": mark}
             row |= _difference(paired(values[method], values[methods[0]]) if against else None)
