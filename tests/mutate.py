@@ -34,7 +34,7 @@ class Mistake:
 MISTAKES = (
     Mistake(
         "compare: above means above the mean alone",
-        "infusenet/measures/base.py",
+        "infusenet/measures/baselines.py",
         "level + DEVIATIONS * std",
         "level",
         ("tests/compare/test_compare.py",),

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ..measures.base import Baseline
+from ..measures.baselines import Baseline
 from .labels import mean, number
 from .palette import LARGE, NARROW, Drawing, Theme, drawing, dress, new_figure, theme_named
 

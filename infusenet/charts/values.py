@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..axes import Axis, Tried, as_text, best_of
-from ..measures.base import Baseline, Pixels
+from ..measures.base import Pixels
+from ..measures.baselines import Baseline
 from ..measures.lines import Line, judging_lines
 from ..measures.wording import SubjectName, Wording, wording
 from .labels import Labeller

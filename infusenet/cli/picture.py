@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ..errors import SettingsError
 from ..generate import Files, GenerateRequest, Result, fitted_size, generate, load_adapter, load_pipeline
+from ..measures.baselines import LEAST_IMPOSTORS
 from ..measures.registry import FACE, get_measure
 
 if TYPE_CHECKING:
@@ -152,7 +153,9 @@ def strangers_of(request: PictureRequest) -> list[Picture]:
         named = list(expand(request.others))
         empty = next((path for path, reason in named if reason is not None and path.is_dir()), None)
         if empty is not None:
-            raise SettingsError(f"--others: there is no picture in {empty}. Name a folder of at least five faces.")
+            raise SettingsError(
+                f"--others: no picture is in {empty}. Name a folder of {LEAST_IMPOSTORS} faces or more."
+            )
         return [open_picture(path) for path, reason in named if reason is None]
     if request.measure == FACE and Path(request.measure_model or request.files.face_pack) == miniature.FACE_PACK:
         from ..miniature.strangers import drawn_strangers
@@ -175,5 +178,7 @@ def probe_for(pipeline: Any, measure: Measure, shown: Sequence[Any], others: Seq
     reference = measure.reference(shown, source=SOURCE)
     baseline = measure.impostors(reference, others) if others else None
     if others and baseline is None:
-        log.warning("Of other people fewer than five could be measured, so what they score stays unknown.")
+        log.warning(
+            "Of other people fewer than %d could be measured, so what they score stays unknown.", LEAST_IMPOSTORS
+        )
     return ProbeRecorder(measure, reference, vae_decoder(pipeline.vae), strangers=baseline)

@@ -8,6 +8,7 @@ from itertools import groupby
 from ..charts import Dots, strip_drawing, strip_in_words
 from ..charts.labels import number
 from ..files import Picture
+from ..measures.baselines import LEAST_IMPOSTORS
 from ..pages import render
 from .results import NOT_BLANK, NOT_OTHERS, Comparison, Judge, Measured, PictureResult
 from .tell import CAUTION, lines_of, reason_of, shown
@@ -139,8 +140,8 @@ def _reading(comparison: Comparison) -> list[str]:
         few = len(judge.impostor_scores)
         lack = f"only {_count(few, 'face')} of other people could be measured" if few else "no other people were given"
         texts.append(
-            f"What other people score against this person is unknown: {lack}. Give pictures of at least five with "
-            "--others. Without them a high figure may still be what anybody scores."
+            f"What other people score against this person is unknown: {lack}. Give pictures of at least "
+            f"{LEAST_IMPOSTORS} with --others. Without them a high figure may still be what anybody scores."
         )
     if judge.published_line is not None:
         texts.append(

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..measures import LEAST_IMPOSTORS, Baseline
-from ..measures.base import DEVIATIONS
+from ..measures.baselines import DEVIATIONS
 from ..measures.lines import BLANK, OTHERS, Kind, judging_lines, published_name
 from .results import Comparison, Judge, Measured, PictureResult
 

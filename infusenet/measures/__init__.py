@@ -1,19 +1,9 @@
 """Measures: how alike pictures are to a reference. One rule, used wherever a likeness is stated."""
 
-from .base import (
-    LEAST_IMPOSTORS,
-    Alignment,
-    Baseline,
-    Measure,
-    Reader,
-    Reading,
-    ReferenceData,
-    ReferenceInfo,
-    Rule,
-    comparable,
-)
-from .baselines import impostors
+from .base import Alignment, Measure, Reader, Reading, ReferenceData, ReferenceInfo, Rule, comparable
+from .baselines import LEAST_IMPOSTORS, Baseline
 from .faces import FaceMeasure, as_measure, measure_of
+from .impostors import impostors
 from .recognizer import DetectedFace, Recognizer
 from .reference import Reference
 from .registry import MEASURES, MeasureSpec, get_measure

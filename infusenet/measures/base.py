@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
@@ -13,23 +12,12 @@ import torch
 from torch import Tensor
 
 from ..errors import SettingsError
+from .baselines import Baseline
 from .wording import SubjectName
 
 Pixels = npt.NDArray[np.uint8]  # RGB [H, W, 3]
 Floats = npt.NDArray[np.floating[Any]]
 Alignment = Literal["detected", "carried", "back-filled"]
-
-LEAST_IMPOSTORS = 5
-"""Faces of other people, or other pictures, below which an impostor baseline is unknown: so few say nothing."""
-
-
-DEVIATIONS = 2
-"""How many deviations a likeness must lie above a line."""
-
-
-def upper_edge(level: float, std: float | None) -> float | None:
-    """What a likeness must exceed to be above a line with this mean; None without a deviation."""
-    return None if std is None else level + DEVIATIONS * std
 
 
 @dataclass(frozen=True)
@@ -50,43 +38,6 @@ class Rule:
     def __str__(self) -> str:
         settings = ", ".join(f"{key} {value}" for key, value in self.parameters.items())
         return f"{self.name} ({settings})" if settings else self.name
-
-
-@dataclass(frozen=True)
-class Baseline:
-    """Cosine between a reference and what it does not show: mean, deviation (None for one), and how many."""
-
-    mean: float
-    std: float | None
-    count: int
-
-    @classmethod
-    def of(cls, values: Sequence[float]) -> Baseline | None:
-        """Mean and deviation (n - 1) of these cosines; None without any."""
-        if not values:
-            return None
-        known = np.asarray(values, np.float64)
-        return cls(float(known.mean()), float(known.std(ddof=1)) if len(known) > 1 else None, len(known))
-
-    @classmethod
-    def of_impostors(cls, values: Sequence[float]) -> Baseline | None:
-        """As `of`, for faces of other people or other pictures; None, which is unknown, of fewer than five."""
-        return cls.of(values) if len(values) >= LEAST_IMPOSTORS else None
-
-    @property
-    def upper(self) -> float | None:
-        """What a likeness must exceed to be above this line: mean + 2 deviations; None without a deviation."""
-        return upper_edge(self.mean, self.std)
-
-    @classmethod
-    def pooled(cls, baselines: Sequence[Baseline | None]) -> Baseline | None:
-        """One line for several references: the mean of theirs with the widest deviation; None where one is unknown."""
-        known = [baseline for baseline in baselines if baseline is not None]
-        if not known or len(known) < len(baselines):
-            return None
-        spread = [line.std for line in known if line.std is not None]
-        mean = math.fsum(line.mean for line in known) / len(known)
-        return cls(mean, max(spread, default=None), sum(line.count for line in known))
 
 
 @dataclass(frozen=True)

@@ -22,10 +22,11 @@ from torch import Tensor
 
 from ..errors import FaceError
 from ..metrics.similarity import cosine_similarity, fuse_embeddings
-from .base import Baseline, Floats, Measure, Pixels, Reading, ReferenceData, ReferenceInfo, Rule, pixels
-from .baselines import impostors
+from .base import Floats, Measure, Pixels, Reading, ReferenceData, ReferenceInfo, Rule, pixels
+from .baselines import Baseline
 from .blank import blank_crops
 from .face_tracking import FaceReader, size_of
+from .impostors import impostors
 from .recognizer import DetectedFace, Recognizer, is_finite, largest
 
 __all__ = [

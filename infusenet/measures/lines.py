@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatch
 from typing import Literal
 
-from .base import Baseline, upper_edge
+from .baselines import Baseline, upper_edge
 from .wording import SubjectName, wording
 
 Kind = Literal["impostor", "blank", "published", "genuine"]

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .base import Baseline, Pixels, ReferenceData
+from .base import Pixels, ReferenceData
+from .baselines import Baseline
 from .faces import as_measure
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from .baselines import LEAST_IMPOSTORS
+
 SubjectName = Literal["face", "picture", "prompt"]
 """What a measure looks at: a face in each picture, whole pictures, or whole pictures beside a prompt."""
 
@@ -80,7 +82,7 @@ _FACE = Wording(
     formed="Identity formed at step {step} of {total}: the first step that shows a face within 5 % of the best "
     "likeness.",
     no_final="The finished picture shows no face",
-    unknown="What other people score is unknown: give the probe pictures of at least five.",
+    unknown=f"What other people score is unknown: give the probe pictures of at least {LEAST_IMPOSTORS}.",
     indistinct="The peak does not stand out from that: this face cannot be told from a stranger's.",
     left_out="Not counted for want of a face",
     most="most like the person",
@@ -102,7 +104,7 @@ _PICTURE = Wording(
     without="could not be measured",
     formed="The likeness was there at step {step} of {total}: the first step within 5 % of the best one.",
     no_final="The finished picture could not be measured",
-    unknown="What other pictures score is unknown: give the probe at least five of them.",
+    unknown=f"What other pictures score is unknown: give the probe at least {LEAST_IMPOSTORS} of them.",
     indistinct="The peak does not stand out from that: this likeness may be chance.",
     left_out="Not counted, since not measured",
     most="most like the reference",

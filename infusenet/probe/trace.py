@@ -11,7 +11,8 @@ from typing import Any
 
 from ..errors import InfuseNetError
 from ..files import write_atomically
-from ..measures.base import Baseline, ReferenceInfo, Rule
+from ..measures.base import ReferenceInfo, Rule
+from ..measures.baselines import Baseline
 from ..measures.wording import Wording, wording
 from ..metrics.base import mean_of
 from .records import Evaluation, RunInfo, Status, StepRecord
