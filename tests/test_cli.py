@@ -227,7 +227,7 @@ class TestGenerate:
         capsys.readouterr()
         (tmp_path / "none").mkdir()
         assert main([*asked, "--probe", "--others", str(tmp_path / "none")]) == 2
-        assert "there is no picture in" in capsys.readouterr().err
+        assert "no picture is in" in capsys.readouterr().err
         assert main([*asked, "--others", str(folder)]) == 2
         assert "add --probe" in capsys.readouterr().err
 
