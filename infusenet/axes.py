@@ -40,7 +40,13 @@ R = TypeVar("R")  # the settings of one run, a frozen dataclass: a GenerateReque
 
 def replaces(field: str) -> Callable[[Any, Value], Any]:
     """The usual `Axis.apply`: the setting itself has the value."""
-    return lambda request, value: replace(request, **{field: value})
+
+    def apply(request: Any, value: Value) -> Any:
+        if not hasattr(request, field):
+            raise SettingsError(f"The axis {field!r} has no apply=, and {type(request).__name__} no field {field!r}.")
+        return replace(request, **{field: value})
+
+    return apply
 
 
 def _first_steps(request: Any, value: Value) -> Any:
