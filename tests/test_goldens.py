@@ -56,7 +56,7 @@ def test_another_folder_may_be_named(tmp_path):
         "-q",
         "-p",
         "no:cacheprovider",
-        "tests/test_adapter.py",
+        "tests/adapters/test_model.py",
     ]
     done = subprocess.run(
         command,
