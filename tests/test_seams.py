@@ -40,7 +40,7 @@ class ConstantResiduals:
         return SimpleNamespace(value=float(np.mean(pictures)) / 255, recognizer=None)
 
     def control(self, pose, width, height):
-        raise NotImplementedError
+        raise generate.SettingsError("The toy takes no pose.")
 
     def bind(self, pipeline):
         self.bound = pipeline
