@@ -23,6 +23,7 @@ from .arguments import Batch, Residuals, RunInputs, Text, batch_of, check_packed
 from .model import InfuseNetModel
 
 log = logging.getLogger(__name__)
+_OFFERED = ("noise_pred", "denoised", "controlnet_block_samples", "controlnet_single_block_samples")
 
 
 class InfuseNetPipeline(FluxControlNetPipeline):
@@ -32,13 +33,7 @@ class InfuseNetPipeline(FluxControlNetPipeline):
     """
 
     _optional_components: ClassVar = [*FluxControlNetPipeline._optional_components, "controlnet"]
-    _callback_tensor_inputs: ClassVar = [
-        *FluxControlNetPipeline._callback_tensor_inputs,
-        "noise_pred",
-        "denoised",
-        "controlnet_block_samples",
-        "controlnet_single_block_samples",
-    ]
+    _callback_tensor_inputs: ClassVar = [*FluxControlNetPipeline._callback_tensor_inputs, *_OFFERED]
     _spec: BackboneSpec | None = None
     _black: tuple[tuple[Any, ...], Tensor] | None = None  # latents of the last black control image, and what of
 
