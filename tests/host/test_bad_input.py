@@ -55,7 +55,7 @@ class Detector:
         self.boxes = boxes
 
     def detect(self, rgb, **options):
-        from infusenet_pack.infusenet.identity.detect import Face
+        from infusenet_pack.infusenet.faces.detect import Face
 
         return [
             Face(np.array(box, np.float32), kps(*box), 0.9)
@@ -72,9 +72,10 @@ def kps(left, top, right, bottom):
 @pytest.fixture
 def encode(pack, run, shipped):
     """`encode(image, boxes...)`: Encode Identity with a detector that finds these faces."""
-    module = pack.module("infusenet.faces")
-    encoder_class = module.IdentityEncoder
-    recognizer, projector = module.IRSE.from_file(shipped.ARCFACE), module.Resampler.from_file(shipped.IMAGE_PROJ)
+    home = "infusenet.adapters.infusenet"
+    encoder_class = pack.module(f"{home}.encoder").IdentityEncoder
+    recognizer = pack.module(f"{home}.arcface").IRSE.from_file(shipped.ARCFACE)
+    projector = pack.module(f"{home}.resampler").Resampler.from_file(shipped.IMAGE_PROJ)
 
     def call(image, *boxes, **changed):
         settings = {"batch": "fuse", "face": "largest", "face_index": 0, "on_no_face": "error", **changed}
