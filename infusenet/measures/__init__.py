@@ -1,9 +1,8 @@
 """Measures: how alike pictures are to a reference. One rule, used wherever a likeness is stated."""
 
 from .base import Alignment, Measure, Reader, Reading, ReferenceData, ReferenceInfo, Rule, comparable
-from .baselines import LEAST_IMPOSTORS, Baseline
+from .baselines import LEAST_IMPOSTORS, Baseline, impostors
 from .faces import FaceMeasure, as_measure, measure_of
-from .impostors import impostors
 from .recognizer import DetectedFace, Recognizer
 from .reference import Reference
 from .registry import MEASURES, MeasureSpec, get_measure

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -56,3 +57,23 @@ class Baseline:
         spread = [line.std for line in known if line.std is not None]
         mean = math.fsum(line.mean for line in known) / len(known)
         return cls(mean, max(spread, default=None), sum(line.count for line in known))
+
+
+def impostors(measure: Any, references: Sequence[Any], pictures: Sequence[Any]) -> tuple[Baseline | None, int]:
+    """What other people, or other pictures, score against all of several references.
+
+    Args:
+        measure: a `Measure`. One that has a method `against(pictures, references)` looks at each picture once.
+        references: one `ReferenceData` or more.
+        pictures: RGB uint8 [H, W, 3] of something else; those in which nothing is seen are left out.
+
+    Returns:
+        The line (None with fewer than five: unknown), and how many pictures had a value.
+    """
+    if measure.rule.subject == "prompt":  # its reference is no picture that another could be taken for
+        return None, 0
+    against = getattr(measure, "against", None)
+    groups = against(pictures, references) if against else [measure.read(pictures, one) for one in references]
+    scores = [[one.similarity for one in group if one.similarity is not None] for group in groups]
+    count = min(map(len, scores))
+    return (None if count < LEAST_IMPOSTORS else Baseline.pooled([Baseline.of(group) for group in scores])), count

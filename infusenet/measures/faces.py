@@ -23,10 +23,9 @@ from torch import Tensor
 from ..errors import FaceError
 from ..metrics.similarity import cosine_similarity, fuse_embeddings
 from .base import Floats, Measure, Pixels, Reading, ReferenceData, ReferenceInfo, Rule, pixels
-from .baselines import Baseline
+from .baselines import Baseline, impostors
 from .blank import blank_crops
 from .face_tracking import FaceReader, size_of
-from .impostors import impostors
 from .recognizer import DetectedFace, Recognizer, is_finite, largest
 
 __all__ = [

@@ -17,9 +17,8 @@ from torch import Tensor
 from ..errors import PictureError, SettingsError
 from ..metrics.similarity import cosine_similarity, fuse_embeddings
 from .base import Pixels, Reading, ReferenceData, ReferenceInfo, Rule
-from .baselines import Baseline
+from .baselines import Baseline, impostors
 from .blank import blank_crops
-from .impostors import impostors
 
 SHOWN = 112  # side of the small pictures that are kept to be looked at, pixels
 _BLANK = 224  # side of the blank pictures, pixels
