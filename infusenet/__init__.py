@@ -106,6 +106,7 @@ _MOVED = {
     "identity.selftest": "faces.selftest",
     "identity.turns": "faces.turns",
     "metrics.blocks": "flux.blocks",
+    "miniature.strangers": "miniature.people",
     "order": "cli.picture files charts",
     "pictures": "files",
     "pipeline": "adapters.infusenet.pipeline",

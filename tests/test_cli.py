@@ -211,12 +211,12 @@ class TestGenerate:
         assert trace.rule is not None and trace.blank is not None and trace.blank.count == 16
 
     def test_other_people_are_the_users_own(self, face, tmp_path, capsys):
-        from infusenet.sweep.people import draw
+        from infusenet.miniature.people import drawn_reference
 
         folder = tmp_path / "others"
         folder.mkdir()
         for number in range(5):
-            Image.fromarray(draw(700 + number)).save(folder / f"{number}.png")
+            Image.fromarray(drawn_reference(700 + number)).save(folder / f"{number}.png")
         asked = order(face, tmp_path / "c.png", steps=1)
         assert main([*asked, "--probe", "--others", str(folder)]) == 0
         strangers = Trace.load(tmp_path / "c.trace.json").strangers

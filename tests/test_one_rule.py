@@ -13,8 +13,8 @@ from infusenet.errors import WeightsError
 from infusenet.faces import FaceRecognizer
 from infusenet.measures import Reference, as_measure, measure_of
 from infusenet.measures.scores import Scores
+from infusenet.miniature.people import drawn_reference
 from infusenet.probe import ProbeRecorder
-from infusenet.sweep.people import draw
 from infusenet.sweep.worker import _likeness
 
 SAME = 1e-6
@@ -43,15 +43,15 @@ def everywhere(recognizer: FaceRecognizer, photo: np.ndarray, picture: np.ndarra
 
 
 def test_on_the_miniature(tmp_path: Path) -> None:
-    recognizer = FaceRecognizer.from_pack(miniature.FACE_PACK)
+    recognizer, photo = FaceRecognizer.from_pack(miniature.FACE_PACK), drawn_reference(900)
     for number in range(3):
-        told = everywhere(recognizer, draw(900), draw(900 + number), miniature.FACE_PACK, tmp_path)
+        told = everywhere(recognizer, photo, drawn_reference(900 + number), miniature.FACE_PACK, tmp_path)
         assert all(value == pytest.approx(told["the rule"], abs=SAME) for value in told.values()), told
 
 
 def test_without_a_face_it_is_undefined_everywhere(tmp_path: Path) -> None:
-    recognizer = FaceRecognizer.from_pack(miniature.FACE_PACK)
-    told = everywhere(recognizer, draw(900), np.full((128, 128, 3), 90, np.uint8), miniature.FACE_PACK, tmp_path)
+    recognizer, photo = FaceRecognizer.from_pack(miniature.FACE_PACK), drawn_reference(900)
+    told = everywhere(recognizer, photo, np.full((128, 128, 3), 90, np.uint8), miniature.FACE_PACK, tmp_path)
     assert set(told.values()) == {None}, told
 
 

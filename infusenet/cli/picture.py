@@ -158,7 +158,7 @@ def strangers_of(request: PictureRequest) -> list[Picture]:
             )
         return [open_picture(path) for path, reason in named if reason is None]
     if request.measure == FACE and Path(request.measure_model or request.files.face_pack) == miniature.FACE_PACK:
-        from ..miniature.strangers import drawn_strangers
+        from ..miniature.people import drawn_strangers
 
         return list(drawn_strangers())
     return []

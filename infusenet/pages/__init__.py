@@ -3,6 +3,7 @@
 A page is one file that asks nothing of any network, readable in light, in dark, on a phone and on paper. Needs jinja2.
 """
 
+from .numbers import readable
 from .render import data_uri, render
 
-__all__ = ["data_uri", "render"]
+__all__ = ["data_uri", "readable", "render"]

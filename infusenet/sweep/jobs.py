@@ -215,14 +215,9 @@ def unique(points: Iterable[SweepPoint]) -> list[Job]:
 
 
 def partition(jobs: Sequence[Job], ranks: int) -> list[list[Job]]:
-    """Jobs parted so that all ranks finish together, each sorted by backbone so that it is loaded once.
+    """Jobs parted so that all ranks finish together: the longest first to whoever has the least.
 
-    Args:
-        jobs: what is to be done.
-        ranks: how many processes.
-
-    Returns:
-        A list for each process: the longest jobs first to whoever has the least.
+    Each rank's are sorted by backbone, so that it is loaded once.
     """
     parts: list[list[Job]] = [[] for _ in range(ranks)]
     load = [0.0] * ranks

@@ -9,14 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InfuseNetError
-from ..files import ENDINGS, is_picture_file
+from ..files import ENDINGS, is_picture_file, open_picture
+from ..miniature.people import drawn_reference
 from .spec import Cohort, Filter
 from .toml import SpecError
 
 if TYPE_CHECKING:
     from ..generate import Picture
-
-_DRAWN = 7_100_000  # seeds of people from here on are used by no training and by no demo
 
 
 @dataclass(frozen=True)
@@ -42,22 +41,8 @@ class Person:
             PictureError: a file is no picture.
         """
         if not self.files:
-            return [draw(self.number)]
-        from ..files import open_picture
-
+            return [drawn_reference(self.number)]
         return [open_picture(path) for path in self.files]
-
-
-def draw(number: int) -> Picture:
-    """The reference of a drawn person whom no model has seen, RGB uint8 [128, 128, 3]; the same for the same number."""
-    import torch
-
-    from ..miniature.faces import render, sample_identities, sample_scenes, to_uint8
-
-    generator = torch.Generator().manual_seed(_DRAWN + number)
-    who, where = sample_identities(1, generator), sample_scenes(1, generator, plain=True)
-    picture: Picture = to_uint8(render(who, where).images)[0].permute(1, 2, 0).numpy()
-    return picture
 
 
 def find_people(cohort: Cohort) -> list[Person]:
@@ -125,8 +110,6 @@ def _unfit(faces: Sequence[Any], rule: Filter) -> str | None:
 
 def _digest(files: Sequence[Path]) -> str:
     """Content of pictures, each of which must open."""
-    from ..files import open_picture
-
     total = hashlib.sha256()
     for path in files:
         try:

@@ -10,8 +10,8 @@ from pathlib import Path
 from ..errors import SettingsError
 from .jobs import Job, SweepPlan, check_size, expand
 from .people import filter_people, find_people
-from .results import pending, read_record, read_result, read_results
-from .runner import Models, Rank, leave, run
+from .results import pending, read_plan, read_result, read_results
+from .runner import Do, Models, Rank, leave, run
 from .spec import Spec, read_spec
 from .toml import SpecError
 from .worker import Worker
@@ -35,8 +35,7 @@ class SweepRequest:
         people: a folder of pictures instead of the specification's people.
         filter: leave out people as the paper does.
         retry: do failed jobs again.
-        device: as everywhere.
-        dtype: as everywhere.
+        device, dtype: as everywhere.
         offload: keep on the GPU only the network at work.
         quiet: no progress bar.
         command: how it was asked for, for the record.
@@ -89,7 +88,7 @@ def _sweep_all(request: SweepRequest) -> str:
     if lines and not request.dry_run:
         from .report import write_index
 
-        sweeps = {name: read_record(request.out / name) for name in order_of_reading()}
+        sweeps = {name: read_plan(request.out / name)[0] for name in order_of_reading()}
         lines.append(f"Open {write_index(request.out, sweeps)} in a browser.")
     return "\n".join(lines)
 
@@ -109,9 +108,9 @@ def _sweep(request: SweepRequest) -> str:
     if request.out.exists() and not request.out.is_dir():
         raise SettingsError(f"{request.out} is a file. Name a folder with --out.")
 
-    def make(rank: Rank, device: str) -> Worker:
+    def make(rank: Rank, device: str) -> Do:
         crowded = rank.local_world > 1 and not device.startswith("cuda")
-        return Worker(plan, request.models, request.out, device, request.dtype, request.offload, alone=not crowded)
+        return Worker(plan, request.models, request.out, device, request.dtype, request.offload, alone=not crowded).do
 
     run(plan, request.out, make, device=request.device, retry=request.retry, quiet=request.quiet)
     return report(request.out) if Rank.from_environment().rank == 0 else ""
@@ -193,14 +192,11 @@ def _outlook(plan: SweepPlan, request: SweepRequest) -> str:
     processes, waiting = Rank.from_environment().world, {job.id for job in todo}
     finished = [(job, read_result(request.out, job)) for job in plan.jobs if job.id not in waiting]
     pace = [(job, result.seconds) for job, result in finished if result.seconds is not None]
-    estimated = estimate(todo, pace, processes)
-    if estimated is None:
-        lines.append("No estimate before the first jobs have run: real weights differ too much.")
-    else:
-        lines.append(
-            f"About {_duration(estimated[0])} with {processes} process{'es' * (processes > 1)}, {estimated[1]}."
-        )
-    return "\n".join(lines)
+    if (estimated := estimate(todo, pace, processes)) is None:
+        return "\n".join([*lines, "No estimate before the first jobs have run: real weights differ too much."])
+    seconds, rests_on = estimated
+    with_so_many = f"with {processes} process{'es' * (processes > 1)}"
+    return "\n".join([*lines, f"About {_duration(seconds)} {with_so_many}, {rests_on}."])
 
 
 def estimate(jobs: Sequence[Job], done: Sequence[tuple[Job, float]], processes: int) -> tuple[float, str] | None:

@@ -269,7 +269,7 @@ def read_results(folder: Path) -> Results:
     Raises:
         InfuseNetError: the folder holds no sweep.
     """
-    record, points = _load_plan(folder)
+    record, points = read_plan(folder)
     results: dict[str, JobResult] = {}
     broken, unpictured = [], set()
     there = ids_in(folder)
@@ -284,16 +284,12 @@ def read_results(folder: Path) -> Results:
     return Results(folder, record, points, results, tuple(broken), frozenset(unpictured))
 
 
-def read_record(folder: Path) -> SweepRecord:
-    """What a sweep's sweep.json says, without its points.
+def read_plan(folder: Path) -> tuple[SweepRecord, tuple[SweepPoint, ...]]:
+    """What a sweep's sweep.json says, and all lines of its table.
 
     Raises:
         InfuseNetError: the folder holds no sweep.
     """
-    return _load_plan(folder)[0]
-
-
-def _load_plan(folder: Path) -> tuple[SweepRecord, tuple[SweepPoint, ...]]:
     try:
         data = json.loads((folder / "sweep.json").read_bytes())
         record = SweepRecord.model_validate(data)

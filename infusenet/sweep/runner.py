@@ -12,11 +12,11 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from .. import miniature
 from ..backbones import BACKBONES
-from ..errors import InfuseNetError, PackageError, SettingsError
+from ..errors import InfuseNetError, SettingsError
 from ..files import locked_folder
 from ..generate import Files, files_for
 from ..measures import MEASURES
@@ -26,6 +26,8 @@ from .jobs import Job, SweepPlan, partition
 from .results import prepare, write_result
 from .spec import Spec
 
+Do = Callable[[Job], dict[str, Any]]
+"""Makes a job's result, such as `worker.Worker.do`."""
 log = logging.getLogger(__name__)
 _PATIENCE = timedelta(days=7)  # how long processes wait for the slowest one
 
@@ -116,23 +118,9 @@ class Models:
         return f"{spec.measure} {fingerprint(self.measure)[:16]}"
 
 
-class Doer(Protocol):
-    """Whoever makes results, such as `worker.Worker`."""
-
-    def do(self, job: Job) -> dict[str, Any]:
-        """Make one."""
-
-
 @dataclass(frozen=True)
 class Rank:
-    """Where this process stands among those that a launcher started.
-
-    Attributes:
-        rank: 0 for the first.
-        world: how many.
-        local: its number on this machine.
-        local_world: how many on this machine.
-    """
+    """Where this process stands among the `world` that a launcher started, and among those on this machine."""
 
     rank: int = 0
     world: int = 1
@@ -152,7 +140,7 @@ class Rank:
 def run(
     plan: SweepPlan,
     folder: Path,
-    make: Callable[[Rank, str], Doer],
+    make: Callable[[Rank, str], Do],
     *,
     device: str = "auto",
     retry: bool = False,
@@ -163,7 +151,7 @@ def run(
     Args:
         plan: what to do.
         folder: the sweep's; made if missing.
-        make: gives whoever does the jobs, for this process's rank and device; called only if there is something to do.
+        make: gives what does a job, for this process's rank and device; called only if there is something to do.
         device: "auto", "cpu", "cuda", ...; with several processes each takes a GPU of its own.
         retry: do failed jobs again.
         quiet: no progress bar.
@@ -179,25 +167,25 @@ def run(
     torch.set_num_threads(plan.spec.threads)
     rank = Rank.from_environment()
     device = _device(device, rank)
-    group = _Group(rank, device)
     with locked_folder(folder) if rank.rank == 0 else nullcontext():
         parts = partition(prepare(plan, folder, retry=retry), rank.world) if rank.rank == 0 else []
-        mine = group.share(parts)[rank.rank]
+        mine = _shared(parts, rank.world)[rank.rank]
         failed = _work(mine, folder, make, rank, device, None if quiet else plan.spec.title) if mine else 0
-        group.wait()
+        if rank.world > 1:
+            torch.distributed.barrier()
     return len(mine), failed
 
 
 def _work(
-    jobs: Sequence[Job], folder: Path, make: Callable[[Rank, str], Doer], rank: Rank, device: str, title: str | None
+    jobs: Sequence[Job], folder: Path, make: Callable[[Rank, str], Do], rank: Rank, device: str, title: str | None
 ) -> int:
     """Do jobs one after the other, with a bar under a title if there is one; returns how many failed."""
     from tqdm import tqdm
 
-    doer, failed = make(rank, device), 0
+    do, failed = make(rank, device), 0
     for job in tqdm(jobs, desc=title, unit="", disable=title is None or rank.rank > 0, leave=False):
         try:
-            result = {"status": "done", "error": None, **doer.do(job)}
+            result = {"status": "done", "error": None, **do(job)}
             json.dumps(result, allow_nan=False)
         except Exception as error:  # whatever it is: it is this job's result, and the sweep goes on
             failed += 1
@@ -226,43 +214,22 @@ def _device(device: str, rank: Rank) -> str:
                 f"Expected a GPU for each of {rank.local_world} processes, found {torch.cuda.device_count()}. "
                 "Start fewer processes."
             )
+        torch.cuda.set_device(rank.local)
         return f"cuda:{rank.local}"
     return device
 
 
-class _Group:
-    """The processes of one sweep, through accelerate; nothing where there is one."""
+def _shared(value: Any, world: int) -> Any:
+    """The first process's value, for all; no tensor is sent, so that the CPU's way is right for GPUs too."""
+    if world == 1:
+        return value
+    from torch import distributed
 
-    def __init__(self, rank: Rank, device: str) -> None:
-        self._state: Any = None
-        if rank.world == 1:
-            return
-        try:
-            from accelerate import PartialState
-        except ImportError:
-            raise PackageError("Several processes need accelerate. Install it: pip install accelerate") from None
-        self._state = PartialState(cpu=device == "cpu", timeout=_PATIENCE)
-
-    def share(self, value: Any) -> Any:
-        """The first process's value, for all."""
-        if self._state is None:
-            return value
-        from accelerate.utils import broadcast_object_list
-
-        boxed = [value]
-        broadcast_object_list(boxed)
-        return boxed[0]
-
-    def wait(self) -> None:
-        """Until all are here."""
-        if self._state is None:
-            return
-        if self._state.device.type == "cpu":  # accelerate names a GPU in its barrier wherever there is one
-            from torch import distributed
-
-            distributed.barrier()
-        else:
-            self._state.wait_for_everyone()
+    if not distributed.is_initialized():
+        distributed.init_process_group("gloo", timeout=_PATIENCE)
+    boxed = [value]
+    distributed.broadcast_object_list(boxed)
+    return boxed[0]
 
 
 def leave() -> None:

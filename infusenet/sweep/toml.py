@@ -92,10 +92,8 @@ def one_line(file: str, error: ValidationError) -> SpecError:
 
 def number(low: float, high: float = math.inf, *, whole: bool = False) -> BeforeValidator:
     """A finite number from low to high."""
-    if whole:
-        expected = f"a whole number, {low:g} or more" + (f" and at most {high:g}" if high < math.inf else "")
-    else:
-        expected = f"a number from {low:g}" + (f" to {high:g}" if high < math.inf else "")
+    most = "" if high == math.inf else f"{' and at most' if whole else ' to'} {high:g}"
+    expected = f"a whole number, {low:g} or more{most}" if whole else f"a number from {low:g}{most}"
 
     def check(value: Any) -> float:
         if not _is_number(value, low, high, whole):

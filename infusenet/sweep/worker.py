@@ -188,17 +188,9 @@ class Worker:
 
 def _request(job: Job) -> GenerateRequest:
     """What a job asks of `generate`."""
+    same = ("prompt", "steps", "guidance", "strength", "start", "end", "seed", "size", "true_cfg")
     request = GenerateRequest(
-        prompt=job.prompt,
-        negative=job.negative if job.true_cfg != 1 else None,
-        steps=job.steps,
-        guidance=job.guidance,
-        strength=job.strength,
-        start=job.start,
-        end=job.end,
-        seed=job.seed,
-        size=job.size,
-        true_cfg=job.true_cfg,
+        **{name: getattr(job, name) for name in same}, negative=job.negative if job.true_cfg != 1 else None
     )
     for name, value in job.axes:
         request = AXES[name].applied(request, value)

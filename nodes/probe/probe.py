@@ -12,7 +12,7 @@ from comfy_api.latest import io
 from ...infusenet import miniature as shipped
 from ...infusenet.errors import SettingsError
 from ...infusenet.measures import LEAST_IMPOSTORS, Baseline, Reference, as_measure, impostors
-from ...infusenet.miniature.strangers import drawn_strangers
+from ...infusenet.miniature.people import drawn_strangers
 from ...infusenet.probe.stopping import SHARE, TAIL
 from ..convert import image_to_pictures
 from ..loaders import chosen_pack, face_inputs, show

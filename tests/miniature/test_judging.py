@@ -66,8 +66,8 @@ class TestTraining:
     def test_nobody_is_learnt_from_twice(self) -> None:
         """By the seeds and numbers of the training program, two recognizers and the held-out people share nobody."""
         from infusenet.demo.run import FIRST_SEED
+        from infusenet.miniature.people import _UNSEEN
         from infusenet.miniature.train import bank, stages
-        from infusenet.sweep.people import _DRAWN
 
         def persons(seed: int, count: int) -> set[tuple[float, ...]]:
             identities, _ = bank.draw_parameters(count, seed, views=1)
@@ -78,7 +78,7 @@ class TestTraining:
         assert len(mine) == stages.PEOPLE // 2
         assert not mine & persons(stages.SEED, stages.PEOPLE)
         held_out = (stages.HELD_OUT, stages.HELD_OUT + 100, subjects.PERCEIVED, subjects.IDENTIFIED, SEED)
-        for seed in (*held_out, FIRST_SEED, _DRAWN):
+        for seed in (*held_out, FIRST_SEED, _UNSEEN):
             assert not mine & persons(seed, 1024), seed
 
     def test_it_is_trained_alone_by_the_command(self, tmp_path: Path) -> None:

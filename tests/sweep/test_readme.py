@@ -44,10 +44,10 @@ def test_the_diff_runs_as_it_is_written() -> None:
     import torch
 
     from infusenet import IdentityEncoder, load_pipeline, miniature
-    from infusenet.sweep.people import draw
+    from infusenet.miniature.people import drawn_reference
 
     encoder = IdentityEncoder.from_files(miniature.IMAGE_PROJ, miniature.ARCFACE, miniature.FACE_PACK)
-    names: dict[str, Any] = {"prompt": "a portrait of a person", "identity": encoder.encode([draw(0)])}
+    names: dict[str, Any] = {"prompt": "a portrait of a person", "identity": encoder.encode([drawn_reference(0)])}
     names["load_pipeline"] = lambda backbone, infusenet: load_pipeline(PATHS[backbone], miniature.INFUSENET)
     shifts = []
     for sign, name in (("-", "mini-dev"), ("+", "mini-schnell")):

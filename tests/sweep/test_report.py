@@ -20,8 +20,8 @@ from infusenet.sweep.report import write_index
 from infusenet.sweep.report.figures import render_figure
 from infusenet.sweep.report.table import Tables, make_tables, minus, series, shown, summary, to_csv
 from infusenet.sweep.request import report
-from infusenet.sweep.results import read_record, read_results
-from infusenet.sweep.runner import run
+from infusenet.sweep.results import read_plan, read_results
+from infusenet.sweep.runner import Do, run
 from infusenet.sweep.spec import FigureSpec
 
 FIGURES = """
@@ -84,8 +84,8 @@ class Maker:
     def __init__(self, out: Path) -> None:
         self.out = out
 
-    def __call__(self, rank: Any, device: str) -> "Maker":
-        return self
+    def __call__(self, rank: Any, device: str) -> Do:
+        return self.do
 
     def do(self, job: Job) -> dict[str, Any]:
         value: float | None = LEVELS[job.role][job.steps] + 0.1 * (job.identity == "drawn:1")
@@ -235,7 +235,7 @@ def test_the_page_holds_everything(folder: Path) -> None:
 
 
 def test_an_index_leads_to_the_pages(folder: Path) -> None:
-    path, reader = write_index(folder.parent, {folder.name: read_record(folder)}), Reader()
+    path, reader = write_index(folder.parent, {folder.name: read_plan(folder)[0]}), Reader()
     reader.feed(path.read_text())
     assert reader.open == []
     assert [(path.parent / source).is_file() for source in reader.sources] == [True]
@@ -298,7 +298,7 @@ def test_seconds_count_where_a_job_ran_alone(folder: Path) -> None:
 
 def test_light_and_dark_are_the_same_figure(folder: Path) -> None:
     tables = tables_of(folder)
-    for figure in read_record(folder).figures:
+    for figure in read_plan(folder)[0].figures:
         rendered = render_figure(figure, tables, folder)
         assert rendered.light != rendered.dark
         assert rendered.rows

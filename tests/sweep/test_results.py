@@ -12,7 +12,7 @@ from infusenet.errors import InfuseNetError
 from infusenet.sweep.jobs import Job, SweepPlan
 from infusenet.sweep.request import report
 from infusenet.sweep.results import is_whole, pending, picture_path, read_results, result_path
-from infusenet.sweep.runner import run
+from infusenet.sweep.runner import Do, run
 
 from .conftest import save_tiny_picture  # type: ignore[import-not-found]
 
@@ -27,8 +27,8 @@ class Maker:
         self.out = out
         self.made: list[str] = []
 
-    def __call__(self, rank: Any, device: str) -> "Maker":
-        return self
+    def __call__(self, rank: Any, device: str) -> Do:
+        return self.do
 
     def do(self, job: Job) -> dict[str, Any]:
         self.made.append(job.id)

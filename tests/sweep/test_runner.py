@@ -21,7 +21,7 @@ from infusenet.sweep.jobs import Job, SweepPlan
 from infusenet.sweep.report.table import TIME_COLUMNS, columns, make_tables
 from infusenet.sweep.request import SweepRequest, estimate, order_of_reading, report, shipped, sweep
 from infusenet.sweep.results import pending, read_result, read_results, result_path
-from infusenet.sweep.runner import Models, run
+from infusenet.sweep.runner import Do, Models, run
 
 from .conftest import SMALL, save_tiny_picture  # type: ignore[import-not-found]
 
@@ -37,9 +37,9 @@ class Maker:
         self.fails, self.made = fails, []  # type: ignore[var-annotated]
         self.out = Path()
 
-    def __call__(self, rank: Any, device: str) -> "Maker":
+    def __call__(self, rank: Any, device: str) -> Do:
         assert (rank.rank, rank.world, device) == (0, 1, "cpu")
-        return self
+        return self.do
 
     def do(self, job: Job) -> dict[str, Any]:
         self.made.append(job.id)

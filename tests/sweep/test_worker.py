@@ -12,8 +12,8 @@ import torch
 from PIL import Image
 
 from infusenet import miniature
+from infusenet.miniature.people import drawn_reference
 from infusenet.sweep.jobs import Job, SweepPlan
-from infusenet.sweep.people import draw
 from infusenet.sweep.runner import Models
 from infusenet.sweep.worker import Worker, _no_notices
 
@@ -56,7 +56,7 @@ def test_out_of_memory_all_the_same_is_an_error(write: Write, plan_of: PlanOf, t
 
 def test_lpips_without_weights_is_undefined_with_its_reason(write: Write, plan_of: PlanOf, tmp_path: Path) -> None:
     plan = plan_of(write(('title = "Small"', 'title = "Small"\nmetrics = ["lpips"]')))
-    picture = draw(0)
+    picture = drawn_reference(0)
     values = Worker(plan, Models(), tmp_path, "cpu")._metrics(plan.jobs[0], picture)
     assert values["lpips"] is None
     assert "--lpips PATH" in values["lpips_reason"]
@@ -83,7 +83,7 @@ def test_what_is_asked_for_on_purpose_is_not_warned_of(caplog: pytest.LogCapture
 def test_backbones_by_folder_and_by_single_file(write: Write, tmp_path: Path, command: Callable[..., Any]) -> None:
     photos = tmp_path / "photos"
     photos.mkdir()
-    Image.fromarray(draw(0)).save(photos / "ann.png")
+    Image.fromarray(drawn_reference(0)).save(photos / "ann.png")
     spec = write(("steps = [1, 2]", "steps = 2"), ('title = "Small"', 'title = "Small"\nsize = 128'))
     dev, schnell = miniature.BACKBONES["mini-dev"], miniature.BACKBONES["mini-schnell"]
     parts = ["--image-proj", miniature.IMAGE_PROJ, "--arcface", miniature.ARCFACE, "--face-pack", miniature.FACE_PACK]

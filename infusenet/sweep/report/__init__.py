@@ -12,7 +12,7 @@ from ...charts.labels import MISSING
 from ...errors import PackageError
 from ...files import write_atomically
 from ...measures import comparable
-from ...pages import render
+from ...pages import readable, render
 from ..results import Results, SweepRecord, result_path
 from ..spec import FigureSpec
 
@@ -25,7 +25,6 @@ from .curves import unseen_in_words
 from .figures import RenderedFigure, render_figure
 from .table import make_tables, table_files, to_csv
 
-_NUMBERS = ("95 % interval", "of the difference", "early window")
 _OPEN = 14  # tables of up to so many lines are shown open
 
 
@@ -70,14 +69,9 @@ def _write(folder: Path, files: Mapping[str, bytes]) -> None:
 
 
 def write_index(folder: Path, sweeps: Mapping[str, SweepRecord]) -> Path:
-    """Write index.html, which leads to the pages of several sweeps.
+    """Write index.html, which leads to the pages of several sweeps in a folder, and return its path.
 
-    Args:
-        folder: the one that holds the sweeps' folders.
-        sweeps: what each says of itself by its folder's name, in order.
-
-    Returns:
-        The page.
+    `sweeps` are what each says of itself by its folder's name, in order.
     """
     write_atomically(folder / "index.html", render("index.html", sweeps=sweeps).encode())
     return folder / "index.html"
@@ -97,10 +91,8 @@ def _told(results: Results) -> list[str]:
         count = len(results.unpictured)
         lines.append(f"  {count} measured, but the picture is gone or damaged: the same sweep makes it again")
     if results.broken:
-        first = f"results/{results.broken[0]}.json"
-        lines.append(
-            f"  {len(results.broken)} results cannot be read, such as {first}: the same sweep makes them again"
-        )
+        many, first = len(results.broken), f"results/{results.broken[0]}.json"
+        lines.append(f"  {many} results cannot be read, such as {first}: the same sweep makes them again")
     return lines
 
 
@@ -186,41 +178,6 @@ class _Section:
 
 def _section(figure: FigureSpec, rendered: RenderedFigure, number: int) -> _Section:
     name = f"{number:02d}-{re.sub('[^a-z0-9]+', '-', figure.title.lower()).strip('-')[:60]}"
-    header, rows = _cells(rendered.rows)
+    header, rows = readable(rendered.rows)
     files = {"png": rendered.light, "csv": to_csv(pd.DataFrame(rendered.rows, dtype=object))}
     return _Section(figure, rendered, name, header, rows, files)
-
-
-def _cells(rows: Sequence[Mapping[str, Any]]) -> tuple[list[tuple[str, str]], list[list[tuple[str, str]]]]:
-    """Head and body of a figure's table: texts with their class, without columns that say nothing."""
-    rows = [_read(row) for row in rows]
-    columns = list(dict.fromkeys(key for row in rows for key in row))
-    columns = [name for name in columns if any(row.get(name) is not None for row in rows)]
-    if not any(row.get("missing") for row in rows):
-        columns = [name for name in columns if name != "missing"]
-    text = {name for name in columns if all(isinstance(row.get(name), str | None) for row in rows)} - {*_NUMBERS}
-    classes = {name: "text" if name in text else "" for name in columns}
-    body = [[(_cell(row.get(name)), classes[name]) for name in columns] for row in rows]
-    return list(classes.items()), body
-
-
-def _read(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row as people read it: the ends of an interval in one cell."""
-    read = {}
-    for name, value in row.items():
-        if name.endswith("low"):
-            high = row[name.removesuffix("low") + "high"]
-            ends = None if value is None else f"{_cell(value)} to {_cell(high)}"
-            read["of the difference" if name.startswith("difference") else "95 % interval"] = ends
-        elif not name.endswith("high"):
-            read[name] = value
-    return read
-
-
-def _cell(value: Any) -> str:
-    if value is None:
-        return MISSING
-    if isinstance(value, float):
-        text = f"{value:.3f}" if abs(value) < 100 else f"{value:.1f}"
-        return text.lstrip("-") if float(text) == 0 else text.replace("-", "\N{MINUS SIGN}")
-    return str(value)

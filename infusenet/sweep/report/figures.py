@@ -7,10 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ...charts import statistics as draw
 from ...charts.maps import Map, maps
 from ...charts.palette import png
+from ...charts.sheet import face_grid
 from ...charts.statistics import Point
+from ...errors import PictureError
+from ...files import open_picture
+from ...files import png as encoded
 from ...metrics import METRICS
 from ..spec import FigureSpec
 from .curves import INTERVAL, PAPER, Rendering, Row, counted, curve, drift_bars, numbers, trajectory
@@ -19,7 +26,6 @@ from .table import Tables, by, mean_of, number, paired_values, series, shown, su
 
 if TYPE_CHECKING:
     import pandas as pd
-    from PIL import Image
 
 _BLOCKS = {
     "stream_ratio": "text-stream over image-stream norm (RMS over tokens) of the attention output before its "
@@ -185,13 +191,8 @@ def _map(figure: FigureSpec, frame: pd.DataFrame, caption: str) -> Rendering:
 
 def _pictures(figure: FigureSpec, frame: pd.DataFrame, folder: Path) -> RenderedFigure:
     """The reference and what each method made of it, prompt by prompt."""
-    import numpy as np
-
-    from ...charts.sheet import face_grid
-    from ...files import png as encoded
-
     groups, rows, labels = series(frame), [], []
-    tiles: list[Image.Image | None] = []
+    tiles: list[NDArray[np.uint8] | None] = []
     seed = int(frame["seed"].min()) if len(frame) else 0
     columns = [(name, prompt) for name in groups for prompt in by(frame, "prompt")]
     alone = frame["method"].nunique() == 1  # then only its settings are told
@@ -210,8 +211,8 @@ def _pictures(figure: FigureSpec, frame: pd.DataFrame, folder: Path) -> Rendered
             rows.append({**row, "job": job})
     wide = min(180, 900 // (len(columns) + 1))  # so that a row fits the page
     known = [tile for place, tile in enumerate(tiles) if tile is not None and place % (len(columns) + 1)]
-    tall = max([wide, *(wide * tile.height // tile.width for tile in known)])
-    faces = [None if tile is None else np.asarray(_fitted(tile, wide, tall)) for tile in tiles]
+    tall = max([wide, *(wide * tile.shape[0] // tile.shape[1] for tile in known)])
+    faces = [None if tile is None else _fitted(tile, (wide, tall)) for tile in tiles]
     light, dark = (
         encoded(face_grid(faces, labels, columns=len(columns) + 1, theme=theme, tile=(wide, tall)))
         for theme in ("light", "dark")
@@ -220,25 +221,19 @@ def _pictures(figure: FigureSpec, frame: pd.DataFrame, folder: Path) -> Rendered
     return RenderedFigure(light, dark, rows, caption)
 
 
-def _opened(path: Path) -> Image.Image | None:
+def _opened(path: Path) -> NDArray[np.uint8] | None:
     """A picture; None where it is missing or damaged."""
-    from ...errors import PictureError
-    from ...files import open_picture
-
     try:
-        picture = open_picture(path)
+        return open_picture(path)
     except PictureError:
         return None
-    from PIL import Image
-
-    return Image.fromarray(picture)
 
 
-def _fitted(picture: Image.Image, width: int, height: int) -> Image.Image:
+def _fitted(picture: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
     """A picture cut around its middle to a tile's proportions."""
     from PIL import Image, ImageOps
 
-    return ImageOps.fit(picture, (width, height), Image.Resampling.LANCZOS)
+    return np.asarray(ImageOps.fit(Image.fromarray(picture), size, Image.Resampling.LANCZOS))
 
 
 _KINDS: dict[str, Callable[[FigureSpec, pd.DataFrame], Rendering]] = {

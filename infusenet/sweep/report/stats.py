@@ -90,12 +90,9 @@ def paired(
     Returns:
         Summary of the differences; a pair with an undefined or absent side counts as missing.
     """
-    keys = [*dict.fromkeys([*ours, *theirs])]
-    return summarise([_difference(ours.get(key), theirs.get(key)) for key in keys], [key[0] for key in keys])
-
-
-def _difference(a: float | None, b: float | None) -> float | None:
-    return None if a is None or b is None else a - b
+    sides = {key: (ours.get(key), theirs.get(key)) for key in [*ours, *theirs]}
+    apart = [None if a is None or b is None else a - b for a, b in sides.values()]
+    return summarise(apart, [key[0] for key in sides])
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import pandas as pd
 
 from ...axes import AXES
 from ...metrics import METRICS
+from ...metrics.base import mean_of as mean
 from ..results import JobResult, Results, Streams
 from ..spec import FigureSpec, axis_names
 from .stats import Summary, summarise
@@ -137,18 +138,13 @@ def _blocks(steps: Sequence[Streams]) -> Iterable[dict[str, Any]]:
 def _ratios(streams: Streams) -> dict[str, float | None]:
     """Means over the blocks of one step."""
     added = [*(streams.residual_double or ()), *(streams.residual_single or ())]
-    return {"stream_ratio": _mean(streams.double), "residual_ratio": _mean(added)}
+    return {"stream_ratio": mean(streams.double), "residual_ratio": mean(added)}
 
 
 def _mean_ratios(steps: Sequence[Streams]) -> dict[str, float | None]:
     """Means over the steps of one run; residuals over those steps in which there were any."""
     each = [_ratios(streams) for streams in steps]
-    return {name: _mean([row[name] for row in each]) for name in ("stream_ratio", "residual_ratio")}
-
-
-def _mean(values: Iterable[float | None]) -> float | None:
-    defined = [value for value in values if value is not None and value == value]
-    return sum(defined) / len(defined) if defined else None
+    return {name: mean([row[name] for row in each]) for name in ("stream_ratio", "residual_ratio")}
 
 
 # -- files ---------------------------------------------------------------------------------------------------------
@@ -182,14 +178,11 @@ def _cell(value: Any) -> str:
 def _parquet(frame: pd.DataFrame) -> dict[str, bytes]:
     try:
         import pyarrow
-        import pyarrow.parquet
     except ImportError:
         return {}
     kinds = {str: pyarrow.string(), int: pyarrow.int64(), float: pyarrow.float64(), bool: pyarrow.bool_()}
     schema = pyarrow.schema([(name, kinds[kind]) for name, (kind, _) in columns().items()])
-    buffer = pyarrow.BufferOutputStream()
-    pyarrow.parquet.write_table(pyarrow.Table.from_pandas(frame, schema=schema, preserve_index=False), buffer)
-    return {"table.parquet": buffer.getvalue().to_pybytes()}
+    return {"table.parquet": frame.to_parquet(index=False, engine="pyarrow", schema=schema)}
 
 
 # -- selection -----------------------------------------------------------------------------------------------------
@@ -261,7 +254,7 @@ def summary(frame: pd.DataFrame, value: str) -> Summary:
 
 def mean_of(frame: pd.DataFrame, value: str) -> float | None:
     """Mean of a column where it is defined; None where nowhere."""
-    return _mean(frame[value].tolist())
+    return mean(_listed(frame[value]))
 
 
 def paired_values(frame: pd.DataFrame, value: str) -> dict[tuple[Hashable, ...], float | None]:
