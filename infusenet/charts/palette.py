@@ -50,10 +50,22 @@ class Theme:
         """The colour of the curve with this number, from 0; after the last one the first."""
         return self.curves[number % len(self.curves)]
 
+    def shade(self, number: int, share: float) -> str:
+        """A curve's colour from faint (0) to strong (1): for values that rise."""
+        ground, colour, ink = (_channels(name) for name in (self.paper, self.curve(number), self.ink))
+        first = ground + (colour - ground) * (0.45 + 0.55 * min(2 * share, 1.0))
+        mixed = first + (ink - first) * 0.45 * max(2 * share - 1, 0.0)
+        return "#" + "".join(f"{round(float(channel)):02x}" for channel in mixed)
+
     def by_name(self) -> dict[str, str]:
         """Every colour by its name, the curves' as "curve-1" and so on: as style sheets and records name them."""
         grounds = {name: getattr(self, name) for name in ("paper", "page", "card", "ink", "quiet", "grid")}
         return {**grounds, **{f"curve-{number}": colour for number, colour in enumerate(self.curves, 1)}}
+
+
+def _channels(colour: str) -> npt.NDArray[np.float64]:
+    """ "#rrggbb" as three numbers."""
+    return np.array([int(colour[at : at + 2], 16) for at in (1, 3, 5)], np.float64)
 
 
 LIGHT = Theme(

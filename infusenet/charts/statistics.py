@@ -1,14 +1,14 @@
-"""The figures of a sweep's page, drawn with matplotlib from plain numbers."""
+"""The figures of a sweep's page that show means and people, drawn with matplotlib from plain numbers."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from .palette import DOTS, LARGE, WIDE, Theme, dress, handle, legend, marker, new_figure, png, theme_named
+from ..measures.lines import Line
+from .palette import LARGE, LINES, WIDE, Theme, dress, handle, legend, marker, new_figure, theme_named
 
 _STYLES = ("-", "--", ":", "-.")
 
@@ -24,63 +24,118 @@ class Point:
 
 
 @dataclass(frozen=True)
-class Panel:
-    """One pair of axes with lines by name; `theirs` are the paper's points of a line."""
+class Tone:
+    """How a line looks: the same role (a backbone) is of the same colour in every figure.
 
-    title: str
-    lines: Mapping[str, Sequence[Point]]
-    y: str = ""
-    theirs: Mapping[str, Sequence[Point]] = field(default_factory=dict)
+    Attributes:
+        role: number of its colour.
+        variant: number of its marks and dashes, among lines of its colour.
+        share: 0..1 of lines along a number that rises, from faint to strong; None otherwise.
+    """
+
+    role: int
+    variant: int = 0
+    share: float | None = None
+
+    def colour(self, theme: Theme) -> str:
+        """Its colour."""
+        return theme.curve(self.role) if self.share is None else theme.shade(self.role, self.share)
+
+    def look(self, theme: Theme) -> dict[str, Any]:
+        """Colour, marker and dashes of a line."""
+        dashes = "-" if self.share is not None else _STYLES[self.variant % len(_STYLES)]
+        mark = marker(self.variant if self.variant or self.share is not None else self.role)
+        return {"color": self.colour(theme), "marker": mark, "ls": dashes, "ms": 5.5, "lw": 1.9}
 
 
-def _legend(figure: Any, theme: Theme, handles: Sequence[Any]) -> None:
-    """Above all panels, in one or more rows."""
+def draw_levels(axes: Any, levels: Sequence[Line], theme: Theme, *, upright: bool = False) -> None:
+    """Quiet lines across (or, `upright`, up) the axes."""
+    for level in levels:
+        line = axes.axvline if upright else axes.axhline
+        line(level.level, color=theme.quiet, lw=1.1, ls=LINES[level.kind], zorder=1)
+
+
+def level_handles(levels: Sequence[Line], theme: Theme) -> list[Any]:
+    """Their names for a legend."""
+    return [handle(level.text, color=theme.quiet, lw=1.1, ls=LINES[level.kind]) for level in levels]
+
+
+def write_unmeasured(axes: Any, theme: Theme) -> None:
+    """Axes without any value say so."""
+    axes.tick_params(axis="both", which="both", left=False, labelleft=False)
+    middle = {"ha": "center", "va": "center", "color": theme.quiet, "fontsize": LARGE}
+    axes.text(0.5, 0.5, "not measured", transform=axes.transAxes, **middle)
+
+
+def above(figure: Any, theme: Theme, handles: Sequence[Any]) -> None:
+    """A legend above all panels, in one or more rows."""
     wide = figure.get_figwidth() * 12.5  # characters that fit in a row, about
     longest = max((len(each.get_label()) for each in handles), default=0) + 6
     columns = max(1, min(len(handles), int(wide // longest)))
-    look = {"labelcolor": theme.ink, "loc": "outside upper left", "handlelength": 1.8}
+    look = {"labelcolor": theme.ink, "loc": "outside upper left", "handlelength": 2.2}
     legend(figure, handles, LARGE - 0.5, ncols=columns, **look)
 
 
-def _line_look(theme: Theme, number: int) -> dict[str, Any]:
-    """Colour, marker and dashes of the line with this number."""
-    style = _STYLES[number // len(theme.curves) % len(_STYLES)]
-    return {"color": theme.curve(number), "marker": marker(number), "ls": style, "ms": 5.5, "lw": 1.9}
-
-
-def _paper_look(theme: Theme, colour: str = "") -> dict[str, Any]:
+def paper_look(theme: Theme, colour: str = "") -> dict[str, Any]:
+    """The paper's own figures: hollow diamonds."""
     return {"marker": "D", "mfc": "none", "mec": colour or theme.quiet, "ms": 7, "mew": 1.4, "ls": "", "zorder": 5}
 
 
-def _paper_handle(theme: Theme) -> Any:
-    return handle("the paper (FLUX, photos)", **_paper_look(theme))
+def paper_handle(theme: Theme) -> Any:
+    """Their name for a legend."""
+    return handle("the paper (FLUX, photos)", **paper_look(theme))
 
 
-def forest(names: Sequence[str], points: Sequence[Point], paper: Sequence[float | None], label: str, theme: str) -> Any:
-    """A mean and its interval in each row; the paper's figure as a hollow diamond."""
+def forest(
+    names: Sequence[str], points: Sequence[Point], apart: Sequence[Point], paper: Sequence[float | None],
+    tones: Sequence[Tone], label: str, against: str, theme: str, levels: Sequence[Line] = (),
+) -> Any:  # fmt: skip
+    """A mean and its interval in each row, and beside it the paired difference to the first row.
+
+    Args:
+        names: of the rows, each with its `tones`, `points`, difference `apart` and the `paper`'s figure.
+        label: of the means; `against` names the first row, "" for no differences.
+        theme: a theme's name.
+        levels: beside the means.
+    """
     look = theme_named(theme)
-    figure = new_figure(8.2, 1.25 + 0.36 * len(names), look)
-    axes = dress(figure.add_subplot(), look, x=label, grid="x")
-    for row, (point, theirs) in enumerate(zip(points, paper, strict=True)):
-        colour = look.curve(0)
-        if point.low is not None:
-            axes.plot([point.low, point.high], [row] * 2, color=colour, lw=2.4, solid_capstyle="round")
-        if point.mean is not None:
-            axes.plot([point.mean], [row], "o", color=colour, ms=7)
+    figure = new_figure(WIDE if against else 8.2, 1.45 + 0.36 * len(names), look)
+    wide = {"width_ratios": (1.5, 1)} if against else {}
+    left, *right = figure.subplots(1, 2 if against else 1, sharey=True, squeeze=False, gridspec_kw=wide)[0]
+    dress(left, look, x=label, grid="x")
+    draw_levels(left, levels, look, upright=True)
+    _rows(left, points, tones, look)
+    for row, theirs in enumerate(paper):
         if theirs is not None:
-            axes.plot([theirs], [row], **_paper_look(look))
-    axes.set_yticks(range(len(names)), names, color=look.ink, fontsize=LARGE, parse_math=False)
-    axes.set_ylim(len(names) - 0.5, -0.5)
-    handles = [handle("mean and 95 % interval", color=look.curve(0), marker="o", ms=7, lw=2.4)]
-    if any(value is not None for value in paper):
-        handles.append(_paper_handle(look))
-    _legend(figure, look, handles)
+            left.plot([theirs], [row], **paper_look(look))
+    for axes in right:
+        dress(axes, look, x=f"difference to {against}", grid="x")
+        axes.axvline(0, color=look.ink, lw=1)
+        _rows(axes, apart, tones, look)
+        axes.tick_params(axis="y", length=0)
+    left.set_yticks(range(len(names)), names, color=look.ink, fontsize=LARGE, parse_math=False)
+    left.set_ylim(len(names) - 0.5, -0.5)
+    handles = [handle("mean and 95 % interval", color=look.quiet, marker="o", ms=7, lw=2.4)]
+    has_theirs = any(value is not None for value in paper)
+    above(figure, look, [*handles, *level_handles(levels, look), *([paper_handle(look)] if has_theirs else [])])
     return figure
+
+
+def _rows(axes: Any, points: Sequence[Point], tones: Sequence[Tone], theme: Theme) -> None:
+    """A point and its interval in each row."""
+    if all(point.mean is None for point in points):
+        write_unmeasured(axes, theme)
+    for row, (point, tone) in enumerate(zip(points, tones, strict=True)):
+        if point.low is not None:
+            axes.plot([point.low, point.high], [row] * 2, color=tone.colour(theme), lw=2.4, solid_capstyle="round")
+        if point.mean is not None:
+            axes.plot([point.mean], [row], "o", color=tone.colour(theme), ms=7)
 
 
 def paired_dots(
     groups: Sequence[str], methods: Sequence[str], values: Mapping[tuple[str, str], Mapping[Any, float]],
-    paper: Mapping[tuple[str, str], float | None], label: str, theme: str,
+    paper: Mapping[tuple[str, str], float | None], tones: Mapping[str, Tone], label: str, theme: str,
+    levels: Sequence[Line] = (),
 ) -> Any:  # fmt: skip
     """For each group the methods side by side: a dot a picture, a line between a person's own, a bar for the mean."""
     look = theme_named(theme)
@@ -94,25 +149,28 @@ def paired_dots(
                 axes.plot(
                     [spots[group, left], spots[group, right]], [a[key], b[key]], color=look.quiet, lw=0.6, alpha=0.45
                 )
-    for number, method in enumerate(methods):
-        colour = look.curve(number)
+    draw_levels(axes, levels, look)
+    for method in methods:
+        colour, mark = tones[method].colour(look), tones[method].look(look)["marker"]
         for group in groups:
             dots, at = list(values.get((group, method), {}).values()), spots[group, method]
-            axes.plot([at] * len(dots), dots, marker(number), color=colour, ms=4.5, alpha=0.75, mew=0)
+            axes.plot([at] * len(dots), dots, mark, color=colour, ms=4.5, alpha=0.75, mew=0)
             if dots:
                 axes.plot([at - 0.3, at + 0.3], [sum(dots) / len(dots)] * 2, color=colour, lw=3)
             if paper.get((group, method)) is not None:
-                axes.plot([at], [paper[group, method]], **_paper_look(look, colour))
+                axes.plot([at], [paper[group, method]], **paper_look(look, colour))
     middles = [spots[group, methods[0]] + (len(methods) - 1) / 2 for group in groups]
     axes.set_xticks(middles, groups, color=look.ink, fontsize=LARGE, parse_math=False)
-    handles = [handle(method, color=look.curve(i), marker=marker(i), lw=3) for i, method in enumerate(methods)]
-    _legend(figure, look, [*handles, *([_paper_handle(look)] if any(v is not None for v in paper.values()) else [])])
+    handles = [handle(method, **{**tones[method].look(look), "ls": "-", "lw": 3}) for method in methods]
+    has_theirs = any(value is not None for value in paper.values())
+    above(figure, look, [*handles, *level_handles(levels, look), *([paper_handle(look)] if has_theirs else [])])
     return figure
 
 
 def people_lines(
-    people: Sequence[str], panels: Mapping[str, Mapping[str, Sequence[float | None]]], label: str, theme: str
-) -> Any:
+    people: Sequence[str], panels: Mapping[str, Mapping[str, Sequence[float | None]]], tones: Mapping[str, Tone],
+    label: str, theme: str, levels: Sequence[Line] = (),
+) -> Any:  # fmt: skip
     """A column for each person: every method's value as a dot, a line between them, and each method's mean dashed."""
     look = theme_named(theme)
     names = list(dict.fromkeys(name for columns in panels.values() for name in columns))
@@ -120,134 +178,19 @@ def people_lines(
     drawn = figure.subplots(max(len(panels), 1), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
     for axes, (title, columns) in zip(drawn, panels.items(), strict=False):
         dress(axes, look, y=label, title=title, grid="y")
+        draw_levels(axes, levels, look)
         for i in range(len(people)):
             heights = [value for column in columns.values() if (value := column[i]) is not None]
             if len(heights) > 1:
                 axes.plot([i] * 2, [min(heights), max(heights)], color=look.quiet, lw=1, alpha=0.6)
         for name, column in columns.items():
-            order = names.index(name)
             known = [(i, value) for i, value in enumerate(column) if value is not None]
-            colour = look.curve(order)
+            colour, mark = tones[name].colour(look), tones[name].look(look)["marker"]
             if known:
-                axes.plot(*zip(*known, strict=True), marker(order), color=colour, ms=5.5, mew=0)
+                axes.plot(*zip(*known, strict=True), mark, color=colour, ms=5.5, mew=0)
                 axes.axhline(sum(value for _, value in known) / len(known), color=colour, lw=1.2, ls="--", alpha=0.8)
     drawn[-1].set_xticks(range(len(people)), people, rotation=60, ha="right", fontsize=LARGE - 1.5, parse_math=False)
     drawn[-1].set_xlim(-0.7, max(len(people), 1) - 0.3)
-    _legend(figure, look, [
-        handle(name, color=look.curve(i), marker=marker(i), ls="--", lw=1.2)
-        for i, name in enumerate(names)
-    ])  # fmt: skip
+    handles = [handle(name, **{**tones[name].look(look), "ls": "--", "lw": 1.2}) for name in names]
+    above(figure, look, [*handles, *level_handles(levels, look)])
     return figure
-
-
-def curves(panels: Sequence[Panel], x: str, theme: str, *, shared: bool = True) -> Any:
-    """Means with their intervals along an axis; several panels side by side, on one scale where `shared`."""
-    look = theme_named(theme)
-    names = list(dict.fromkeys(name for panel in panels for name in panel.lines))
-    across = {1: 1, 2: 2, 4: 2}.get(len(panels), 3)
-    down = max(math.ceil(len(panels) / across), 1)
-    figure = new_figure(7.6 if across == 1 else WIDE, 0.6 + (3.6 if across == 1 else 2.9) * down, look)
-    drawn = figure.subplots(down, across, sharey=shared, squeeze=False)
-    scale_is_shown = False
-    for index, axes in enumerate(drawn.flat):
-        scale_is_shown &= index % across > 0  # each row shows it once
-        if index >= len(panels):
-            axes.set_axis_off()
-            continue
-        panel, left = panels[index], index % across == 0 or not shared
-        dress(axes, look, x=x if index + across >= len(panels) else "", y=panel.y if left else "", title=panel.title)
-        for name, points in panel.lines.items():
-            _curve(axes, look, names.index(name), points, panel.theirs.get(name, ()))
-        _ticks(axes, panel.lines.values(), across)
-        is_measured = any(
-            p.mean is not None for points in (*panel.lines.values(), *panel.theirs.values()) for p in points
-        )
-        axes.tick_params(axis="y", labelleft=is_measured and (not shared or not scale_is_shown))
-        scale_is_shown |= is_measured
-        if not is_measured:
-            axes.tick_params(axis="y", which="both", left=False)
-            middle = {"ha": "center", "va": "center", "color": look.quiet, "fontsize": LARGE}
-            axes.text(0.5, 0.5, "not measured", transform=axes.transAxes, **middle)
-    handles = [handle(name, **_line_look(look, i)) for i, name in enumerate(names)]
-    if any(theirs for panel in panels for theirs in panel.theirs.values()):
-        handles.append(_paper_handle(look))
-    _legend(figure, look, handles if len(handles) > 1 else [])
-    return figure
-
-
-def _curve(axes: Any, theme: Theme, number: int, points: Sequence[Point], theirs: Sequence[Point]) -> None:
-    line = _line_look(theme, number)
-    known = [point for point in points if point.mean is not None]
-    sure = [point for point in known if point.low is not None]
-    low, high = [p.low for p in sure], [p.high for p in sure]
-    axes.fill_between([p.x for p in sure], low, high, color=line["color"], alpha=0.13, lw=0)
-    axes.plot([p.x for p in known], [p.mean for p in known], **line)
-    if theirs:
-        axes.plot([p.x for p in theirs], [p.mean for p in theirs], **_paper_look(theme, line["color"]))
-
-
-def _ticks(axes: Any, lines: Iterable[Sequence[Point]], across: int) -> None:
-    """Ticks where there are points, labels where they do not touch with so many panels in a row."""
-    ticks = sorted({point.x for points in lines for point in points})
-    every = [tick for tick in ticks if len(ticks) <= 12 or tick == ticks[0] or tick % 4 == 0]
-    apart = (max(every, default=0) - min(every, default=0)) * (0.034, 0.05, 0.085)[across - 1]
-    labelled: list[float] = []
-    for tick in every:
-        if not labelled or tick - labelled[-1] >= apart:
-            labelled.append(tick)
-    axes.set_xticks(labelled, [f"{tick:g}" for tick in labelled])
-    axes.set_xticks([tick for tick in ticks if tick not in labelled], minor=True)
-    axes.tick_params(which="minor", length=2)
-
-
-def bars(
-    groups: Sequence[str], values: Mapping[str, Sequence[Point]], paper: Mapping[str, Sequence[float | None]],
-    label: str, theme: str,
-) -> Any:  # fmt: skip
-    """Bars with intervals, a colour for each name, groups along the axis; the paper's as hollow diamonds."""
-    look = theme_named(theme)
-    figure = new_figure(min(WIDE, max(6.0, 0.62 * len(groups) * (len(values) + 1) + 1.6)), 3.7, look)
-    axes = dress(figure.add_subplot(), look, y=label, grid="y")
-    width = 0.8 / max(len(values), 1)
-    for number, (name, points) in enumerate(values.items()):
-        colour = look.curve(number)
-        at = [group - 0.4 + width * (number + 0.5) for group in range(len(groups))]
-        known = [(spot, point) for spot, point in zip(at, points, strict=True) if point.mean is not None]
-        axes.bar(
-            [spot for spot, _ in known], [point.mean for _, point in known], width * 0.9, color=colour,
-            hatch="" if number == 0 else "//", edgecolor=look.paper, lw=0,
-        )  # fmt: skip
-        for spot, point in known:
-            if point.low is not None:
-                axes.plot([spot] * 2, [point.low, point.high], color=look.ink, lw=1.4)
-        for spot, theirs in zip(at, paper.get(name, ()), strict=False):
-            if theirs is not None:
-                axes.plot([spot], [theirs], **_paper_look(look, look.ink))
-    axes.set_xticks(range(len(groups)), groups, color=look.ink, fontsize=LARGE, parse_math=False)
-    axes.set_xlim(-0.6, max(len(groups), 1) - 0.4)
-    from matplotlib.patches import Patch
-
-    handles: list[Any] = [
-        Patch(fc=look.curve(i), hatch="" if i == 0 else "//", ec=look.paper, label=name)
-        for i, name in enumerate(values)
-    ]
-    if any(value is not None for theirs in paper.values() for value in theirs):
-        handles.append(_paper_handle(look))
-    _legend(figure, look, handles if len(handles) > 1 else [])
-    return figure
-
-
-__all__ = [
-    "DOTS",
-    "LARGE",
-    "WIDE",
-    "Panel",
-    "Point",
-    "bars",
-    "curves",
-    "dress",
-    "forest",
-    "paired_dots",
-    "people_lines",
-    "png",
-]

@@ -4,6 +4,6 @@ A page is one file that asks nothing of any network, readable in light, in dark,
 """
 
 from .numbers import readable
-from .render import data_uri, render
+from .render import data_uri, render, with_sign
 
-__all__ = ["data_uri", "readable", "render"]
+__all__ = ["data_uri", "readable", "render", "with_sign"]

@@ -12,8 +12,9 @@ from itertools import product
 from typing import Any
 
 from ..axes import AXES, Value
+from .figure_spec import axis_names
 from .people import Person
-from .spec import Method, Spec, axis_names
+from .spec import Method, Spec
 from .toml import SpecError
 
 FORMAT = 1  # rises when results of older versions must not be used any more

@@ -10,7 +10,7 @@ from pathlib import Path
 from ..errors import SettingsError
 from .jobs import Job, SweepPlan, check_size, expand
 from .people import filter_people, find_people
-from .results import pending, read_plan, read_result, read_results
+from .results import pending, read_result, read_results
 from .runner import Do, Models, Rank, leave, run
 from .spec import Spec, read_spec
 from .toml import SpecError
@@ -88,8 +88,7 @@ def _sweep_all(request: SweepRequest) -> str:
     if lines and not request.dry_run:
         from .report import write_index
 
-        sweeps = {name: read_plan(request.out / name)[0] for name in order_of_reading()}
-        lines.append(f"Open {write_index(request.out, sweeps)} in a browser.")
+        lines.append(f"Open {write_index(request.out, order_of_reading())} in a browser.")
     return "\n".join(lines)
 
 
@@ -172,12 +171,9 @@ def report(folder: Path) -> str:
     inside = {path.parent.name for path in folder.glob("*/sweep.json")}
     if (folder / "sweep.json").is_file() or not inside:
         return write_report(read_results(folder))
-    lines, sweeps = [], {}
-    for name in (name for name in dict.fromkeys([*order_of_reading(), *sorted(inside)]) if name in inside):
-        results = read_results(folder / name)
-        lines.append(f"{name}: {write_report(results).splitlines()[0]}")
-        sweeps[name] = results.record
-    return "\n".join([*lines, f"Open {write_index(folder, sweeps)} in a browser."])
+    names = [name for name in dict.fromkeys([*order_of_reading(), *sorted(inside)]) if name in inside]
+    lines = [f"{name}: {write_report(read_results(folder / name)).splitlines()[0]}" for name in names]
+    return "\n".join([*lines, f"Open {write_index(folder, names)} in a browser."])
 
 
 def _outlook(plan: SweepPlan, request: SweepRequest) -> str:

@@ -6,7 +6,7 @@ import json
 import logging
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -14,8 +14,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter,
 
 from ..errors import InfuseNetError
 from ..files import save_picture, write_atomically
+from ..measures.baselines import Baseline
+from .figure_spec import FigureSpec
 from .jobs import Job, SweepPlan, SweepPoint, unique
-from .spec import FigureSpec
 
 log = logging.getLogger(__name__)
 _PNG_BEGINS, _PNG_ENDS = b"\x89PNG\r\n\x1a\n", b"\x00\x00\x00\x00IEND\xaeB`\x82"
@@ -74,6 +75,9 @@ class JobResult(_Record):
     alone: bool | None = None
     trajectory: list[Step] | None = None
     streams: list[Streams] | None = None
+    agreement: dict[str, Number | None] | None = None
+    cpu_seconds: Number | None = None
+    load: Number | None = None
     recognizer: str | None = None
     detector: str | None = None
     rule: str | None = None
@@ -136,6 +140,7 @@ class Results:
     of: Mapping[str, JobResult]
     broken: tuple[str, ...]
     unpictured: frozenset[str]
+    levels: Mapping[str, Baseline | None] = field(default_factory=dict)
 
 
 def result_path(folder: Path, job: Job) -> Path:

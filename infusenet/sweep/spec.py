@@ -13,34 +13,11 @@ from ..adapters import ADAPTERS
 from ..axes import AXES
 from ..backbones import BACKBONES
 from ..measures import MEASURES
-from ..metrics import METRICS
+from .figure_spec import STREAMS, FigureSpec, Text, Texts, axis_names, on_request, values_of
 from .toml import SpecError, Table, check_numbers, number, numbers, one_line, read_toml, refuse, say, text, texts
 
 ROLES = ("dev", "schnell")
-FIGURES = ("table", "pairs", "people", "curve", "drift", "map", "trajectory", "blocks", "pictures")
-STREAMS = ("stream_ratio", "residual_ratio")
 MOST_THREADS = 1024  # more, and the library that computes breaks down
-
-Text = Annotated[str, text()]
-Texts = tuple[str, ...]
-Along = Annotated[str, text(lambda: [*axis_names(), "prompt", "method"])]
-
-
-def axis_names() -> list[str]:
-    """The settings that a method may name; noise has `seeds` at the top of the file."""
-    return [name for name in AXES if name != "seed"]
-
-
-def _on_request() -> list[str]:
-    """What is measured where `metrics` ask for it; the last two are records of every step."""
-    return [*(name for name, metric in METRICS.items() if not metric.always), "trajectory", "streams"]
-
-
-def _values(*, of_steps: bool = False) -> list[str]:
-    """What a figure can show, of pictures or of each step of a run."""
-    always = [name for name, metric in METRICS.items() if metric.always]
-    further = [] if of_steps else ["seconds", *(name for name in METRICS if name not in always)]
-    return ["similarity", *(("sharpness", "contrast") if of_steps else always), *further, *STREAMS]
 
 
 class Filter(Table):
@@ -122,66 +99,6 @@ def _axis_values(name: str, value: Any) -> tuple[Any, ...]:
     return check_numbers(value, axis.low, math.inf if open_ended else axis.high, whole=axis.whole, key=name)
 
 
-class FigureSpec(Table):
-    """One figure of the report.
-
-    Attributes:
-        kind: one of FIGURES; under a title, with a note of what a reader must know.
-        values: the columns shown; a curve or trajectory has a panel for each, other kinds show one.
-        x: the column along it; `y` the rows of a map.
-        methods, prompts: labels shown, in order; all by default. Methods are compared with the first.
-        people: "all", "first N" or "top N" by mean similarity.
-        split: a curve or bars for each method ("method"), prompt or value of an axis.
-        panels: "prompt" for a panel each prompt, of a curve or of people.
-        minus: a value of `split`: a curve shows what the others have more than it, on the same person, prompt and
-            noise. `less` is its older name.
-        paper: the paper's figures, shown beside and never mixed in: of a table by line, of pairs and drift by "method /
-            group", of a curve by "line / x", where both are as the report writes them.
-    """
-
-    kind: Annotated[str, text(lambda: FIGURES)]
-    title: Text
-    note: Text = ""
-    values: Annotated[Texts, texts(_values)] = ("similarity",)
-    x: Along = "steps"
-    y: Along = "prompt"
-    methods: Annotated[Texts, texts()] = ()
-    prompts: Annotated[Texts, texts()] = ()
-    people: Text = "all"
-    split: Along = "method"
-    panels: Annotated[str, text(lambda: ("prompt",))] = ""
-    minus: Annotated[float | None, number(0)] = None
-    paper: dict[str, Annotated[float, number(-1)]] = Field(default_factory=dict)
-
-    @property
-    def value(self) -> str:
-        """The column of figures that show one."""
-        return self.values[0]
-
-    @classmethod
-    def prepared(cls, data: dict[str, Any]) -> dict[str, Any]:
-        """The older name of minus understood."""
-        key = "minus" if "minus" in data else "less"
-        split_by_number = data.get("split", "method") not in ("method", "prompt")
-        if data.get(key) is not None and not (data.get("kind") == "curve" and split_by_number):
-            refuse("a curve that is split by a number, such as strength", data[key], key=key)
-        rest = {name: value for name, value in data.items() if name != key}
-        return {**rest, "minus": data[key]} if data.get(key) is not None else rest
-
-    @model_validator(mode="after")
-    def _goes_together(self) -> FigureSpec:
-        which, _, count = self.people.partition(" ")
-        if self.people != "all" and (which not in ("first", "top") or not count.isdecimal() or int(count[:9]) == 0):
-            refuse("all, first N or top N, such as top 10", self.people, key="people")
-        if len(self.values) > 1 and self.kind not in ("curve", "trajectory"):
-            refuse("one value but for a curve or a trajectory", [*self.values], key="values")
-        if self.panels and (self.kind not in ("curve", "people") or self.split != "method" or len(self.values) > 1):
-            refuse("a curve or people of one value, not split otherwise", self.panels, key="panels")
-        if self.kind == "blocks" and self.value not in STREAMS:
-            refuse(f"{' or '.join(STREAMS)} with kind blocks", self.value, key="values")
-        return self
-
-
 class Quick(Table):
     """The small size of a specification: fewer people, prompts, seeds or steps."""
 
@@ -219,7 +136,7 @@ class Spec(Table):
     seeds: Annotated[tuple[int, ...], numbers(0, whole=True)] = (0,)
     size: Annotated[tuple[int, int] | None, BeforeValidator(_width_and_height)] = None
     measure: Annotated[str, text(lambda: MEASURES)] = "face"
-    metrics: Annotated[Texts, texts(_on_request)] = ()
+    metrics: Annotated[Texts, texts(on_request)] = ()
     people: Cohort = Field(description="a table")
     prompts: dict[str, Text] = Field(description="a table")
     methods: tuple[Method, ...] = Field(min_length=1, description="one or more [[methods]]")
@@ -251,10 +168,11 @@ class Spec(Table):
         """Whether what a figure shows is asked for."""
         of_steps = figure.kind == "trajectory"
         for value in figure.values:
-            if of_steps and value not in (known := _values(of_steps=True)):
+            if of_steps and value not in (known := values_of(steps=True)):
                 refuse(f"out of {', '.join(known)} for a trajectory", value, key=key)
             needed = "streams" if value in STREAMS else "trajectory" if of_steps else value
-            if needed in _on_request() and needed not in self.metrics:
+            needed = "agreement" if figure.kind == "spread" else needed
+            if needed in on_request() and needed not in self.metrics:
                 refuse(f'metrics = ["{needed}"] at the top to show it', value, key=key)
 
     def reduced(self) -> Spec:

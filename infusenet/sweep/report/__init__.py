@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,23 +15,26 @@ from ...errors import PackageError
 from ...files import write_atomically
 from ...measures import comparable
 from ...pages import readable, render
-from ..results import Results, SweepRecord, result_path
-from ..spec import FigureSpec
+from ..figure_spec import FigureSpec
+from ..results import Results, result_path
 
 try:
     import pandas as pd
 except ImportError:
     raise PackageError("A sweep's report is made with pandas. Install it: pip install pandas") from None
 
-from .curves import unseen_in_words
 from .figures import RenderedFigure, render_figure
+from .shown import unseen_in_words
 from .table import make_tables, table_files, to_csv
+from .verdicts import ORDER, WORDS, Verdict, in_order
 
 _OPEN = 14  # tables of up to so many lines are shown open
+_SMALL = 520  # pixels: the width of a sweep's picture in the index
+FOUND, SMALL = "verdicts.json", "figures/small-{}.png"
 
 
 def write_report(results: Results) -> str:
-    """Write tables, figures and page of a sweep into its folder.
+    """Write tables, figures, verdicts and page of a sweep into its folder.
 
     Returns:
         What to tell the user.
@@ -37,29 +42,47 @@ def write_report(results: Results) -> str:
     Raises:
         SettingsError: its pictures were measured by different rules.
     """
-    tables = make_tables(results)
+    tables, record = make_tables(results), results.record
     _write(results.folder, table_files(tables))
     seen = tables.points[tables.points["similarity"].notna()]
     rules = [None if pd.isna(rule) else rule for rule in seen["rule"]]
     comparable(rules, f"The pictures in {results.folder}")
     figures = [
-        _section(figure, render_figure(figure, tables, results.folder), number)
-        for number, figure in enumerate(results.record.figures, 1)
+        _section(figure, render_figure(figure, tables, results.folder, results.levels), number)
+        for number, figure in enumerate(record.figures, 1)
     ]
-    facts = _facts(results, tables.points)
+    found = [verdict for figure in figures for verdict in figure.rendered.verdicts]
+    facts, limits = _facts(results, tables.points), _limits(tables.points)
     page = render(
         "sweep.html",
-        record=results.record,
+        record=record,
         state=_state(results, tables.points),
-        limits=_limits(tables.points),
+        limits=limits,
+        verdicts=in_order(found),
+        words=WORDS,
         figures=figures,
         facts=facts,
         rests="; ".join(facts[key] for key in ("Recognizer that measured", "Backbones", "Versions")),
     )
     files = {f"figures/{figure.name}.{kind}": content for figure in figures for kind, content in figure.files.items()}
+    told = {"title": record.title, "about": record.about, "verdicts": [each.record for each in found], "limits": limits}
+    files |= {FOUND: json.dumps(told, indent=1).encode()} | _small(figures)
     _write(results.folder, {**files, "report.html": page.encode()})
     table, page_path = results.folder / "table.csv", results.folder / "report.html"
     return "\n".join([*_told(results), f"Table: {table}", f"Open {page_path} in a browser."])
+
+
+def _small(figures: Sequence[_Section]) -> dict[str, bytes]:
+    """The first figure, small, for the index."""
+    from PIL import Image
+
+    files = {}
+    for theme in ("light", "dark") if figures else ():
+        picture = Image.open(io.BytesIO(getattr(figures[0].rendered, theme))).convert("RGB")
+        picture.thumbnail((_SMALL, _SMALL), Image.Resampling.LANCZOS)
+        picture.save(content := io.BytesIO(), "PNG", optimize=True)
+        files[SMALL.format(theme)] = content.getvalue()
+    return files
 
 
 def _write(folder: Path, files: Mapping[str, bytes]) -> None:
@@ -68,13 +91,25 @@ def _write(folder: Path, files: Mapping[str, bytes]) -> None:
         write_atomically(folder / name, content)
 
 
-def write_index(folder: Path, sweeps: Mapping[str, SweepRecord]) -> Path:
-    """Write index.html, which leads to the pages of several sweeps in a folder, and return its path.
-
-    `sweeps` are what each says of itself by its folder's name, in order.
-    """
-    write_atomically(folder / "index.html", render("index.html", sweeps=sweeps).encode())
+def write_index(folder: Path, names: Sequence[str]) -> Path:
+    """Write index.html, which leads to the pages of several sweeps in a folder: what contradicts the paper first."""
+    sweeps = []
+    for name in names:
+        told = json.loads((folder / name / FOUND).read_bytes())
+        found = [Verdict(**verdict) for verdict in told.pop("verdicts")]
+        pictures = {theme: _bytes(folder / name / SMALL.format(theme)) for theme in ("light", "dark")}
+        sweeps.append({**told, **pictures, "name": name, "main": found[:1], "verdicts": in_order(found)})
+    every = [verdict for sweep in sweeps for verdict in sweep["verdicts"]]
+    sweeps.sort(key=lambda sweep: min((ORDER.index(each.status) for each in sweep["verdicts"]), default=len(ORDER)))
+    counts = {status: sum(each.status == status for each in every) for status in ORDER}
+    limits = " ".join(dict.fromkeys(sweep["limits"] for sweep in sweeps))
+    page = render("index.html", sweeps=sweeps, counts=counts, words=WORDS, count=len(every), limits=limits)
+    write_atomically(folder / "index.html", page.encode())
     return folder / "index.html"
+
+
+def _bytes(path: Path) -> bytes | None:
+    return path.read_bytes() if path.is_file() else None
 
 
 def _told(results: Results) -> list[str]:
@@ -116,8 +151,8 @@ def _state(results: Results, points: pd.DataFrame) -> str:
 def _limits(points: pd.DataFrame) -> str:
     """What no interval on the page can tell."""
     text = (
-        "Every number rests on one set of weights, that is on one training seed. The intervals are over people, of "
-        "whom each has noise of their own, and say nothing of how another training would have turned out."
+        "Every number rests on one set of weights, that is on one training seed. Intervals are over people, and say "
+        "nothing of how another training would have turned out; of twenty verdicts one may be chance."
     )
     if points["backbone"].str.startswith("mini-").any():
         text += (
@@ -145,7 +180,7 @@ def _facts(results: Results, points: pd.DataFrame) -> dict[str, str]:
         "Versions": ", ".join(f"{name} {version}" for name, version in versions.items()) or MISSING,
         "People": f"{len(record.people)}",
         "Prompts": "; ".join(f"{label}: {text}" for label, text in record.prompts),
-        "Seeds": f"{', '.join(map(str, record.seeds))}; one noise for all methods and prompts of a person",
+        "Seeds": f"{', '.join(map(str, record.seeds))}; of each, one noise for all methods and prompts of a person",
         "Seconds": f"from the prompt to the picture, models loaded, {measured}; {', '.join(devices) or MISSING}",
         **({"LPIPS": "; ".join(perceptual)} if perceptual else {}),
         "Provenance": "every picture is AI-generated and marked so in its metadata",

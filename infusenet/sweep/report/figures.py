@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,15 +15,16 @@ from ...charts import statistics as draw
 from ...charts.maps import Map, maps
 from ...charts.palette import png
 from ...charts.sheet import face_grid
-from ...charts.statistics import Point
 from ...errors import PictureError
 from ...files import open_picture
 from ...files import png as encoded
 from ...metrics import METRICS
-from ..spec import FigureSpec
-from .curves import INTERVAL, PAPER, Rendering, Row, counted, curve, drift_bars, numbers, trajectory
-from .stats import Summary, paired
+from ..figure_spec import FigureSpec
+from .curves import Levels, curve, drift_bars, spread, trajectory
+from .shown import PAPER, Rendering, Row, counted, difference, intervals, levels_of, numbers, point, tones_of
+from .stats import paired
 from .table import Tables, by, mean_of, number, paired_values, series, shown, summary, title
+from .verdicts import Verdict, verdicts
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,6 +34,7 @@ _BLOCKS = {
     "projection: a norm, no attention probability",
     "residual_ratio": "norm of InfuseNet's residual as applied over the hidden state it is added to",
 }
+_ONE_NOISE = "Not claimed: whoever is chosen and shown by the same noise is flattered by it, and here is one noise."
 
 
 @dataclass(frozen=True)
@@ -42,21 +45,24 @@ class RenderedFigure:
         light, dark: PNGs.
         rows: its numbers, for the CSV beside it and the table below it; undefined ones are None.
         caption: how to read it, and what it rests on.
+        verdicts: what its numbers say of each claim.
     """
 
     light: bytes
     dark: bytes
     rows: list[Row]
     caption: str
+    verdicts: list[Verdict]
 
 
-def render_figure(figure: FigureSpec, tables: Tables, folder: Path) -> RenderedFigure:
+def render_figure(figure: FigureSpec, tables: Tables, folder: Path, levels: Levels | None = None) -> RenderedFigure:
     """One figure.
 
     Args:
         figure: what to show.
         tables: the sweep's.
         folder: the sweep's, where its pictures are.
+        levels: what the same person, other people and nothing score; see `Results.levels`.
 
     Returns:
         The figure; empty where nothing has been made yet.
@@ -64,47 +70,58 @@ def render_figure(figure: FigureSpec, tables: Tables, folder: Path) -> RenderedF
     if figure.kind == "pictures":
         return _pictures(figure, shown(tables.points, figure), folder)
     frame = {"trajectory": tables.steps, "blocks": tables.blocks}.get(figure.kind, tables.points)
-    make, rows, caption = _KINDS[figure.kind](figure, shown(frame, figure))
-    return RenderedFigure(png(make("light")), png(make("dark")), rows, caption)
-
-
-def _difference(found: Summary | None) -> Row:
-    values = (None, None, None) if found is None else (found.mean, found.low, found.high)
-    return dict(zip(("difference", "difference low", "difference high"), values, strict=True))
+    made = _KINDS[figure.kind](figure, shown(frame, figure), levels or {})
+    one_noise = figure.people.startswith("top") and frame["seed"].nunique() == 1
+    caption = _ONE_NOISE if one_noise else made.caption
+    return RenderedFigure(png(made.draw("light")), png(made.draw("dark")), made.rows, caption, verdicts(figure, tables))
 
 
 # -- means ---------------------------------------------------------------------------------------------------------
 
 
-def _table(figure: FigureSpec, frame: pd.DataFrame) -> Rendering:
+def _table(figure: FigureSpec, frame: pd.DataFrame, levels: Levels) -> Rendering:
     """A line for each way of making pictures, with its difference to the first."""
     groups, rows = series(frame), []
-    first = next(iter(groups), "")
-    base = summary(groups[first], "seconds").mean if groups else None
-    beside = [name for name, metric in METRICS.items() if not metric.always and name != figure.value]
-    beside = [name for name in beside if mean_of(frame, name) is not None]
+    first, value = next(iter(groups), ""), figure.value
+    beside = [name for name, metric in METRICS.items() if not metric.always and name != value]
+    beside = [name for name in [*beside, "seconds"] if name != value and mean_of(frame, name) is not None]
+    found = {name: summary(own, value) for name, own in groups.items()}
+    base = paired_values(groups[first], value) if groups else {}
+    gains = {name: None if name == first else paired(paired_values(own, value), base) for name, own in groups.items()}
     for name, own in groups.items():
-        seconds, paper = summary(own, "seconds").mean, figure.paper.get(name)
-        apart = paired(paired_values(own, figure.value), paired_values(groups[first], figure.value))
-        row = {"method": name, **numbers(summary(own, figure.value)), "paper": paper}
-        row |= {**_difference(apart if name != first else None), "pairs": apart.n if name != first else None}
-        if figure.value != "seconds":
-            row |= {title(other): mean_of(own, other) for other in beside} | {"seconds": seconds}
-        row |= {"speed-up": base / seconds if base and seconds else None}
-        if figure.value == "seconds":
-            slowest = figure.paper.get(first)
-            row |= {"paper's speed-up": slowest / paper if paper and slowest else None}
+        gain = gains[name]
+        row = {"method": name, **numbers(found[name]), "paper": figure.paper.get(name)}
+        row |= {**difference(gain), "pairs": gain and gain.n}
+        row |= {title(other): mean_of(own, other) for other in beside}
+        if value == "seconds":
+            row |= _speed_up(own, groups[first], figure.paper.get(first), figure.paper.get(name)) if gain else {}
         rows.append(row)
-    points = [Point(0, row["mean"], row["low"], row["high"]) for row in rows]
-    caption = f"{counted(frame, figure.value)} {INTERVAL} Differences are to {first or None}, on the same person, "
+    caption = f"{counted(frame, value)}{intervals(frame)} Differences are to {first or None}, on the same person, "
     caption += "prompt and noise."
-    if len(frame) and frame[figure.value].isna().all():
+    if not len(frame) or frame[value].isna().all():
         caption = f"Not measured here: see below what this page rests on. {caption}"
-    papers = [row["paper"] for row in rows]
-    return lambda theme: draw.forest([*groups], points, papers, title(figure.value), theme), rows, caption
+    tones, papers = tones_of(groups), [row["paper"] for row in rows]
+    points, apart = ([point(0, some[name]) for name in groups] for some in (found, gains))
+    against, lines = first if len(groups) > 1 else "", levels_of(levels, value)
+    make = lambda theme: draw.forest(  # noqa: E731
+        [*groups], points, apart, papers, [*tones.values()], title(value), against, theme, lines
+    )
+    return Rendering(make, rows, caption + PAPER * bool(figure.paper))
 
 
-def _pairs(figure: FigureSpec, frame: pd.DataFrame) -> Rendering:
+def _speed_up(own: pd.DataFrame, first: pd.DataFrame, paper: float | None, theirs: float | None) -> Row:
+    """How many times faster than the first, on the same person, prompt and noise, with an interval."""
+    logs = [
+        {key: None if seconds is None else math.log(seconds) for key, seconds in paired_values(side, "seconds").items()}
+        for side in (first, own)
+    ]
+    found = paired(*logs)
+    ends = {name: None if (log := getattr(found, name)) is None else math.exp(log) for name in ("mean", "low", "high")}
+    row: Row = {"speed-up": ends["mean"], "speed-up low": ends["low"], "speed-up high": ends["high"]}
+    return row | {"paper's speed-up": paper / theirs if paper and theirs else None}
+
+
+def _pairs(figure: FigureSpec, frame: pd.DataFrame, levels: Levels) -> Rendering:
     """Every picture as a dot, methods side by side in each group."""
     groups, columns, paper = by(frame, figure.x), series(frame, but=(figure.x,)), figure.paper
     methods, rows, dots, papers = [*columns], [], {}, {}
@@ -117,23 +134,20 @@ def _pairs(figure: FigureSpec, frame: pd.DataFrame) -> Rendering:
             found = summary(inside[method], figure.value)
             against = method != methods[0]
             row = {title(figure.x): group, "method": method, **numbers(found), "paper": mark}
-            row |= _difference(paired(values[method], values[methods[0]]) if against else None)
+            row |= difference(paired(values[method], values[methods[0]]) if against else None)
             if paper:
                 base = paper.get(f"{methods[0]} / {group}")
                 row["paper's difference"] = mark - base if against and mark and base else None
             rows.append(row)
-    caption = (
-        f"{counted(frame, figure.value)} A dot is a picture, a bar the mean; lines join the same person and noise."
-    )
-    names, label = [*map(str, groups)], title(figure.value)
-    return (
-        lambda theme: draw.paired_dots(names, methods, dots, papers, label, theme),
-        rows,
-        caption + PAPER * bool(paper),
-    )
+    caption = f"{counted(frame, figure.value)} A dot is a picture, a bar the mean; lines join the same person and "
+    caption += f"noise. Paired differences to {methods[0] if methods else None} are in the numbers.{intervals(frame)}"
+    names, label, tones = [*map(str, groups)], title(figure.value), tones_of(columns)
+    lines = levels_of(levels, figure.value)
+    make = lambda theme: draw.paired_dots(names, methods, dots, papers, tones, label, theme, lines)  # noqa: E731
+    return Rendering(make, rows, caption + PAPER * bool(paper))
 
 
-def _people(figure: FigureSpec, frame: pd.DataFrame) -> Rendering:
+def _people(figure: FigureSpec, frame: pd.DataFrame, levels: Levels) -> Rendering:
     """Every person's mean over seeds and prompts, or in a panel each prompt, method by method."""
     methods = by(frame, "method")
     first = next(iter(methods.values()), frame)
@@ -158,18 +172,20 @@ def _people(figure: FigureSpec, frame: pd.DataFrame) -> Rendering:
         known = [row for row in rows if None not in [row.get(method) for method in methods]]
         won = sum(row[last] >= row[one] for row in known)
         caption += f" {last} is at least as high as {one} in {won} of {len(known)}."
-    return lambda theme: draw.people_lines(order, panels, title(figure.value), theme), rows, caption
+    tones, lines = tones_of(methods), levels_of(levels, figure.value)
+    make = lambda theme: draw.people_lines(order, panels, tones, title(figure.value), theme, lines)  # noqa: E731
+    return Rendering(make, rows, caption)
 
 
 # -- maps and pictures ---------------------------------------------------------------------------------------------
 
 
-def _table_map(figure: FigureSpec, frame: pd.DataFrame) -> Rendering:
+def _table_map(figure: FigureSpec, frame: pd.DataFrame, levels: Levels) -> Rendering:
     """Means over two axes, each cell of separate runs."""
     return _map(figure, frame, f"{counted(frame, figure.value)} Every cell is the mean of separate runs.")
 
 
-def _block_map(figure: FigureSpec, frame: pd.DataFrame) -> Rendering:
+def _block_map(figure: FigureSpec, frame: pd.DataFrame, levels: Levels) -> Rendering:
     """Means over blocks and steps of single runs."""
     runs = len(frame[["method", "person", "prompt", "seed"]].drop_duplicates())
     caption = f"{runs} runs; each cell is a mean over them of the {_BLOCKS[figure.value]}."
@@ -186,7 +202,7 @@ def _map(figure: FigureSpec, frame: pd.DataFrame, caption: str) -> Rendering:
             found = summary(cells.get((y, x), own[:0]), figure.value)
             rows.append({"method": method, title(figure.y): y, title(figure.x): x, **numbers(found)})
     labels, label = [number(y) for y in ys], f"mean {title(figure.value)}"
-    return lambda theme: maps(panels, labels, title(figure.x), label, theme), rows, caption
+    return Rendering(lambda theme: maps(panels, labels, title(figure.x), label, theme), rows, caption)
 
 
 def _pictures(figure: FigureSpec, frame: pd.DataFrame, folder: Path) -> RenderedFigure:
@@ -218,7 +234,7 @@ def _pictures(figure: FigureSpec, frame: pd.DataFrame, folder: Path) -> Rendered
         for theme in ("light", "dark")
     )
     caption = "The reference at the left; the number is the similarity to it; one noise in each row."
-    return RenderedFigure(light, dark, rows, caption)
+    return RenderedFigure(light, dark, rows, caption, [])
 
 
 def _opened(path: Path) -> NDArray[np.uint8] | None:
@@ -236,12 +252,13 @@ def _fitted(picture: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uin
     return np.asarray(ImageOps.fit(Image.fromarray(picture), size, Image.Resampling.LANCZOS))
 
 
-_KINDS: dict[str, Callable[[FigureSpec, pd.DataFrame], Rendering]] = {
+_KINDS: dict[str, Callable[[FigureSpec, pd.DataFrame, Levels], Rendering]] = {
     "table": _table,
     "pairs": _pairs,
     "people": _people,
     "curve": curve,
     "drift": drift_bars,
+    "spread": spread,
     "map": _table_map,
     "trajectory": trajectory,
     "blocks": _block_map,

@@ -11,8 +11,8 @@ import pandas as pd
 from ...axes import AXES
 from ...metrics import METRICS
 from ...metrics.base import mean_of as mean
+from ..figure_spec import STREAMS, FigureSpec, axis_names
 from ..results import JobResult, Results, Streams
-from ..spec import FigureSpec, axis_names
 from .stats import Summary, summarise
 
 Column = tuple[type, str]
@@ -41,20 +41,27 @@ _SETTINGS: dict[str, Column] = {
     "similarity": (float, "cosine to the reference by the measuring recognizer; empty: no face"),
 }
 _AFTER: dict[str, Column] = {
+    "agreement": (float, "mean cosine to the pictures of the same person, prompt and method from other noise"),
     "stream_ratio": (float, "text over image stream norm, mean over double blocks and steps; empty: not asked"),
+    "stream_ratio_single": (float, "the same over single blocks"),
+    "stream_ratio_all": (float, "the same over all blocks"),
     "residual_ratio": (float, "residual over hidden state, mean over blocks and steps; empty: not asked or none"),
     "seconds": (float, "from the prompt to the picture, models loaded"),
-    "alone": (bool, "nothing else of the sweep ran on the device: seconds can be compared"),
+    "alone": (bool, "nothing else was at work beside it: seconds can be compared"),
+    "cpu_seconds": (float, "of these, time at work on the CPU"),
+    "load": (float, "of the machine before it: processes that wanted to run, mean of a minute"),
     "recognizer": (str, "what measured"),
     "detector": (str, "what found the face"),
     "rule": (str, "how similarity was measured; compare only numbers of one rule"),
     "job": (str, "id: results/ID.json and pictures/ID.png"),
 }
 _TITLES = {"seconds": "seconds a picture", "step": "step of the run"}
-_TITLES |= {"stream_ratio": "text over image stream norm", "residual_ratio": "residual over hidden state"}
+_TITLES |= {"stream_ratio": "text over image norm, double blocks", "residual_ratio": "residual over hidden state"}
+_TITLES |= {"stream_ratio_single": "single blocks", "stream_ratio_all": "all blocks", "sigma": "noise level"}
+_TITLES |= {"agreement": "agreement of noises"}
 _DTYPES = {str: object, int: "Int64", float: "float64", bool: "boolean"}
 _NUMBERS = {"seed": int, "steps": int, "step": int, "seen": bool, **dict.fromkeys(("sigma", "similarity"), float)}
-_NUMBERS |= dict.fromkeys(("sharpness", "contrast", "stream_ratio", "residual_ratio"), float)
+_NUMBERS |= dict.fromkeys(("sharpness", "contrast", *STREAMS), float)
 
 
 def columns() -> dict[str, Column]:
@@ -84,11 +91,13 @@ class Tables:
 def make_tables(results: Results) -> Tables:
     """All tables of a sweep."""
     kinds = {name: kind for name, (kind, _) in columns().items()}
-    points, steps, blocks = [], [], []
+    points, steps, blocks, agreements = [], [], [], _agreements(results)
     for point in results.points:
         result, job = results.of.get(point.job.id), point.job
         whose = {"method": point.method, "person": point.person, "prompt": point.prompt, "seed": point.seed}
-        points.append({**whose, **_settings(point), **_outcome(result), "job": job.id})
+        points.append(
+            {**whose, **_settings(point), **_outcome(result), "job": job.id, "agreement": agreements.get(job.id)}
+        )
         if result is not None:
             steps += [{**whose, "role": job.role, "steps": job.steps, **step} for step in _steps(result)]
             of_run = {**whose, "status": result.status, "steps": job.steps}
@@ -113,7 +122,7 @@ def _outcome(result: JobResult | None) -> dict[str, Any]:
     """What a job's result says, as columns; only its status where there is none."""
     if result is None:
         return {"status": "missing"}
-    same = ("status", "similarity", "seconds", "alone", "recognizer", "detector", "rule")
+    same = ("status", "similarity", "seconds", "alone", "cpu_seconds", "load", "recognizer", "detector", "rule")
     values = {name: getattr(result, name) for name in same}
     values |= {name: result.metric(name) for name in METRICS}
     return values | {"error": result.error or result.reason} | _mean_ratios(result.streams or ())
@@ -136,15 +145,26 @@ def _blocks(steps: Sequence[Streams]) -> Iterable[dict[str, Any]]:
 
 
 def _ratios(streams: Streams) -> dict[str, float | None]:
-    """Means over the blocks of one step."""
+    """Means over the blocks of one step, in the order of STREAMS."""
     added = [*(streams.residual_double or ()), *(streams.residual_single or ())]
-    return {"stream_ratio": mean(streams.double), "residual_ratio": mean(added)}
+    each = (streams.double, streams.single, [*streams.double, *streams.single], added)
+    return {name: mean(values) for name, values in zip(STREAMS, each, strict=True)}
 
 
 def _mean_ratios(steps: Sequence[Streams]) -> dict[str, float | None]:
     """Means over the steps of one run; residuals over those steps in which there were any."""
     each = [_ratios(streams) for streams in steps]
-    return {name: mean([row[name] for row in each]) for name in ("stream_ratio", "residual_ratio")}
+    return {name: mean([row[name] for row in each]) for name in STREAMS}
+
+
+def _agreements(results: Results) -> dict[str, float | None]:
+    """By job: the mean cosine between its picture and those of other noises; a pair is written down by one of both."""
+    pairs: dict[str, list[float | None]] = {}
+    for job, result in results.of.items():
+        for other, value in (result.agreement or {}).items():
+            for one in (job, other):
+                pairs.setdefault(one, []).append(value)
+    return {job: mean(values) for job, values in pairs.items()}
 
 
 # -- files ---------------------------------------------------------------------------------------------------------
@@ -197,12 +217,19 @@ def shown(frame: pd.DataFrame, figure: FigureSpec) -> pd.DataFrame:
     which, _, count = figure.people.partition(" ")
     if which == "all":
         return frame
-    people = list(frame["person"].unique())
-    if which == "top":
-        level = {who: mean_of(own, "similarity") for who, own in by(frame, "person").items()}
+    chosen = frame[frame["seed"].isin(_every_second(frame))] if which == "top" else frame
+    people = list(chosen["person"].unique())
+    if which == "top":  # chosen by half of the noises, shown in the other half: chance that chose does not count
+        level = {who: mean_of(own, "similarity") for who, own in by(chosen, "person").items()}
         known = {who: value for who, value in level.items() if value is not None}
         people = sorted(known, key=lambda who: -known[who])
+        frame = frame[~frame["seed"].isin(_every_second(frame))]
     return frame[frame["person"].isin(people[: int(count)])]
+
+
+def _every_second(frame: pd.DataFrame) -> list[int]:
+    """Half of the noises; all of one."""
+    return sorted(frame["seed"].unique())[::2]
 
 
 def by(frame: pd.DataFrame, name: str) -> dict[Any, pd.DataFrame]:

@@ -1,0 +1,146 @@
+"""What a figure of a sweep's report shows, and what it is held against: claims, such as the paper's."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import Field, model_validator
+
+from ..axes import AXES
+from ..metrics import METRICS
+from .toml import Table, number, refuse, text, texts
+
+FIGURES = ("table", "pairs", "people", "curve", "drift", "spread", "map", "trajectory", "blocks", "pictures")
+STREAMS = ("stream_ratio", "stream_ratio_single", "stream_ratio_all", "residual_ratio")
+RECORDS = ("trajectory", "streams", "agreement")
+
+Text = Annotated[str, text()]
+Texts = tuple[str, ...]
+Along = Annotated[str, text(lambda: [*axis_names(), "prompt", "method"])]
+Split = Annotated[str, text(lambda: [*axis_names(), "prompt", "method", "value"])]
+Number = Annotated[float, number(-1e6, 1e6)]
+
+
+def axis_names() -> list[str]:
+    """The settings that a method may name; noise has `seeds` at the top of the file."""
+    return [name for name in AXES if name != "seed"]
+
+
+def on_request() -> list[str]:
+    """What is measured where `metrics` ask for it; RECORDS are more than a number a picture."""
+    return [*(name for name, metric in METRICS.items() if not metric.always), *RECORDS]
+
+
+def values_of(*, steps: bool = False) -> list[str]:
+    """What a figure can show, of pictures or of each step of a run."""
+    always = [name for name, metric in METRICS.items() if metric.always]
+    further = [] if steps else ["agreement", "seconds", *(name for name in METRICS if name not in always)]
+    return ["similarity", *(("sharpness", "contrast") if steps else always), *further, *STREAMS]
+
+
+class Claim(Table):
+    """Something that a figure's numbers can agree with or contradict, such as a finding of the paper.
+
+    Attributes:
+        says: the claim, in a sentence.
+        of, than: settings of rows whose difference of - than it is about, on the same person, noise and (unless both
+            name one) prompt, as {method = "dev", steps = 4}; a step of -1 is the last one of a run.
+        against: settings in which both differ from a second difference that is taken off the first one.
+        value: a column; the figure's first by default.
+        ratio: of / than instead of of - than.
+        paper: the paper's figure; where it gives none, the `sign` of what it says: 1 or -1.
+        margin: of a claim of equality: within which the difference must lie; `most` bounds it from above alone.
+        source: where it is said.
+    """
+
+    says: Text
+    of: dict[str, Any]
+    than: dict[str, Any]
+    against: dict[str, Any] = Field(default_factory=dict)
+    value: str = ""
+    ratio: bool = False
+    paper: Number | None = None
+    sign: Annotated[int, number(-1, 1, whole=True)] = 0
+    margin: Annotated[float | None, number(0)] = None
+    most: Annotated[float | None, number(0)] = None
+    source: Text = ""
+
+    @model_validator(mode="after")
+    def _can_be_judged(self) -> Claim:
+        if not (self.paper or self.sign) and self.margin is None and self.most is None:
+            refuse("a paper's figure, a sign (1 or -1), a margin or most", key="paper")
+        if self.value and self.value not in (known := [*values_of(), *values_of(steps=True)]):
+            refuse(f"one of {', '.join(dict.fromkeys(known))}", self.value, key="value")
+        for key in ("of", "than", "against"):
+            for name in getattr(self, key):
+                if name not in (known := ["method", "prompt", "step", *axis_names()]):
+                    refuse(f"settings out of {', '.join(known)}", name, key=key)
+        return self
+
+
+class FigureSpec(Table):
+    """One figure of the report.
+
+    Attributes:
+        kind: one of FIGURES; under a title, with a note of what a reader must know.
+        values: the columns shown; a curve or trajectory has a panel for each, other kinds show one.
+        x: the column along it; `y` the rows of a map.
+        against: a place on x: a curve shows the paired difference to it beside each panel.
+        early: the place that drift is counted from, named before any value was seen.
+        methods, prompts: labels shown, in order; all by default. Methods are compared with the first.
+        people: "all", "first N" or "top N" by mean similarity.
+        split: a curve or bars for each method ("method"), prompt or value of an axis; of a trajectory for each "value".
+        panels: "prompt" for a panel each prompt, of a curve or of people.
+        minus: a value of `split`: a curve shows what the others have more than it, on the same person, prompt and
+            noise. `less` is its older name.
+        paper: the paper's figures, shown beside and never mixed in: of a table by line, of pairs and drift by "method /
+            group", of a curve by "line / x", where both are as the report writes them.
+        claims: what its numbers are held against; the first is the figure's main one.
+    """
+
+    kind: Annotated[str, text(lambda: FIGURES)]
+    title: Text
+    note: Text = ""
+    values: Annotated[Texts, texts(values_of)] = ("similarity",)
+    x: Along = "steps"
+    y: Along = "prompt"
+    methods: Annotated[Texts, texts()] = ()
+    prompts: Annotated[Texts, texts()] = ()
+    people: Text = "all"
+    against: Annotated[float | None, number(0)] = None
+    early: Annotated[float, number(0)] = 4
+    split: Split = "method"
+    panels: Annotated[str, text(lambda: ("prompt",))] = ""
+    minus: Annotated[float | None, number(0)] = None
+    paper: dict[str, Annotated[float, number(-1)]] = Field(default_factory=dict)
+    claims: tuple[Claim, ...] = ()
+
+    @property
+    def value(self) -> str:
+        """The column of figures that show one."""
+        return self.values[0]
+
+    @classmethod
+    def prepared(cls, data: dict[str, Any]) -> dict[str, Any]:
+        """The older name of minus understood."""
+        key = "minus" if "minus" in data else "less"
+        split_by_number = data.get("split", "method") not in ("method", "prompt", "value")
+        if data.get(key) is not None and not (data.get("kind") == "curve" and split_by_number):
+            refuse("a curve that is split by a number, such as strength", data[key], key=key)
+        rest = {name: value for name, value in data.items() if name != key}
+        return {**rest, "minus": data[key]} if data.get(key) is not None else rest
+
+    @model_validator(mode="after")
+    def _goes_together(self) -> FigureSpec:
+        which, _, count = self.people.partition(" ")
+        if self.people != "all" and (which not in ("first", "top") or not count.isdecimal() or int(count[:9]) == 0):
+            refuse("all, first N or top N, such as top 10", self.people, key="people")
+        if len(self.values) > 1 and self.kind not in ("curve", "trajectory"):
+            refuse("one value but for a curve or a trajectory", [*self.values], key="values")
+        if self.panels and (self.kind not in ("curve", "people") or self.split != "method" or len(self.values) > 1):
+            refuse("a curve or people of one value, not split otherwise", self.panels, key="panels")
+        if self.kind == "blocks" and self.value not in (known := (STREAMS[0], STREAMS[-1])):
+            refuse(f"{' or '.join(known)} with kind blocks", self.value, key="values")
+        if self.split == "value" and self.kind != "trajectory":
+            refuse("a trajectory, where split is value", self.kind, key="kind")
+        return self
