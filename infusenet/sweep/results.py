@@ -60,6 +60,8 @@ class JobResult(_Record):
         alone: nothing else of the sweep ran on the device.
         trajectory: each step, where it was asked for.
         streams: each step, where they were asked for.
+        agreement: cosines with the pictures from other noises that were there, by job; None where one shows nothing to
+            compare. The later one of each pair knows it.
         recognizer, detector, rule: what measured, and how.
         device: where it ran.
         versions: of the libraries.
@@ -74,6 +76,7 @@ class JobResult(_Record):
     alone: bool | None = None
     trajectory: list[Step] | None = None
     streams: list[Streams] | None = None
+    agreement: dict[str, Number | None] | None = None
     recognizer: str | None = None
     detector: str | None = None
     rule: str | None = None

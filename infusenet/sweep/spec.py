@@ -32,8 +32,8 @@ def axis_names() -> list[str]:
 
 
 def _on_request() -> list[str]:
-    """What is measured where `metrics` ask for it; the last two are records of every step."""
-    return [*(name for name, metric in METRICS.items() if not metric.always), "trajectory", "streams"]
+    """What is measured where `metrics` ask for it; the last three are records: of every step, and of other noises."""
+    return [*(name for name, metric in METRICS.items() if not metric.always), "trajectory", "streams", "agreement"]
 
 
 def _values(*, of_steps: bool = False) -> list[str]:

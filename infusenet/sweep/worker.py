@@ -8,20 +8,24 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import generate
 from ..axes import AXES
+from ..files import open_picture, save_picture
 from ..generate import GenerateRequest
 from ..measures import MEASURES
+from ..measures.agreement import Agreement, embedding
 from ..metrics import METRICS, Subject
 from .jobs import Job, SweepPlan
-from .results import picture_path
+from .results import is_whole, picture_path
 from .runner import Models
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from ..adapters import Adapter
     from ..measures import Measure, Reading, ReferenceData
     from ..measures.instruments import Instruments
@@ -56,6 +60,7 @@ class Worker:
     _adapters: dict[Any, Adapter] = field(default_factory=dict)
     _conditions: dict[Any, Any] = field(default_factory=dict)
     _references: dict[str, ReferenceData] = field(default_factory=dict)
+    _group: Agreement = field(default_factory=Agreement)
 
     @cached_property
     def _instruments(self) -> Instruments:
@@ -88,7 +93,6 @@ class Worker:
         return self._do(job)
 
     def _do(self, job: Job) -> dict[str, Any]:
-        from ..files import save_picture
         from ..probe import ProbeRecorder, vae_decoder
         from ..probe.versions import library_versions
 
@@ -115,6 +119,7 @@ class Worker:
             "alone": self.alone,
             "trajectory": None if trace is None else _trajectory(trace),
             "streams": streams,
+            "agreement": self._agreement(job, result.picture, reading),
             **_likeness(measure, reading),
             "device": self.device,
             "offload": self.offload,
@@ -145,6 +150,19 @@ class Worker:
             return {}, reading.reason or "the face cannot be aligned"
         crops = {"face": reading.crop, "reference_face": self._reference(job).crops[0]}
         return {name: crop[..., ::-1] for name, crop in crops.items()}, ""
+
+    def _agreement(self, job: Job, picture: Any, reading: Reading) -> dict[str, float | None] | None:
+        """How alike a picture is to those of its group that are there; None where that was not asked for."""
+        if "agreement" not in job.metrics:
+            return None
+        paths = {other.id: picture_path(self.folder, other) for other in self.plan.siblings(job)}
+        others = {name: partial(self._row, path, job) for name, path in paths.items() if is_whole(path)}
+        return self._group.of(job.group, job.id, embedding(self._judge(), picture, reading), others)
+
+    def _row(self, path: Path, job: Job) -> Tensor | None:
+        """The embedding of a picture of a job's group, from its file."""
+        measure, picture = self._judge(), open_picture(path)
+        return embedding(measure, picture, measure.read([picture], self._reference(job))[0])
 
     def _load(self, job: Job) -> Any:
         if self._pipeline is not None and self._loaded == (job.role, job.adapter):

@@ -19,6 +19,7 @@ from infusenet.measures.instruments import Instruments
 from infusenet.miniature.people import drawn_reference
 from infusenet.sweep.jobs import Job, SweepPlan
 from infusenet.sweep.request import make_plan
+from infusenet.sweep.results import picture_path
 from infusenet.sweep.runner import Models
 from infusenet.sweep.spec import read_spec
 from infusenet.sweep.worker import Worker, _no_notices
@@ -156,6 +157,34 @@ def test_without_them_the_reason_says_what_to_give(write: Write, plan_of: PlanOf
 def test_the_first_recognizer_is_no_second(write: Write) -> None:
     with pytest.raises(SettingsError, match="measures first.*--second-recognizer DIR"):
         make_plan(read_spec(asking(write, FURTHER)), Models(second=miniature.FACE_PACK), "")
+
+
+def test_pictures_from_several_noises_are_compared(write: Write, tmp_path: Path) -> None:
+    """Each with those that are there: from memory, and after a resume from their files."""
+    spec = read_spec(write(('title = "Small"', 'title = "Small"\nmetrics = ["agreement"]\nseeds = [0, 1, 2, 3]')))
+    plan = make_plan(spec, Models(), "")
+    jobs = [plan.jobs[0], *plan.siblings(plan.jobs[0])]
+    assert len(jobs) == 4 and len({job.group for job in jobs}) == 1
+    pictures = [*map(drawn_reference, (0, 1)), np.full((128, 128, 3), 127, np.uint8)]
+
+    def compared(worker: Worker, number: int) -> Any:
+        (reading,) = worker._judge().read([pictures[number]], worker._reference(jobs[number]))
+        return worker._agreement(jobs[number], pictures[number], reading)
+
+    worker, said = Worker(plan, Models(), tmp_path, "cpu"), []
+    for number, picture in enumerate(pictures):
+        said.append(compared(worker, number))
+        path = picture_path(tmp_path, jobs[number])
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(picture).save(path)
+    first, second, third, _ = (job.id for job in jobs)
+    measure = worker._judge()
+    expected = measure.read([pictures[1]], measure.reference([pictures[0]]))[0].similarity
+    assert said == [{}, {first: pytest.approx(expected, abs=1e-5)}, {first: None, second: None}]
+    resumed = compared(Worker(plan, Models(), tmp_path, "cpu"), 1)
+    assert resumed == {first: said[1][first], third: None}
+    other = replace(jobs[1], metrics=())
+    assert worker._agreement(other, pictures[1], measure.read([pictures[1]], worker._reference(other))[0]) is None
 
 
 def test_what_is_asked_for_on_purpose_is_not_warned_of(caplog: pytest.LogCaptureFixture) -> None:
