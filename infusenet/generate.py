@@ -130,8 +130,7 @@ def files_for(
     if name not in BACKBONES and not Path(backbone).exists():
         get_backbone(name)  # says which names are known
     wanted.check(BACKBONES[name].family if name in BACKBONES else "flux")
-    is_small = name in miniature.BACKBONES or Path(backbone).resolve() in miniature.BACKBONES.values()
-    shipped = miniature.PARTS if is_small else {}
+    shipped = miniature.PARTS if is_miniature(backbone) else {}
 
     def part(key: str) -> Path:
         return given.get(key) or shipped.get(key) or catalogue.find(key.replace("_", "-"), folders)
@@ -139,6 +138,11 @@ def files_for(
     parts, face_pack = {key: part(key) for key in wanted.parts}, part("face_pack")
     where = catalogue.find(name, folders) if name in catalogue.KEYS else backbone
     return Files(where, name if name in BACKBONES else None, parts, face_pack, adapter)
+
+
+def is_miniature(backbone: str | Path) -> bool:
+    """Whether a backbone, by name or folder, is one of the miniature's."""
+    return str(backbone) in miniature.BACKBONES or Path(backbone).resolve() in miniature.BACKBONES.values()
 
 
 def load_adapter(files: Files, device: str = "auto", dtype: str | None = None) -> Adapter:

@@ -62,6 +62,19 @@ def add_parsers(commands: Any, common: argparse.ArgumentParser) -> None:
         sweep.add_argument(f"--{name}", type=Path, metavar="PATH")
     sweep.add_argument("--lpips", type=Path, metavar="PATH", help="VGG16 weights: LPIPS is measured where a spec asks")
     sweep.add_argument(
+        "--second-recognizer",
+        type=Path,
+        metavar="DIR",
+        help="another face pack, for a second opinion on likeness where a spec asks (default: the miniature's own)",
+    )
+    sweep.add_argument(
+        "--clip",
+        type=Path,
+        metavar="DIR",
+        help="transformers folder of a CLIP, for the fit to the prompt where a spec asks (default: the miniature's "
+        "judge)",
+    )
+    sweep.add_argument(
         "--measure-model", type=Path, metavar="DIR", help="weights of a spec's measure where that is not a face's"
     )
     sweep.add_argument("--models", type=Path, action="append", default=[], metavar="DIR", help="search here first")
@@ -91,6 +104,8 @@ def request_of(arguments: argparse.Namespace) -> SweepRequest:
         arguments.components,
         arguments.lpips,
         arguments.measure_model,
+        arguments.second_recognizer,
+        arguments.clip,
     )
     same = ("spec", "out", "quick", "dry_run", "people", "filter", "retry", "device", "dtype", "offload", "quiet")
     flags = " --quick" * arguments.quick + " --filter" * arguments.filter

@@ -128,7 +128,8 @@ class Reader(Protocol):
 class Measure(Protocol):
     """Compares pictures with a reference by one rule: `FaceMeasure`, `PictureMeasure` and `PromptMeasure` do.
 
-    Optional attributes: `detector` (which network found the faces), `published_line` (its authors' same-person cosine).
+    Optional attributes: `detector` (which network found the faces), `published_line` (its authors' same-person cosine),
+    `embed` (aligned faces, or pictures where the rule's subject is none -> embeddings [n, d]).
     """
 
     @property

@@ -4,7 +4,7 @@ Undefined is NaN, never 0. A new metric of finished pictures is one `Metric` in 
 and the figures of a sweep follow.
 """
 
-from .base import Metric, Pixels, Subject, as_tensor
+from .base import Metric, Pixels, Subject, Undefined, as_tensor
 from .latent import latent_distance, resized
 from .perceptual import fitted, lpips_distance
 from .quality import rms_contrast, sharpness
@@ -53,6 +53,45 @@ METRICS: dict[str, Metric] = {
             ).item(),
             needs=("reference", "lpips"),
         ),
+        Metric(
+            "second_similarity",
+            "similarity by a second recognizer",
+            "cosine",
+            "higher",
+            "cosine to the person by a recognizer that neither conditions nor measures first; empty: none, or no face",
+            lambda subject: subject["second"](subject.picture),
+            needs=("second",),
+        ),
+        Metric(
+            "prompt_fit",
+            "fit to the prompt",
+            "share of 0..1, or CLIP's cosine",
+            "higher",
+            "of the miniature the share of what the prompt asks for that a judge reads in the picture, else the cosine "
+            "of CLIP's text and image; empty: no CLIP, or nothing asked for that the judge reads",
+            lambda subject: subject["prompt_fit"](subject.picture),
+            needs=("prompt_fit",),
+        ),
+        Metric(
+            "face_sharpness",
+            "sharpness of the face",
+            "squared gray levels of 0..1",
+            "higher",
+            "as sharpness, of the face as it is aligned for the recognizer; empty: no face",
+            lambda subject: sharpness(as_tensor(subject["face"])).item(),
+            needs=("face",),
+        ),
+        Metric(
+            "face_lpips",
+            "LPIPS (VGG) of the face",
+            "LPIPS",
+            "lower",
+            "LPIPS (VGG) of the aligned faces of picture and reference; empty: no weights, or no face",
+            lambda subject: lpips_distance(
+                as_tensor(subject["face"]), as_tensor(subject["reference_face"]), subject["lpips"]
+            ).item(),
+            needs=("lpips", "face", "reference_face"),
+        ),
     )
 }
 
@@ -70,6 +109,7 @@ __all__ = [
     "METRICS",
     "Metric",
     "Subject",
+    "Undefined",
     "copy_paste_score",
     "cosine_similarity",
     "fuse_embeddings",

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 Pixels = NDArray[np.uint8]  # RGB [H, W, 3]
 
 
+class Undefined(Exception):
+    """What a metric's function raises where there is no value, with the reason as its text."""
+
+
 @dataclass(frozen=True)
 class Subject:
     """A finished picture, and what it may be compared with.
@@ -23,11 +27,16 @@ class Subject:
     Attributes:
         picture: RGB uint8 [H, W, 3].
         resources: what metrics need, by name; None or absent where there is none. "reference" is the person's first
-            picture RGB uint8 [h, w, 3], "vae" the backbone's own, "lpips" the network of `perceptual.lpips_network`.
+            picture RGB uint8 [h, w, 3], "vae" the backbone's own, "lpips" the network of `perceptual.lpips_network`,
+            "face" and "reference_face" the aligned faces of picture and reference RGB uint8 [c, c, 3]. Functions of a
+            picture that give a number or raise `Undefined`: "second", its cosine with the person by a second
+            recognizer, and "prompt_fit", how well it obeys its prompt.
+        absent: why there is no such resource, by its name.
     """
 
     picture: Pixels
     resources: Mapping[str, Any] = field(default_factory=dict)
+    absent: Mapping[str, str] = field(default_factory=dict)
 
     def __getitem__(self, name: str) -> Any:
         return self.resources[name]
@@ -47,7 +56,7 @@ class Metric:
         unit: of its values, in words.
         better: which way is better; None where neither is.
         help: what a column's reader must know; says what undefined means.
-        run: Subject -> the value; NaN or None where undefined.
+        run: Subject -> the value; NaN or None where undefined, or it raises `Undefined` with the reason.
         needs: names of `Subject.resources` without which it is undefined.
         always: measured of every picture, not only where it is asked for.
     """
@@ -63,10 +72,17 @@ class Metric:
 
     def __call__(self, subject: Subject) -> float | None:
         """The value; None where undefined or where a resource is missing."""
-        if subject.lacks(self.needs):
-            return None
-        value = self.run(subject)
-        return None if value is None or value != value else float(value)
+        return self.reading(subject)[0]
+
+    def reading(self, subject: Subject) -> tuple[float | None, str | None]:
+        """The value, and why there is none where that is known."""
+        if lacking := subject.lacks(self.needs):
+            return None, subject.absent.get(lacking[0], f"there is no {lacking[0]}")
+        try:
+            value = self.run(subject)
+        except Undefined as error:
+            return None, str(error)
+        return (None if value is None or value != value else float(value)), None
 
 
 def as_tensor(picture: Pixels) -> Tensor:

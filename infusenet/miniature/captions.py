@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from typing import TYPE_CHECKING
 
 from ..errors import SettingsError
-
-if TYPE_CHECKING:
-    pass
 
 LEVELS = ("minimal", "portrait", "scene", "detailed", "complex", "style")
 MAX_WORDS = 36
@@ -257,6 +254,39 @@ PROMPTS = (
     _prompt("style", "pixel art of a person at the beach", style=3, background=2),
 )
 NINE = tuple(PROMPTS[k] for k in (0, 3, 4, 9, 11, 12, 15, 16, 17))
+
+
+def asked_of(text: str) -> dict[str, int]:
+    """What a prompt asks for, read back from its words: keys and codes as in `EvaluationPrompt.attributes`.
+
+    Only the captions' own wordings are understood, the longest of each attribute. As in captions, whoever speaks of a
+    person and names no style asks for a photo.
+    """
+    words = f" {' '.join(re.findall(r'[a-z]+', text.lower()))} "
+    asked = {"style": 0} if any(f" {noun} " in words for noun in _NOUNS) else {}
+    for name, codes in _wordings().items():
+        if found := [phrase for phrase in codes if f" {phrase} " in words]:
+            asked[name] = codes[max(found, key=len)]
+    return asked
+
+
+@cache
+def _wordings() -> dict[str, dict[str, int]]:
+    """Of each attribute that a prompt may ask for: its phrases, and the code that each stands for."""
+    groups: dict[str, Sequence[Sequence[str]]] = {
+        "style": [[head.removeprefix("a ").removesuffix(" of") for head in heads] for heads in _STYLE_HEADS],
+        "background": _BACKGROUNDS,
+        "light": _LIGHTS,
+        "expression": _EXPRESSIONS,
+        "accessory": [[name] for name in _ACCESSORIES],
+        "clothes": [[garment] for garment in _CLOTHES],
+        "clothes_colour": [[garment.format(c=colour) for garment in _CLOTHES] for colour in _COLOURS],
+    }
+    bare = re.compile(r" ?\{\w+\} ?")  # the colour of clothes, and which wall
+    return {
+        name: {bare.sub("", phrase): code for code, phrases in enumerate(group) for phrase in phrases if phrase}
+        for name, group in groups.items()
+    }
 
 
 @cache

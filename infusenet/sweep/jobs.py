@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cache, cached_property
 from itertools import product
 from typing import Any
@@ -19,6 +19,7 @@ from .toml import SpecError
 
 FORMAT = 1  # rises when results of older versions must not be used any more
 MOST_JOBS = 100_000
+ROUNDS = 3  # over the people: so many times a backbone is loaded, at most
 _OWN_FIELD = ("steps", "strength", "guidance", "true_cfg", "first_steps")  # of axes: first_steps stand in `end`
 _ADDED: dict[str, Any] = {"adapter": "infusenet", "measure": "face", "axes": ()}
 """Fields that jobs did not have at first, and what they were: ids hold them only where they are something else."""
@@ -38,7 +39,7 @@ class Job:
         start, end: shares of the run between which the adapter acts.
         size: width and height; None for the backbone's own.
         threads: CPU threads.
-        metrics: what is measured beside what always is; "lpips" with its weights' content.
+        metrics: what is measured beside what always is; with the content of weights that it depends on.
         format: of the result.
         adapter: a name of ADAPTERS.
         measure: a name of MEASURES, with its weights' content where that is not the face pack.
@@ -76,6 +77,11 @@ class Job:
         """20 hexadecimal digits; the same on every machine."""
         text = json.dumps(self.record, sort_keys=True, ensure_ascii=True, allow_nan=False)
         return hashlib.sha256(text.encode()).hexdigest()[:20]
+
+    @cached_property
+    def group(self) -> str:
+        """What it shares with the jobs whose pictures its own is compared with: all but the noise. Else it is alone."""
+        return replace(self, seed=0).id if "agreement" in self.metrics else self.id
 
     @cached_property
     def cost(self) -> float:
@@ -137,6 +143,14 @@ class SweepPlan:
     def person(self, digest: str) -> Person:
         """The person behind a job's `identity`."""
         return self._persons[digest]
+
+    @cached_property
+    def _groups(self) -> dict[str, list[Job]]:
+        return by_group(self.jobs)
+
+    def siblings(self, job: Job) -> list[Job]:
+        """The other jobs of a job's group."""
+        return [other for other in self._groups[job.group] if other.id != job.id]
 
 
 def check_size(spec: Spec, people: int) -> None:
@@ -215,16 +229,41 @@ def unique(points: Iterable[SweepPoint]) -> list[Job]:
     return list({point.job.id: point.job for point in points}.values())
 
 
-def partition(jobs: Sequence[Job], ranks: int) -> list[list[Job]]:
-    """Jobs parted so that all ranks finish together: the longest first to whoever has the least.
+def by_group(jobs: Iterable[Job]) -> dict[str, list[Job]]:
+    """Jobs by `Job.group`, in order."""
+    groups: dict[str, list[Job]] = {}
+    for job in jobs:
+        groups.setdefault(job.group, []).append(job)
+    return groups
 
-    Each rank's are sorted by backbone, so that it is loaded once.
+
+def partition(jobs: Sequence[Job], ranks: int) -> list[list[Job]]:
+    """Jobs parted so that all ranks finish together: the longest group first to whoever has the least.
+
+    A group stays whole, one job after the other. Each rank's are in rounds, see `in_rounds`.
     """
-    parts: list[list[Job]] = [[] for _ in range(ranks)]
+    parts: list[list[list[Job]]] = [[] for _ in range(ranks)]
     load = [0.0] * ranks
-    for job in sorted(jobs, key=lambda job: (-job.cost, job.id)):
+    groups = by_group(jobs)
+    cost = {name: sum(job.cost for job in group) for name, group in groups.items()}
+    for name in sorted(groups, key=lambda name: (-cost[name], name)):
         rank = load.index(min(load))
-        parts[rank].append(job)
-        load[rank] += job.cost
-    order = {job.id: number for number, job in enumerate(jobs)}
-    return [sorted(part, key=lambda job: (job.role, job.adapter, order[job.id])) for part in parts]
+        parts[rank].append(groups[name])
+        load[rank] += cost[name]
+    order = {name: number for number, name in enumerate(groups)}
+    return [in_rounds(sorted(part, key=lambda group: order[group[0].group])) for part in parts]
+
+
+def in_rounds(groups: Sequence[Sequence[Job]]) -> list[Job]:
+    """The jobs of groups in rounds over the people, so that a slow hour of the machine hits all methods alike.
+
+    A round is sorted by backbone, every other one backwards: the one that is loaded goes on.
+    """
+    people = list(dict.fromkeys(group[0].identity for group in groups))
+    turn = {identity: number * ROUNDS // len(people) for number, identity in enumerate(people)}
+    ordered: list[Job] = []
+    for number in range(ROUNDS):
+        mine = [group for group in groups if turn[group[0].identity] == number]
+        mine.sort(key=lambda group: (group[0].role, group[0].adapter), reverse=number % 2 == 1)
+        ordered += [job for group in mine for job in group]
+    return ordered

@@ -61,6 +61,8 @@ class JobResult(_Record):
         alone: nothing else of the sweep ran on the device.
         trajectory: each step, where it was asked for.
         streams: each step, where they were asked for.
+        agreement: cosines with the pictures from other noises that were there, by job; None where one shows nothing to
+            compare. The later one of each pair knows it.
         recognizer, detector, rule: what measured, and how.
         device: where it ran.
         versions: of the libraries.

@@ -18,8 +18,9 @@ from .. import miniature
 from ..backbones import BACKBONES
 from ..errors import InfuseNetError, SettingsError
 from ..files import locked_folder
-from ..generate import Files, files_for
+from ..generate import Files, files_for, is_miniature
 from ..measures import MEASURES
+from ..measures.instruments import Instruments
 from ..weights import catalogue
 from ..weights.fingerprint import fingerprint
 from .jobs import Job, SweepPlan, partition
@@ -43,6 +44,8 @@ class Models:
         components: a FLUX folder that lends VAE and text encoders to single files.
         lpips: VGG16 weights, without which there is no LPIPS.
         measure: folder of a measure that is not the face pack's.
+        second: a second face pack; by default the miniature's judging recognizer, where all backbones are its own.
+        clip: a CLIP folder for the fit to the prompt; by default the miniature's judge, likewise.
     """
 
     backbones: Mapping[str, str] = field(default_factory=lambda: {"dev": "mini-dev", "schnell": "mini-schnell"})
@@ -51,6 +54,8 @@ class Models:
     components: Path | None = None
     lpips: Path | None = None
     measure: Path | None = None
+    second: Path | None = None
+    clip: Path | None = None
 
     def files(self, role: str, adapter: str = "infusenet") -> Files:
         """All files behind a role.
@@ -88,19 +93,30 @@ class Models:
         known = [fingerprint(part) for part in parts if part.exists()]  # a backbone may be a name and no file
         return f"{backbone.name} {hashlib.sha256(''.join(known).encode()).hexdigest()[:16]}"
 
+    def instruments(self, spec: Spec, device: str = "cpu") -> Instruments:
+        """What the metrics of a sweep look with; nothing is loaded yet."""
+        names = {self.backbones.get(method.backbone, method.backbone) for method in spec.methods}
+        small = all(map(is_miniature, names))
+        second = self.second or (miniature.JUDGING_RECOGNIZER if small else None)
+        return Instruments(self.lpips, second, self.clip or (miniature.JUDGE if small else None), device)
+
     def metrics_of(self, spec: Spec) -> tuple[str, ...]:
         """What is measured beside the usual, with the content of weights that it depends on.
 
         Raises:
-            WeightsError: the file for LPIPS is missing or no VGG16.
-            PackageError: the packages for LPIPS are missing.
+            SettingsError: the second recognizer is the first.
+            InfuseNetError: weights are missing or of another kind, or a package is missing.
         """
-        if "lpips" not in spec.metrics or self.lpips is None:
-            return spec.metrics
-        from ..metrics.perceptual import lpips_network
-
-        lpips_network(self.lpips)  # now, before any picture is made
-        return tuple(f"lpips {fingerprint(self.lpips)[:16]}" if name == "lpips" else name for name in spec.metrics)
+        instruments = self.instruments(spec)
+        instruments.check(spec.metrics)  # now, before any picture is made
+        weights = {name: instruments.weights(name) for name in spec.metrics}
+        first = self.files(spec.methods[0].backbone, spec.methods[0].adapter).face_pack
+        if (second := weights.get("second_similarity")) is not None and fingerprint(second) == fingerprint(first):
+            raise SettingsError(
+                f"{second} is what measures first, so its second opinion would be the same. "
+                "Give another face pack with --second-recognizer DIR."
+            )
+        return tuple(name if path is None else f"{name} {fingerprint(path)[:16]}" for name, path in weights.items())
 
     def measure_of(self, spec: Spec) -> str:
         """What likeness is measured with; its weights' content where that is not the face pack, which backbones name.

@@ -5,28 +5,38 @@ from __future__ import annotations
 import gc
 import logging
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import generate
 from ..axes import AXES
+from ..files import open_picture, save_picture
 from ..generate import GenerateRequest
 from ..measures import MEASURES
+from ..measures.agreement import Agreement, embedding
 from ..metrics import METRICS, Subject
 from .jobs import Job, SweepPlan
-from .results import picture_path
+from .results import is_whole, picture_path
 from .runner import Models
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from ..adapters import Adapter
-    from ..measures import Measure, ReferenceData
+    from ..measures import Measure, Reading, ReferenceData
+    from ..measures.instruments import Instruments
     from ..probe import Trace
 
 log = logging.getLogger(__name__)
-_ABSENT = {"lpips": "no VGG16 weights were given (--lpips PATH)"}
+_ABSENT = {
+    "lpips": "no VGG16 weights were given (--lpips PATH)",
+    "second": "no second recognizer was given (--second-recognizer DIR)",
+    "prompt_fit": "no CLIP was given (--clip DIR)",
+}
 
 
 @dataclass
@@ -47,10 +57,14 @@ class Worker:
     _loaded: tuple[str, str] | None = None  # role and adapter of the pipeline
     _pipeline: Any = None
     _measure: Measure | None = None
-    _lpips: Any = None
     _adapters: dict[Any, Adapter] = field(default_factory=dict)
     _conditions: dict[Any, Any] = field(default_factory=dict)
     _references: dict[str, ReferenceData] = field(default_factory=dict)
+    _group: Agreement = field(default_factory=Agreement)
+
+    @cached_property
+    def _instruments(self) -> Instruments:
+        return self.models.instruments(self.plan.spec, self.device)
 
     def do(self, job: Job) -> dict[str, Any]:
         """Make and measure one picture.
@@ -79,7 +93,6 @@ class Worker:
         return self._do(job)
 
     def _do(self, job: Job) -> dict[str, Any]:
-        from ..files import save_picture
         from ..probe import ProbeRecorder, vae_decoder
         from ..probe.versions import library_versions
 
@@ -99,46 +112,57 @@ class Worker:
         path = picture_path(self.folder, job)
         path.parent.mkdir(parents=True, exist_ok=True)
         save_picture(result.picture, path, {"infusenet": {**result.made_with, "job": job.id}})
+        (reading,) = measure.read([result.picture], reference)
         return {
-            **self._metrics(job, result.picture),
+            **self._metrics(job, result.picture, reading),
             "seconds": seconds,
             "alone": self.alone,
             "trajectory": None if trace is None else _trajectory(trace),
             "streams": streams,
-            **_likeness(measure, result.picture, reference),
+            "agreement": self._agreement(job, result.picture, reading),
+            **_likeness(measure, reading),
             "device": self.device,
             "offload": self.offload,
             "versions": library_versions(),
         }
 
-    def _metrics(self, job: Job, picture: Any) -> dict[str, Any]:
+    def _metrics(self, job: Job, picture: Any, reading: Reading) -> dict[str, Any]:
         """METRICS of a picture: those that always are, those that were asked for, and why one of these is not."""
-        asked = {name.split()[0]: name for name in job.metrics}
-        chosen = {name: metric for name, metric in METRICS.items() if metric.always or name in asked}
-        resources: dict[str, Any] = {"reference": self.plan.person(job.identity).pictures()[0]}
-        resources |= {"vae": getattr(self._pipeline, "vae", None), "lpips": self._lpips_network(asked)}
-        subject = Subject(picture, resources)
-        values: dict[str, Any] = {name: metric(subject) for name, metric in chosen.items()}
-        for name, metric in chosen.items():
-            if lacking := subject.lacks(metric.needs):
-                values[f"{name}_reason"] = _ABSENT.get(lacking[0], f"there is no {lacking[0]}")
-        if resources["lpips"] is not None:
-            from importlib.metadata import version
-
-            from ..metrics.perceptual import SIZE
-
-            with_what = f"{asked['lpips']}: package {version('lpips')}, middle squares at {SIZE} pixels"
-            values["lpips_with"] = with_what
+        asked = {name.split()[0] for name in job.metrics}
+        pictures = self.plan.person(job.identity).pictures()
+        resources = self._instruments.resources(asked, job.identity, pictures, job.prompt)
+        resources |= {"reference": pictures[0], "vae": getattr(self._pipeline, "vae", None)}
+        faces, why_not = self._faces(job, reading)
+        subject = Subject(picture, resources | faces, {**_ABSENT, "face": why_not})
+        values: dict[str, Any] = self._instruments.notes(asked)
+        for name, metric in METRICS.items():
+            if metric.always or name in asked:
+                values[name], reason = metric.reading(subject)
+                values |= {} if reason is None else {f"{name}_reason": reason}
         return values
 
-    def _lpips_network(self, asked: Mapping[str, str]) -> Any:
-        if asked.get("lpips", "lpips") == "lpips" or self.models.lpips is None:
-            return None
-        if self._lpips is None:
-            from ..metrics.perceptual import lpips_network
+    def _faces(self, job: Job, reading: Reading) -> tuple[dict[str, Any], str]:
+        """The aligned faces of a picture and of its reference, RGB; or why there are none."""
+        measure = self._judge()
+        if measure.rule.subject != "face":
+            return {}, f"{measure.name} aligns no face"
+        if not reading.seen or reading.crop is None:
+            return {}, reading.reason or "the face cannot be aligned"
+        crops = {"face": reading.crop, "reference_face": self._reference(job).crops[0]}
+        return {name: crop[..., ::-1] for name, crop in crops.items()}, ""
 
-            self._lpips = lpips_network(self.models.lpips, device=self.device)
-        return self._lpips
+    def _agreement(self, job: Job, picture: Any, reading: Reading) -> dict[str, float | None] | None:
+        """How alike a picture is to those of its group that are there; None where that was not asked for."""
+        if "agreement" not in job.metrics:
+            return None
+        paths = {other.id: picture_path(self.folder, other) for other in self.plan.siblings(job)}
+        others = {name: partial(self._row, path, job) for name, path in paths.items() if is_whole(path)}
+        return self._group.of(job.group, job.id, embedding(self._judge(), picture, reading), others)
+
+    def _row(self, path: Path, job: Job) -> Tensor | None:
+        """The embedding of a picture of a job's group, from its file."""
+        measure, picture = self._judge(), open_picture(path)
+        return embedding(measure, picture, measure.read([picture], self._reference(job))[0])
 
     def _load(self, job: Job) -> Any:
         if self._pipeline is not None and self._loaded == (job.role, job.adapter):
@@ -197,9 +221,8 @@ def _request(job: Job) -> GenerateRequest:
     return request
 
 
-def _likeness(measure: Measure, picture: Any, reference: ReferenceData) -> dict[str, Any]:
+def _likeness(measure: Measure, reading: Reading) -> dict[str, Any]:
     """How alike a picture is to the reference, and what says so by which rule."""
-    (reading,) = measure.read([picture], reference)
     values = {"similarity": reading.similarity, "reason": reading.reason, "recognizer": measure.name}
     return {**values, "detector": getattr(measure, "detector", None), "rule": str(measure.rule)}
 

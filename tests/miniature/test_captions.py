@@ -159,3 +159,16 @@ def test_special_tokens(tokenizers):
     assert clip.eos_token_id != 2 and clip.pad_token_id == clip.eos_token_id != clip.bos_token_id
     assert clip.model_max_length == 77 and t5.model_max_length == 512
     assert (t5.pad_token_id, t5.eos_token_id) == (0, 1)
+
+
+@pytest.mark.parametrize("prompt", captions.PROMPTS, ids=lambda prompt: prompt.text)
+def test_what_a_prompt_asks_for_is_read_back(prompt):
+    assert captions.asked_of(prompt.text) == prompt.attributes
+
+
+def test_the_longest_wording_counts_and_words_stay_whole():
+    asked = captions.asked_of("A comic book portrait of a man, wearing an orange striped shirt and sunglasses!")
+    assert asked == {"style": 4, "clothes": 3, "clothes_colour": 7, "accessory": 2}
+    assert captions.asked_of("in front of a blue wall") == {"background": 0}
+    assert captions.asked_of("a person with glassesss and a snowy sadness") == {"style": 0}
+    assert captions.asked_of("zebras on the moon") == captions.asked_of("") == {}

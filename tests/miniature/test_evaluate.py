@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from infusenet.miniature import captions
+from infusenet.miniature import captions, networks
 from infusenet.miniature.evaluation import __main__ as evaluate
 from infusenet.miniature.evaluation import measure, sheets, subjects, tables
 
@@ -123,7 +123,7 @@ def invented(job: subjects.Job, reference) -> subjects.Seen:
     share = 0.0 if job.setting.strength == 0 else 0.5 if job.setting.backbone == "mini-schnell" else 1.0
     embeddings = unit(share * reference[list(job.people)] + 0.5 * noise)
     asked = captions.PROMPTS[job.prompt].attributes
-    read = {name: np.full(n, asked.get(name, 0)) for name in subjects.judge().heads}
+    read = {name: np.full(n, asked.get(name, 0)) for name in networks.JUDGED}
     pictures = np.full((n, 128, 128, 3), 10 * job.prompt, np.uint8)
     return subjects.Seen(job, pictures, embeddings, np.ones(n, int), read, embeddings)
 

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import fields, replace
+from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +122,48 @@ def test_jobs_are_parted_evenly(ranks: int) -> None:
     for part in parts:  # each backbone is loaded once
         roles = [job.role for job in part]
         assert roles == sorted(roles)
+
+
+SEEDS = [
+    replace(JOB, seed=seed, identity=identity, role=role, metrics=("agreement",))
+    for role in ("dev", "schnell")
+    for identity in ("drawn:0", "drawn:1", "drawn:2", "drawn:3", "drawn:4", "drawn:5")
+    for seed in range(5)
+]
+
+
+def test_a_group_is_all_but_the_noise_where_that_is_asked_for() -> None:
+    assert len({job.group for job in SEEDS}) == 12
+    assert replace(JOB, seed=9).group != JOB.group == JOB.id
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 3, 7])
+def test_groups_stay_together_and_in_order(ranks: int) -> None:
+    shuffled = [SEEDS[number * 7 % 60] for number in range(60)]
+    for part in (parts := partition(shuffled, ranks)):
+        groups = [job.group for job in part]
+        assert sum(a != b for a, b in pairwise(groups)) == len(set(groups)) - 1
+    assert sorted(job.id for part in parts for job in part) == sorted(job.id for job in SEEDS)
+    owners = [{part for part, jobs in enumerate(parts) if any(job.group == name for job in jobs)} for name in groups]
+    assert all(len(owner) == 1 for owner in owners)
+
+
+def test_jobs_are_done_in_rounds_over_the_people() -> None:
+    """A third of the people by all methods, then the next third: no method has the machine's slow hour for itself."""
+    (part,) = partition(SEEDS, 1)
+    thirds = [part[:20], part[20:40], part[40:]]
+    assert [sorted({job.identity for job in third}) for third in thirds] == [
+        [f"drawn:{number}", f"drawn:{number + 1}"] for number in (0, 2, 4)
+    ]
+    for third in thirds:
+        assert [role for role, _ in groupby(third, lambda job: job.role)] in (["dev", "schnell"], ["schnell", "dev"])
+    assert len([*groupby(part, lambda job: job.role)]) == 4  # the one that is loaded goes on
+
+
+def test_one_person_is_one_round() -> None:
+    (part,) = partition([job for job in SEEDS if job.identity == "drawn:0"], 1)
+    assert [job.role for job in part] == ["dev"] * 5 + ["schnell"] * 5
+    assert partition([], 2) == [[], []]
 
 
 def test_what_is_as_it_always_was_is_in_no_id() -> None:

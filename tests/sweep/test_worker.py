@@ -4,17 +4,24 @@ import csv
 import logging
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 from infusenet import miniature
+from infusenet.errors import SettingsError
+from infusenet.measures.instruments import Instruments
 from infusenet.miniature.people import drawn_reference
 from infusenet.sweep.jobs import Job, SweepPlan
+from infusenet.sweep.request import make_plan
+from infusenet.sweep.results import picture_path
 from infusenet.sweep.runner import Models
+from infusenet.sweep.spec import read_spec
 from infusenet.sweep.worker import Worker, _no_notices
 
 PlanOf = Callable[[Path], SweepPlan]
@@ -54,14 +61,130 @@ def test_out_of_memory_all_the_same_is_an_error(write: Write, plan_of: PlanOf, t
         worker.do(plan.jobs[0])
 
 
+def measured(plan: SweepPlan, folder: Path, picture: Any, models: Models | None = None) -> dict[str, Any]:
+    """What a worker measures of a picture as the plan's first job."""
+    worker, job = Worker(plan, models or Models(), folder, "cpu"), plan.jobs[0]
+    (reading,) = worker._judge().read([picture], worker._reference(job))
+    return worker._metrics(job, picture, reading)
+
+
+def asking(write: Write, metrics: str) -> Path:
+    return write(('title = "Small"', f'title = "Small"\nmetrics = {metrics}'))
+
+
 def test_lpips_without_weights_is_undefined_with_its_reason(write: Write, plan_of: PlanOf, tmp_path: Path) -> None:
-    plan = plan_of(write(('title = "Small"', 'title = "Small"\nmetrics = ["lpips"]')))
     picture = drawn_reference(0)
-    values = Worker(plan, Models(), tmp_path, "cpu")._metrics(plan.jobs[0], picture)
-    assert values["lpips"] is None
-    assert "--lpips PATH" in values["lpips_reason"]
-    plain = Worker(plan_of(write()), Models(), tmp_path, "cpu")._metrics(plan_of(write()).jobs[0], picture)
-    assert set(plain) == {"sharpness", "contrast"}
+    values = measured(plan_of(asking(write, '["lpips", "face_lpips"]')), tmp_path, picture)
+    assert values["lpips"] is values["face_lpips"] is None
+    assert "--lpips PATH" in values["lpips_reason"] and "--lpips PATH" in values["face_lpips_reason"]
+    assert set(measured(plan_of(write()), tmp_path, picture)) == {"sharpness", "contrast"}
+
+
+FURTHER = '["second_similarity", "prompt_fit", "face_sharpness"]'
+
+
+def test_the_miniature_has_a_second_recognizer_and_a_judge(write: Write, tmp_path: Path) -> None:
+    plan = make_plan(read_spec(asking(write, FURTHER)), Models(), "")
+    values = measured(plan, tmp_path, drawn_reference(0))
+    assert values["second_similarity"] == pytest.approx(1, abs=1e-5)
+    assert (
+        values["second_similarity_with"].startswith("rec_judge.onnx")
+        and "; face 1 (" in values["second_similarity_with"]
+    )
+    assert values["prompt_fit"] == 1 and values["prompt_fit_with"].startswith("judge.safetensors ")
+    assert values["face_sharpness"] > 0
+    assert not [name for name in values if name.endswith("_reason")]
+    assert [name.split()[0] for name in plan.jobs[0].metrics] == ["face_sharpness", "prompt_fit", "second_similarity"]
+    assert [len(name.split()) for name in plan.jobs[0].metrics] == [1, 2, 2]  # with their weights' content
+
+
+def test_the_faces_are_the_aligned_ones(write: Write, plan_of: PlanOf, tmp_path: Path) -> None:
+    plan, picture = plan_of(write()), drawn_reference(1)
+    worker = Worker(plan, Models(), tmp_path, "cpu")
+    measure, reference = worker._judge(), worker._reference(plan.jobs[0])
+    (reading,) = measure.read([picture], reference)
+    faces, _ = worker._faces(plan.jobs[0], reading)
+    recognizer = miniature_pack()
+    for name, shown in (("face", picture), ("reference_face", drawn_reference(0))):
+        (found,) = recognizer.detect(shown)
+        assert np.array_equal(faces[name][..., ::-1], recognizer.crop(shown, found.kps))
+
+
+def miniature_pack() -> Any:
+    from infusenet import FaceRecognizer
+
+    return FaceRecognizer.from_pack(miniature.FACE_PACK)
+
+
+def test_without_a_face_the_faces_metrics_are_undefined_with_reasons(
+    write: Write, plan_of: PlanOf, tmp_path: Path
+) -> None:
+    grey = np.full((128, 128, 3), 127, np.uint8)
+    values = measured(plan_of(asking(write, FURTHER)), tmp_path, grey)
+    for name in ("second_similarity", "face_sharpness"):
+        assert values[name] is None and values[f"{name}_reason"] == "no face was found in the picture"
+    nothing = plan_of(
+        write(("a portrait of a person", "zebras"), ('title = "Small"', f'title = "Z"\nmetrics = {FURTHER}'))
+    )
+    values = measured(nothing, tmp_path, grey)
+    assert (
+        values["prompt_fit"] is None
+        and values["prompt_fit_reason"] == "the prompt asks for nothing that the judge reads"
+    )
+
+
+def test_real_weights_have_none_but_those_given(write: Write, tmp_path: Path) -> None:
+    spec = read_spec(asking(write, FURTHER))
+    real = Models({"dev": "flux-dev", "schnell": "mini-schnell"})
+    instruments = real.instruments(spec)
+    assert (instruments.second, instruments.prompt_fit) == (None, None)
+    given = replace(real, second=tmp_path, clip=tmp_path / "clip").instruments(spec)
+    assert (given.second, given.prompt_fit) == (tmp_path, tmp_path / "clip")
+
+
+def test_without_them_the_reason_says_what_to_give(write: Write, plan_of: PlanOf, tmp_path: Path) -> None:
+    worker = Worker(plan_of(asking(write, FURTHER)), Models(), tmp_path, "cpu")
+    worker._instruments = Instruments()
+    picture = drawn_reference(0)
+    (reading,) = worker._judge().read([picture], worker._reference(worker.plan.jobs[0]))
+    values = worker._metrics(worker.plan.jobs[0], picture, reading)
+    assert values["second_similarity"] is values["prompt_fit"] is None
+    assert (
+        "--second-recognizer DIR" in values["second_similarity_reason"] and "--clip DIR" in values["prompt_fit_reason"]
+    )
+
+
+def test_the_first_recognizer_is_no_second(write: Write) -> None:
+    with pytest.raises(SettingsError, match="measures first.*--second-recognizer DIR"):
+        make_plan(read_spec(asking(write, FURTHER)), Models(second=miniature.FACE_PACK), "")
+
+
+def test_pictures_from_several_noises_are_compared(write: Write, tmp_path: Path) -> None:
+    """Each with those that are there: from memory, and after a resume from their files."""
+    spec = read_spec(write(('title = "Small"', 'title = "Small"\nmetrics = ["agreement"]\nseeds = [0, 1, 2, 3]')))
+    plan = make_plan(spec, Models(), "")
+    jobs = [plan.jobs[0], *plan.siblings(plan.jobs[0])]
+    assert len(jobs) == 4 and len({job.group for job in jobs}) == 1
+    pictures = [*map(drawn_reference, (0, 1)), np.full((128, 128, 3), 127, np.uint8)]
+
+    def compared(worker: Worker, number: int) -> Any:
+        (reading,) = worker._judge().read([pictures[number]], worker._reference(jobs[number]))
+        return worker._agreement(jobs[number], pictures[number], reading)
+
+    worker, said = Worker(plan, Models(), tmp_path, "cpu"), []
+    for number, picture in enumerate(pictures):
+        said.append(compared(worker, number))
+        path = picture_path(tmp_path, jobs[number])
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(picture).save(path)
+    first, second, third, _ = (job.id for job in jobs)
+    measure = worker._judge()
+    expected = measure.read([pictures[1]], measure.reference([pictures[0]]))[0].similarity
+    assert said == [{}, {first: pytest.approx(expected, abs=1e-5)}, {first: None, second: None}]
+    resumed = compared(Worker(plan, Models(), tmp_path, "cpu"), 1)
+    assert resumed == {first: said[1][first], third: None}
+    other = replace(jobs[1], metrics=())
+    assert worker._agreement(other, pictures[1], measure.read([pictures[1]], worker._reference(other))[0]) is None
 
 
 def test_what_is_asked_for_on_purpose_is_not_warned_of(caplog: pytest.LogCaptureFixture) -> None:

@@ -16,8 +16,8 @@ from ...adapters.infusenet.encoder import IdentityEncoder
 from ...faces import FaceRecognizer
 from ...loading import load_pipeline
 from ...probe.decode import vae_decoder
-from ...weights import read_weights
-from .. import ARCFACE, FACE_PACK, IMAGE_PROJ, JUDGE, captions, faces, judging_recognizer, networks
+from .. import ARCFACE, FACE_PACK, IMAGE_PROJ, captions, faces, judging_recognizer, networks
+from ..judging import judged
 from ..scenes import STYLES
 from .measure import landmark_error, overlap, psnr
 
@@ -98,11 +98,6 @@ def as_pictures(images: Tensor) -> Pictures:
     return np.ascontiguousarray(faces.to_uint8(images).permute(0, 2, 3, 1).numpy())
 
 
-def as_images(pictures: Pictures) -> Tensor:
-    """uint8 [n, H, W, 3] -> [n, 3, H, W] in 0..1."""
-    return torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 255
-
-
 def rows(values: dict[str, Tensor], index: Sequence[int]) -> dict[str, Tensor]:
     """Some persons or scenes of many."""
     return {name: value[list(index)] for name, value in values.items()}
@@ -118,15 +113,6 @@ def recognizer() -> FaceRecognizer:
 def second_recognizer() -> FaceRecognizer:
     """The judging recognizer, through InsightFace."""
     return judging_recognizer()
-
-
-@cache
-def judge() -> networks.Judge:
-    """The judge of the weights folder."""
-    net = networks.Judge()
-    state = read_weights(JUDGE)
-    net.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in state.items()})
-    return net.eval().requires_grad_(False)
 
 
 @cache
@@ -197,13 +183,6 @@ def blank_crops(size: int = 112) -> Pictures:
     edge = (networks.SIZE - size) // 2
     empty = as_pictures(faces.render_scene(scene))[:, edge : edge + size, edge : edge + size, ::-1]
     return np.stack([*flat, noise, *empty])
-
-
-@torch.no_grad()
-def judged(pictures: Pictures) -> dict[str, NDArray[np.intp]]:
-    """What the judge reads in pictures: codes [n] by attribute."""
-    answers = judge()(as_images(pictures) * 2 - 1)
-    return {name: answer.argmax(1).numpy() for name, answer in answers.items()}
 
 
 def make(job: Job) -> Pictures:
