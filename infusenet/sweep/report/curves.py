@@ -156,8 +156,8 @@ def _bar(found: Drift | None, paper: float | None) -> DriftBar | None:
 def _drift_columns(found: Drift | None, figure: FigureSpec) -> Row:
     if found is None:
         return {}
-    contrast = f"{number(found.early_at)} to {number(found.final_at)} {title(figure.x)}"
-    fixed = {"from": contrast, "people": found.people, "lost": found.fixed.mean}
+    contrast = None if found.early_at is None else f"{number(found.early_at)} to {number(found.final_at)}"
+    fixed = {title(figure.x): contrast, "people": found.people, "lost": found.fixed.mean}
     peak = {"peak at": found.peak_at, "peak": found.peak, "end": found.final, "peak less end": found.found}
     noise = {"by noise alone": found.by_noise, "by noise in 95 of 100": found.by_noise_high}
     crossed = difference(found.crossed)

@@ -93,8 +93,8 @@ def _table(figure: FigureSpec, frame: pd.DataFrame, levels: Levels) -> Rendering
         row = {"method": name, **numbers(found[name]), "paper": figure.paper.get(name)}
         row |= {**difference(gain), "pairs": gain and gain.n}
         row |= {title(other): mean_of(own, other) for other in beside}
-        if value == "seconds":
-            row |= _speed_up(own, groups[first], figure.paper.get(first), figure.paper.get(name)) if gain else {}
+        times = figure.paper if value == "seconds" else {}
+        row |= _speed_up(own, groups[first], times.get(first), times.get(name)) if gain else {}
         rows.append(row)
     caption = f"{counted(frame, value)}{intervals(frame)} Differences are to {first or None}, on the same person, "
     caption += "prompt and noise."

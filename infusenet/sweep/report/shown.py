@@ -47,8 +47,10 @@ def counted(frame: pd.DataFrame, value: str) -> str:
     unseen = missing - failed - unmade if value == "similarity" else 0
     left = [(failed, "failed"), (unmade, "not made yet"), (unseen, unseen_in_words(frame))]
     text += "".join(f", {count} {what}" for count, what in left if count) + "."
+    if value != "seconds":
+        return text
     disturbed = int((frame["seconds"].notna() & ~frame["alone"].fillna(False).astype(bool)).sum())
-    return text + (NOT_COMPARABLE.format(disturbed, len(frame)) if value == "seconds" and disturbed else "")
+    return text + NOT_COMPARABLE.format(disturbed, len(frame)) * bool(disturbed)
 
 
 def intervals(frame: pd.DataFrame) -> str:

@@ -125,7 +125,7 @@ class Drift:
         people: persons with a value at every place.
     """
 
-    early_at: float
+    early_at: float | None
     final_at: float
     fixed: Summary
     peak_at: float
@@ -145,7 +145,7 @@ def drift_of(curves: Curves, at: Sequence[float], early: float) -> Drift | None:
     Args:
         curves: by person and noise, a value at each place; curves with an undefined value are left out.
         at: the places, rising.
-        early: the place of the fixed contrast; the first one at or after it is taken.
+        early: the place of the fixed contrast; the first one at or after it is taken, none where that is the end.
 
     Returns:
         The drift, None without any whole curve.
@@ -155,12 +155,12 @@ def drift_of(curves: Curves, at: Sequence[float], early: float) -> Drift | None:
         return None
     own, people = halves.mean(1), range(len(names))
     mean = own.mean(0)
-    peak, place = int(mean.argmax()), next((i for i, x in enumerate(at) if x >= early), len(at) - 1)
+    peak, place = int(mean.argmax()), next((i for i, x in enumerate(at[:-1]) if x >= early), None)
     by_noise = under_flat_truth(own)
     return Drift(
-        early_at=at[place],
+        early_at=None if place is None else at[place],
         final_at=at[-1],
-        fixed=summarise((own[:, place] - own[:, -1]).tolist(), people),
+        fixed=NOTHING if place is None else summarise((own[:, place] - own[:, -1]).tolist(), people),
         peak_at=at[peak],
         peak=float(mean[peak]),
         final=float(mean[-1]),
