@@ -6,7 +6,7 @@ import json
 import logging
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -14,7 +14,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter,
 
 from ..errors import InfuseNetError
 from ..files import save_picture, write_atomically
+from ..measures import Baseline
 from .jobs import Job, SweepPlan, SweepPoint, unique
+from .levels import UNKNOWN, read_levels
 from .spec import FigureSpec
 
 log = logging.getLogger(__name__)
@@ -131,6 +133,8 @@ class Results:
         of: the results by their job's id; jobs without one are not there.
         broken: ids whose file holds no result.
         unpictured: ids of results that are done and whose picture is gone or cut off.
+        levels: what similarities are held against: "impostor", "blank", "genuine", and by the second recognizer
+            "second_impostor" and so on; None = unknown.
     """
 
     folder: Path
@@ -139,6 +143,7 @@ class Results:
     of: Mapping[str, JobResult]
     broken: tuple[str, ...]
     unpictured: frozenset[str]
+    levels: Mapping[str, Baseline | None] = field(default_factory=lambda: UNKNOWN)
 
 
 def result_path(folder: Path, job: Job) -> Path:
@@ -284,7 +289,7 @@ def read_results(folder: Path) -> Results:
             continue
         if result.status == "done" and not is_whole(picture_path(folder, job)):
             unpictured.add(job.id)
-    return Results(folder, record, points, results, tuple(broken), frozenset(unpictured))
+    return Results(folder, record, points, results, tuple(broken), frozenset(unpictured), read_levels(folder))
 
 
 def read_plan(folder: Path) -> tuple[SweepRecord, tuple[SweepPoint, ...]]:
