@@ -210,7 +210,7 @@ class Worker:
 
 def _request(job: Job) -> GenerateRequest:
     """What a job asks of `generate`."""
-    same = ("prompt", "steps", "guidance", "strength", "start", "end", "seed", "size", "true_cfg")
+    same = ("prompt", "steps", "guidance", "strength", "start", "end", "seed", "size", "true_cfg", "branches")
     request = GenerateRequest(
         **{name: getattr(job, name) for name in same}, negative=job.negative if job.true_cfg != 1 else None
     )
