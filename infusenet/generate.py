@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import miniature
-from .adapters import Adapter, get_adapter
+from .adapters import Adapter, Branches, check_branches, get_adapter
 from .adapters.infusenet.adapter import INFUSENET, InfuseNetAdapter
 from .backbones import BACKBONES, BackboneSpec, get_backbone
 from .errors import SettingsError
@@ -65,6 +65,7 @@ class GenerateRequest:
     seed: int = 0
     size: tuple[int, int] | None = None
     true_cfg: float = 2.0
+    branches: Branches = "positive"  # of true CFG: on which the adapter acts
 
     def __post_init__(self) -> None:
         """Raise SettingsError where a value cannot be meant."""
@@ -88,6 +89,7 @@ class GenerateRequest:
             raise SettingsError(
                 f"Expected a strength of 0 or more, got {self.strength}. 1 is what InfuseNet was trained at."
             )
+        check_branches(self.branches)
         if not 0 <= self.seed < 2**63:
             raise SettingsError(f"Expected a seed between 0 and 2^63 - 1, got {self.seed}.")
 
@@ -253,6 +255,7 @@ def _made_with(spec: BackboneSpec, request: GenerateRequest, pose: bool) -> dict
         "prompt": request.prompt,
         "negative": request.negative,
         "true_cfg": None if request.negative is None else request.true_cfg,
+        "branches": None if request.negative is None else request.branches,
         "pose": pose,
         "backbone": spec.name,
         "steps": request.steps or spec.num_inference_steps,

@@ -262,6 +262,16 @@ class TestGenerate:
         assert parameters["true_cfg"] == 2.0
         assert parameters["photos"] == 2
 
+    def test_the_identity_acts_on_both_branches_where_asked(self, face, tmp_path):
+        pictures, told = [], []
+        for number, more in enumerate(([], ["--identity-on-both"])):
+            out = tmp_path / f"{number}.png"
+            assert main([*order(face, out, steps=2, negative="a hat"), *more]) == 0
+            with Image.open(out) as picture:
+                pictures.append(picture.tobytes())
+                told.append(json.loads(picture.text["parameters"])["branches"])
+        assert told == ["positive", "both"] and pictures[0] != pictures[1]
+
     def test_a_size_that_is_rounded_is_said(self, command, face, tmp_path):
         done = command(*order(face, tmp_path / "a.png", size="140x128"))
         assert done.returncode == 0, done.stderr

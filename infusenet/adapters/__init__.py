@@ -1,7 +1,7 @@
 """Adapters: how an identity, a style or an object gets into a run. `ADAPTERS` holds those that are known by name."""
 
 from ..errors import SettingsError
-from .base import Adapter, AdapterSpec, Condition
+from .base import BRANCHES, Adapter, AdapterSpec, Branches, Condition, check_branches
 from .infusenet.adapter import INFUSENET
 
 ADAPTERS: dict[str, AdapterSpec] = {INFUSENET.name: INFUSENET}
@@ -19,4 +19,13 @@ def get_adapter(name: str) -> AdapterSpec:
         raise SettingsError(f"Unknown adapter {name!r}. Known: {', '.join(ADAPTERS)}.") from None
 
 
-__all__ = ["ADAPTERS", "Adapter", "AdapterSpec", "Condition", "get_adapter"]
+__all__ = [
+    "ADAPTERS",
+    "BRANCHES",
+    "Adapter",
+    "AdapterSpec",
+    "Branches",
+    "Condition",
+    "check_branches",
+    "get_adapter",
+]

@@ -6,10 +6,25 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol, get_args
 
 from ..errors import SettingsError
 from ..files import Picture
+
+Branches = Literal["positive", "both"]
+BRANCHES: tuple[Branches, ...] = get_args(Branches)
+"""On which branches of true CFG an adapter may act; the original InfuseNet acts on the positive one."""
+
+
+def check_branches(branches: str) -> str:
+    """The same, if it is one of BRANCHES.
+
+    Raises:
+        SettingsError: it is not.
+    """
+    if branches not in BRANCHES:
+        raise SettingsError(f"Expected branches out of {', '.join(BRANCHES)}, got {branches!r}.")
+    return branches
 
 
 class Condition(Protocol):
@@ -34,6 +49,10 @@ class Settings(Protocol):
     @property
     def end(self) -> float:
         """Share of the run at which it ends, 0..1."""
+
+    @property
+    def branches(self) -> Branches:
+        """Of true CFG, on which it acts: one of BRANCHES. An adapter that cannot do so raises SettingsError."""
 
 
 class Adapter(Protocol):

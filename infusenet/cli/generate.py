@@ -76,6 +76,14 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
     tune.add_argument("--size", type=_size, metavar="WxH", help="pixels, rounded down to multiples of 16")
     tune.add_argument("--negative", metavar="TEXT", help="what to avoid; doubles the time")
     tune.add_argument("--true-cfg", type=float, default=2.0, metavar="SCALE", help="with --negative (default: 2)")
+    tune.add_argument(
+        "--identity-on-both",
+        action="store_const",
+        dest="branches",
+        const="both",
+        default="positive",
+        help="with --negative: the person is in what is avoided too, as in what is wanted (default: not)",
+    )
     tune.add_argument("--pose", type=Path, metavar="FILE", help="a photo whose five facial keypoints place the head")
     tune.add_argument(
         "--which-face", type=_face, default="largest", metavar="largest|N", help="if a photo shows several people"
@@ -123,7 +131,8 @@ def run(arguments: argparse.Namespace) -> int:
     parts = (*get_adapter(arguments.adapter).parts, "face_pack")
     given = {part: getattr(arguments, part, None) for part in parts}
     folders = catalogue.search_folders(arguments.models)
-    names = ("prompt", "negative", "true_cfg", "steps", "guidance", "strength", "start", "end", "seed", "size")
+    names: tuple[str, ...] = ("prompt", "negative", "true_cfg", "branches", "steps", "guidance", "strength")
+    names += ("start", "end", "seed", "size")
     same = (
         "out",
         "pose",

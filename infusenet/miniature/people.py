@@ -22,12 +22,17 @@ def drawn_reference(number: int) -> npt.NDArray[np.uint8]:
     return _drawn(1, _UNSEEN + number)[0]
 
 
-def _drawn(count: int, seed: int) -> tuple[npt.NDArray[np.uint8], ...]:
+def drawn_again(number: int) -> npt.NDArray[np.uint8]:
+    """The same person as `drawn_reference`, in a photo of any scene, RGB uint8 [128, 128, 3]."""
+    return _drawn(1, _UNSEEN + number, plain=False, styled=0.0)[0]
+
+
+def _drawn(count: int, seed: int, *, plain: bool = True, styled: float = 0.3) -> tuple[npt.NDArray[np.uint8], ...]:
     import torch
 
     from .faces import render, sample_identities, sample_scenes, to_uint8
 
     generator = torch.Generator().manual_seed(seed)
     people = sample_identities(count, generator)
-    pictures = to_uint8(render(people, sample_scenes(count, generator, plain=True)).images)
+    pictures = to_uint8(render(people, sample_scenes(count, generator, plain=plain, styled=styled)).images)
     return tuple(picture.permute(1, 2, 0).numpy() for picture in pictures)

@@ -21,7 +21,7 @@ FORMAT = 1  # rises when results of older versions must not be used any more
 MOST_JOBS = 100_000
 ROUNDS = 3  # over the people: so many times a backbone is loaded, at most
 _OWN_FIELD = ("steps", "strength", "guidance", "true_cfg", "first_steps")  # of axes: first_steps stand in `end`
-_ADDED: dict[str, Any] = {"adapter": "infusenet", "measure": "face", "axes": ()}
+_ADDED: dict[str, Any] = {"adapter": "infusenet", "measure": "face", "axes": (), "branches": "positive"}
 """Fields that jobs did not have at first, and what they were: ids hold them only where they are something else."""
 
 
@@ -44,6 +44,7 @@ class Job:
         adapter: a name of ADAPTERS.
         measure: a name of MEASURES, with its weights' content where that is not the face pack.
         axes: name and value of further axes.
+        branches: of true CFG, on which the adapter acts; "positive" where it is off.
     """
 
     backbone: str
@@ -65,6 +66,7 @@ class Job:
     adapter: str = "infusenet"
     measure: str = "face"
     axes: tuple[tuple[str, Value], ...] = ()
+    branches: str = "positive"
 
     @cached_property
     def record(self) -> dict[str, Any]:
@@ -87,7 +89,7 @@ class Job:
     def cost(self) -> float:
         """How long it takes, in steps of the backbone: to partition work and for estimates."""
         acting = max(self.end - self.start, 0.0) if self.strength else 0.0
-        run = self.steps * (1.0 + (self.true_cfg != 1) + 0.35 * acting)
+        run = self.steps * (1.0 + (self.true_cfg != 1) + 0.35 * acting * (1 + (self.branches == "both")))
         probed = "trajectory" in self.metrics  # a run of its own, every step decoded and looked at
         return run * (1 + probed + ("streams" in self.metrics)) + probed * self.steps + 1.0
 
@@ -214,7 +216,9 @@ def _combinations(method: Method) -> Iterator[tuple[int | None, dict[str, Any]]]
         further = tuple((name, chosen.pop(name)) for name in names if name not in _OWN_FIELD)
         chosen["axes"] = tuple((name, value) for name, value in further if value != AXES[name].default)
         chosen["end"] = method.end if first_steps is None else first_steps / steps
-        chosen["negative"] = method.negative if chosen["true_cfg"] != 1 else ""
+        chosen |= {"negative": "", "branches": "positive"}
+        if chosen["true_cfg"] != 1:
+            chosen |= {"negative": method.negative, "branches": method.branches}
         yield first_steps, chosen
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ..errors import SettingsError
 from .jobs import Job, SweepPlan, check_size, expand
+from .levels import save_levels
 from .people import filter_people, find_people
 from .results import pending, read_result, read_results
 from .runner import Do, Models, Rank, leave, run
@@ -112,7 +113,10 @@ def _sweep(request: SweepRequest) -> str:
         return Worker(plan, request.models, request.out, device, request.dtype, request.offload, alone=not crowded).do
 
     run(plan, request.out, make, device=request.device, retry=request.retry, quiet=request.quiet)
-    return report(request.out) if Rank.from_environment().rank == 0 else ""
+    if Rank.from_environment().rank > 0:
+        return ""
+    save_levels(plan, request.models, request.out, request.device)
+    return report(request.out)
 
 
 def shipped() -> list[str]:

@@ -14,9 +14,10 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter,
 
 from ..errors import InfuseNetError
 from ..files import save_picture, write_atomically
-from ..measures.baselines import Baseline
+from ..measures import Baseline
 from .figure_spec import FigureSpec
 from .jobs import Job, SweepPlan, SweepPoint, unique
+from .levels import UNKNOWN, read_levels
 
 log = logging.getLogger(__name__)
 _PNG_BEGINS, _PNG_ENDS = b"\x89PNG\r\n\x1a\n", b"\x00\x00\x00\x00IEND\xaeB`\x82"
@@ -134,6 +135,8 @@ class Results:
         of: the results by their job's id; jobs without one are not there.
         broken: ids whose file holds no result.
         unpictured: ids of results that are done and whose picture is gone or cut off.
+        levels: what similarities are held against: "impostor", "blank", "genuine", and by the second recognizer
+            "second_impostor" and so on; None = unknown.
     """
 
     folder: Path
@@ -142,7 +145,7 @@ class Results:
     of: Mapping[str, JobResult]
     broken: tuple[str, ...]
     unpictured: frozenset[str]
-    levels: Mapping[str, Baseline | None] = field(default_factory=dict)
+    levels: Mapping[str, Baseline | None] = field(default_factory=lambda: UNKNOWN)
 
 
 def result_path(folder: Path, job: Job) -> Path:
@@ -288,7 +291,7 @@ def read_results(folder: Path) -> Results:
             continue
         if result.status == "done" and not is_whole(picture_path(folder, job)):
             unpictured.add(job.id)
-    return Results(folder, record, points, results, tuple(broken), frozenset(unpictured))
+    return Results(folder, record, points, results, tuple(broken), frozenset(unpictured), read_levels(folder))
 
 
 def read_plan(folder: Path) -> tuple[SweepRecord, tuple[SweepPoint, ...]]:

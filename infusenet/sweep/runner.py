@@ -19,7 +19,7 @@ from ..backbones import BACKBONES
 from ..errors import InfuseNetError, SettingsError
 from ..files import locked_folder
 from ..generate import Files, files_for, is_miniature
-from ..measures import MEASURES
+from ..measures import MEASURES, Measure
 from ..measures.instruments import Instruments
 from ..weights import catalogue
 from ..weights.fingerprint import fingerprint
@@ -117,6 +117,12 @@ class Models:
                 "Give another face pack with --second-recognizer DIR."
             )
         return tuple(name if path is None else f"{name} {fingerprint(path)[:16]}" for name, path in weights.items())
+
+    def load_measure(self, spec: Spec, device: str) -> Measure:
+        """What measures: not the network that conditions."""
+        first = spec.methods[0]
+        pack = self.files(first.backbone, first.adapter).face_pack if spec.measure == "face" else None
+        return MEASURES[spec.measure].load(pack or self.measure or Path(), device)
 
     def measure_of(self, spec: Spec) -> str:
         """What likeness is measured with; its weights' content where that is not the face pack, which backbones name.

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, PrivateAttr, ValidationError, model_validator
 
-from ..adapters import ADAPTERS
+from ..adapters import ADAPTERS, BRANCHES
 from ..axes import AXES
 from ..backbones import BACKBONES
 from ..measures import MEASURES
@@ -57,7 +57,7 @@ class Method(Table):
         backbone: a role such as "dev", which the user maps to weights, or a name of BACKBONES; `adapter` of ADAPTERS.
         axes: the values of the axes that it names: in the file each is a key, a number or a list. Steps are required.
         start, end: shares of the run between which the adapter acts.
-        negative: what true CFG steers away from.
+        negative: what true CFG steers away from; branches: on which of its the adapter acts, "positive" or "both".
     """
 
     label: Text
@@ -67,6 +67,7 @@ class Method(Table):
     start: Annotated[float, number(0, 1)] = 0.0
     end: Annotated[float, number(0, 1)] = 1.0
     negative: Text = ""
+    branches: Annotated[str, text(lambda: BRANCHES)] = "positive"
 
     @classmethod
     def keys(cls) -> list[str]:

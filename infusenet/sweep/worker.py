@@ -184,9 +184,7 @@ class Worker:
     def _judge(self) -> Measure:
         """What measures: not the network that conditions."""
         if self._measure is None:
-            name, first = self.plan.spec.measure, self.plan.spec.methods[0]
-            given = self.models.files(first.backbone, first.adapter).face_pack if name == "face" else None
-            self._measure = MEASURES[name].load(given or self.models.measure or Path(), self.device)
+            self._measure = self.models.load_measure(self.plan.spec, self.device)
         return self._measure
 
     def _reference(self, job: Job) -> ReferenceData:
@@ -212,7 +210,7 @@ class Worker:
 
 def _request(job: Job) -> GenerateRequest:
     """What a job asks of `generate`."""
-    same = ("prompt", "steps", "guidance", "strength", "start", "end", "seed", "size", "true_cfg")
+    same = ("prompt", "steps", "guidance", "strength", "start", "end", "seed", "size", "true_cfg", "branches")
     request = GenerateRequest(
         **{name: getattr(job, name) for name in same}, negative=job.negative if job.true_cfg != 1 else None
     )

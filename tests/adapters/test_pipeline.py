@@ -185,6 +185,36 @@ def test_the_negative_branch_gets_no_residuals(dev, goldens):
     assert len(single) == golden.meta["case"]["steps"]
 
 
+def test_both_branches_get_residuals_where_that_is_asked_for(dev, goldens):
+    """Each by its own pooled text and the same identity, as the node's `on_negative` does."""
+    golden = goldens("cases/dev_truecfg")
+    steps = golden.meta["case"]["steps"]
+    to_base = heard(dev.transformer, lambda: recorded_call(dev, golden, branches="both"))
+    assert all(call["controlnet_block_samples"] is not None for call in to_base) and len(to_base) == 2 * steps
+    to_net = heard(dev.controlnet, lambda: recorded_call(dev, golden, branches="both"))
+    assert len(to_net) == 2 * steps
+    pooled = [golden["cn/pooled_projections"], golden["in/negative_pooled"]]
+    for number, call in enumerate(to_net):
+        assert torch.equal(call["pooled_projections"], pooled[number % 2])
+        assert torch.equal(call["encoder_hidden_states"], golden["cn/encoder_hidden_states"])
+        assert torch.equal(call["hidden_states"], to_net[number - number % 2]["hidden_states"])
+
+
+def test_of_two_equal_branches_both_are_the_picture_without_true_cfg(dev, goldens):
+    golden = goldens("cases/dev_truecfg")
+    given = texts(golden)
+    same = {f"negative_{name}": given[name] for name in ("prompt_embeds", "pooled_prompt_embeds")}
+    both, _ = recorded_call(dev, golden, **same, branches="both")
+    alone, _ = recorded_call(dev, golden, true_cfg_scale=1.0)
+    torch.testing.assert_close(both, alone, rtol=1e-4, atol=1e-4)
+    assert not torch.allclose(recorded_call(dev, golden, **same)[0], alone, atol=1e-2)
+
+
+def test_other_branches_are_refused(dev, case):
+    with pytest.raises(SettingsError, match="branches out of positive, both, got 'negative'"):
+        run(dev, case, branches="negative")
+
+
 def test_the_sampled_control_image_is_the_recorded_one(golden_case, make, monkeypatch):
     meta = golden_case.meta["case"]
     if golden_case.name.endswith("_bf16"):

@@ -38,6 +38,7 @@ OTHER: dict[str, Any] = {
     "adapter": "ip-adapter",
     "measure": "dino 1234",
     "axes": (("half", 0.5),),
+    "branches": "both",
 }
 
 
@@ -52,7 +53,7 @@ def test_an_id_depends_on_every_field(name: str) -> None:
 
 def test_what_takes_longer_costs_more() -> None:
     changes: list[dict[str, Any]] = [{"steps": 5}, {"true_cfg": 2.0}, {"metrics": ("streams",)}]
-    changes += [{"metrics": ("trajectory",)}, {"metrics": ("streams", "trajectory")}]
+    changes += [{"metrics": ("trajectory",)}, {"metrics": ("streams", "trajectory")}, {"branches": "both"}]
     assert all(replace(JOB, **change).cost > JOB.cost for change in changes)
     assert replace(JOB, strength=0.0).cost == replace(JOB, end=0.0).cost < JOB.cost
     assert replace(JOB, metrics=("lpips",)).cost == JOB.cost
@@ -168,8 +169,8 @@ def test_one_person_is_one_round() -> None:
 
 def test_what_is_as_it_always_was_is_in_no_id() -> None:
     """So that results made before there were adapters, measures and further axes are found again."""
-    assert replace(JOB, adapter="infusenet", measure="face", axes=()).id == JOB.id
-    assert set(JOB.record) == set(OTHER) - {"adapter", "measure", "axes"}
+    assert replace(JOB, adapter="infusenet", measure="face", axes=(), branches="positive").id == JOB.id
+    assert set(JOB.record) == set(OTHER) - {"adapter", "measure", "axes", "branches"}
 
 
 def test_a_sweep_too_large_to_plan_is_refused_with_the_number(write: Callable[..., Path]) -> None:
@@ -187,6 +188,16 @@ def test_points_come_one_after_the_other(write: Callable[..., Path]) -> None:
     people = find_people(spec.people)
     points = expand(spec, people, {("dev", "infusenet"): "x", ("schnell", "infusenet"): "y"})
     assert next(points).person == "drawn-01"
+
+
+def test_branches_count_where_true_cfg_is_on(write: Callable[..., Path], plan_of: Callable[[Path], SweepPlan]) -> None:
+    both = ("steps = [1, 2]", 'steps = 1\ntrue_cfg = [1, 2]\nbranches = "both"')
+    jobs = {job.true_cfg: job for job in plan_of(write(both)).jobs if job.role == "dev"}
+    assert {scale: job.branches for scale, job in jobs.items()} == {1.0: "positive", 2.0: "both"}
+    alone = {job.true_cfg: job for job in plan_of(write((both[0], both[1][:-18]))).jobs if job.role == "dev"}
+    assert (alone[1.0].id == jobs[1.0].id, alone[2.0].id == jobs[2.0].id) == (True, False)
+    with pytest.raises(SpecError, match="branches: expected one of positive, both, got 'negative'"):
+        read_spec(write(("steps = [1, 2]", 'steps = 1\nbranches = "negative"')))
 
 
 def test_planning_twenty_thousand_jobs_is_quick(write: Callable[..., Path], tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from infusenet.sweep.request import make_plan
 from infusenet.sweep.results import picture_path
 from infusenet.sweep.runner import Models
 from infusenet.sweep.spec import read_spec
-from infusenet.sweep.worker import Worker, _no_notices
+from infusenet.sweep.worker import Worker, _no_notices, _request
 
 PlanOf = Callable[[Path], SweepPlan]
 Write = Callable[..., Path]
@@ -185,6 +185,14 @@ def test_pictures_from_several_noises_are_compared(write: Write, tmp_path: Path)
     assert resumed == {first: said[1][first], third: None}
     other = replace(jobs[1], metrics=())
     assert worker._agreement(other, pictures[1], measure.read([pictures[1]], worker._reference(other))[0]) is None
+
+
+def test_a_request_names_the_branches(write: Write, plan_of: PlanOf) -> None:
+    job = plan_of(write()).jobs[0]
+    assert _request(job).branches == "positive"
+    assert _request(replace(job, true_cfg=2.0, branches="both")).branches == "both"
+    with pytest.raises(SettingsError, match="branches out of positive, both"):
+        _request(replace(job, branches="negative"))
 
 
 def test_what_is_asked_for_on_purpose_is_not_warned_of(caplog: pytest.LogCaptureFixture) -> None:

@@ -71,6 +71,7 @@ class InfuseNetAdapter:
             "controlnet_conditioning_scale": settings.strength,
             "control_guidance_start": settings.start,
             "control_guidance_end": settings.end,
+            "branches": settings.branches,
         }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,6 +35,20 @@ class RunInputs:
     control: Tensor | None  # packed latents of the control image [B, L, 64]
     scales: list[float]  # InfuseNet's strength at each of the N steps
     img_ids: Tensor  # [L, 3]
+    on_negative: bool = False  # InfuseNet acts on the negative branch too
+
+    def residuals(self, controlnet: Any, step: int, text: Text, at: Mapping[str, Any]) -> Residuals:
+        """What InfuseNet adds to a branch at a step, by the branch's own pooled text; nothing where it rests."""
+        if not self.scales[step]:  # at 0 the original computes residuals and multiplies them by 0
+            return None, None
+        residuals: Residuals = controlnet(
+            controlnet_cond=self.control,
+            conditioning_scale=self.scales[step],
+            encoder_hidden_states=self.tokens,
+            pooled_projections=text[1],
+            **at,
+        )
+        return residuals
 
 
 def picture_size(control_image: Any, width: int | None, height: int | None, spec: BackboneSpec) -> tuple[int, int]:

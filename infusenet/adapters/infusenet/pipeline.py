@@ -19,6 +19,7 @@ from torch import Tensor
 from ...backbones import BackboneSpec, published, variant_of
 from ...errors import SettingsError
 from ...sampling import check_steps, conditioning_window, denoised_from_velocity, pack_latents, unpack_latents
+from ..base import Branches, check_branches
 from .arguments import Batch, Residuals, RunInputs, Text, batch_of, check_packed, control_pixels, picture_size, single
 from .model import InfuseNetModel
 
@@ -75,13 +76,14 @@ class InfuseNetPipeline(FluxControlNetPipeline):
         identity: Any = None,
         control_image_latents: Tensor | None = None,
         sample_control_image: bool = False,
+        branches: Branches = "positive",
         timesteps: Any = None,
     ) -> Any:
         """Make pictures of a person. Arguments not named here are `FluxControlNetPipeline`'s.
 
         Args:
             true_cfg_scale: with a negative prompt and a scale other than 1, v = v_neg + scale * (v_pos - v_neg);
-                InfuseNet acts on the positive branch alone.
+                InfuseNet acts on the positive branch alone, see `branches`.
             height: pixels, floored to a multiple of 16; the backbone's own by default.
             width: as `height`.
             num_inference_steps: steps, at least 1; the backbone's own by default (28 for dev, 4 for schnell).
@@ -100,6 +102,7 @@ class InfuseNetPipeline(FluxControlNetPipeline):
             control_image_latents: a ready control image instead of `control_image`: packed latents [1 or B, L, 64].
             sample_control_image: encode the control image with a random draw for each picture, as the original does: it
                 takes the global generator, before the initial latents and whatever `generator` is. By default the mode.
+            branches: of true CFG, on which InfuseNet acts: "positive", as in the original, or "both".
             timesteps: refused; give `sigmas`.
 
         Returns:
@@ -163,7 +166,8 @@ class InfuseNetPipeline(FluxControlNetPipeline):
         if self.transformer.config.guidance_embeds:
             guidance = torch.full([batch.size], self._guidance_scale, device=device, dtype=torch.float32)
         timesteps = self._schedule(steps, sigmas, latents.shape[1])
-        run = RunInputs(positive, negative, true_cfg_scale, guidance, tokens, control, scales, img_ids)
+        both = check_branches(branches) == "both"
+        run = RunInputs(positive, negative, true_cfg_scale, guidance, tokens, control, scales, img_ids, both)
         latents = self._denoise(run, latents, timesteps, callback_on_step_end, callback_on_step_end_tensor_inputs)
         image = latents if output_type == "latent" else self._decode(latents, width, height, output_type)
         self.maybe_free_model_hooks()
@@ -189,18 +193,13 @@ class InfuseNetPipeline(FluxControlNetPipeline):
                     "joint_attention_kwargs": self.joint_attention_kwargs,
                     "return_dict": False,
                 }
-                residuals: Residuals = (None, None)
-                if run.scales[i]:  # at 0 the original computes residuals and multiplies them by 0
-                    residuals = self.controlnet(
-                        controlnet_cond=run.control,
-                        conditioning_scale=run.scales[i],
-                        encoder_hidden_states=run.tokens,
-                        pooled_projections=run.positive[1],
-                        **at,
-                    )
+                residuals = run.residuals(self.controlnet, i, run.positive, at)
                 velocity = self._velocity("cond", run.positive, run.guidance, residuals, at)
                 if run.negative is not None:
-                    uncond = self._velocity("uncond", run.negative, run.guidance, (None, None), at)
+                    theirs: Residuals = (None, None)
+                    if run.on_negative:
+                        theirs = run.residuals(self.controlnet, i, run.negative, at)
+                    uncond = self._velocity("uncond", run.negative, run.guidance, theirs, at)
                     velocity = uncond + run.true_cfg_scale * (velocity - uncond)
                 denoised = denoised_from_velocity(latents, velocity, self.scheduler.sigmas[i])
                 latents = self.scheduler.step(velocity, t, latents, return_dict=False)[0].to(latents.dtype)
