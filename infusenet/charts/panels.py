@@ -153,7 +153,8 @@ def drifts(
     for order, (name, own) in enumerate(bars.items()):
         for group, bar in enumerate(own):
             if bar is not None:
-                _bar(axes, bar, group - 0.4 + width * (order + 0.5), width, tones[name].colour(look), look)
+                tone = tones[name if name in tones else groups[group]]
+                _bar(axes, bar, group - 0.4 + width * (order + 0.5), width, tone.colour(look), look)
     axes.axhline(0, color=look.ink, lw=1)
     axes.set_xticks(range(len(groups)), groups, color=look.ink, fontsize=LARGE, parse_math=False)
     axes.set_xlim(-0.6, max(len(groups), 1) - 0.4)
@@ -187,3 +188,30 @@ def _drift_handles(names: Sequence[str], bars: Sequence[DriftBar], tones: Mappin
     if any(bar.by_noise is not None for bar in bars):
         handles.append(Patch(fc=theme.grid, label="a peak by noise alone, in 95 of 100"))
     return handles + ([paper_handle(theme)] if any(bar.paper is not None for bar in bars) else [])
+
+
+def claims_strip(rows: Sequence[tuple[Point, float | None, int | None]], theme: str) -> Any:
+    """What was found of several claims, small and without words: an interval a row beside 0.
+
+    Args:
+        rows: the difference found, the paper's figure, and the number of a curve's colour; None is quiet.
+        theme: a theme's name.
+    """
+    look = theme_named(theme)
+    figure = new_figure(3.3, 0.5 + 0.24 * max(len(rows), 1), look)
+    figure.patch.set_alpha(0)
+    axes = dress(figure.add_subplot(), look, grid="x", size=8)
+    axes.set_facecolor("none")
+    axes.axvline(0, color=look.ink, lw=1)
+    for row, (point, paper, colour) in enumerate(rows):
+        drawn = look.quiet if colour is None else look.curve(colour)
+        if point.low is not None:
+            axes.plot([point.low, point.high], [row] * 2, color=drawn, lw=2.2, solid_capstyle="round")
+        if point.mean is not None:
+            axes.plot([point.mean], [row], "o", color=drawn, ms=5)
+        if paper is not None:
+            axes.plot([paper], [row], **{**paper_look(look), "ms": 5, "mew": 1.1})
+    axes.set_yticks([])
+    axes.set_ylim(max(len(rows), 1) - 0.4, -0.6)
+    axes.locator_params(axis="x", nbins=5)
+    return figure

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -11,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from ...charts.labels import MISSING
+from ...charts.palette import png
+from ...charts.panels import claims_strip
 from ...errors import PackageError
 from ...files import write_atomically
 from ...measures import comparable
@@ -26,11 +27,10 @@ except ImportError:
 from .figures import RenderedFigure, render_figure
 from .shown import unseen_in_words
 from .table import make_tables, table_files, to_csv
-from .verdicts import ORDER, WORDS, Verdict, in_order
+from .verdicts import COLOURS, ORDER, WORDS, Verdict, in_order
 
 _OPEN = 14  # tables of up to so many lines are shown open
-_SMALL = 520  # pixels: the width of a sweep's picture in the index
-FOUND, SMALL = "verdicts.json", "figures/small-{}.png"
+FOUND = "verdicts.json"
 
 
 def write_report(results: Results) -> str:
@@ -65,24 +65,12 @@ def write_report(results: Results) -> str:
         rests="; ".join(facts[key] for key in ("Recognizer that measured", "Backbones", "Versions")),
     )
     files = {f"figures/{figure.name}.{kind}": content for figure in figures for kind, content in figure.files.items()}
-    told = {"title": record.title, "about": record.about, "verdicts": [each.record for each in found], "limits": limits}
-    files |= {FOUND: json.dumps(told, indent=1).encode()} | _small(figures)
-    _write(results.folder, {**files, "report.html": page.encode()})
+    heads: dict[str, Any] = {"title": record.title, "about": record.about, "limits": limits}
+    told = heads | {"verdicts": [{**each.record, "line": each.line} for each in found]}
+    files |= {FOUND: json.dumps(told, indent=1).encode(), "report.html": page.encode()}
+    _write(results.folder, files)
     table, page_path = results.folder / "table.csv", results.folder / "report.html"
     return "\n".join([*_told(results), f"Table: {table}", f"Open {page_path} in a browser."])
-
-
-def _small(figures: Sequence[_Section]) -> dict[str, bytes]:
-    """The first figure, small, for the index."""
-    from PIL import Image
-
-    files = {}
-    for theme in ("light", "dark") if figures else ():
-        picture = Image.open(io.BytesIO(getattr(figures[0].rendered, theme))).convert("RGB")
-        picture.thumbnail((_SMALL, _SMALL), Image.Resampling.LANCZOS)
-        picture.save(content := io.BytesIO(), "PNG", optimize=True)
-        files[SMALL.format(theme)] = content.getvalue()
-    return files
 
 
 def _write(folder: Path, files: Mapping[str, bytes]) -> None:
@@ -96,9 +84,11 @@ def write_index(folder: Path, names: Sequence[str]) -> Path:
     sweeps = []
     for name in names:
         told = json.loads((folder / name / FOUND).read_bytes())
-        found = [Verdict(**verdict) for verdict in told.pop("verdicts")]
-        pictures = {theme: _bytes(folder / name / SMALL.format(theme)) for theme in ("light", "dark")}
-        sweeps.append({**told, **pictures, "name": name, "main": found[:1], "verdicts": in_order(found)})
+        found = [Verdict.of(record) for record in told.pop("verdicts")]
+        found = [*found[:1], *in_order(found[1:])]
+        strip = [(verdict.point, verdict.paper, COLOURS.get(verdict.status)) for verdict in found if not verdict.ratio]
+        small = {theme: png(claims_strip(strip, theme)) for theme in ("light", "dark") if strip}
+        sweeps.append({**told, **small, "name": name, "verdicts": found})
     every = [verdict for sweep in sweeps for verdict in sweep["verdicts"]]
     sweeps.sort(key=lambda sweep: min((ORDER.index(each.status) for each in sweep["verdicts"]), default=len(ORDER)))
     counts = {status: sum(each.status == status for each in every) for status in ORDER}
@@ -106,10 +96,6 @@ def write_index(folder: Path, names: Sequence[str]) -> Path:
     page = render("index.html", sweeps=sweeps, counts=counts, words=WORDS, count=len(every), limits=limits)
     write_atomically(folder / "index.html", page.encode())
     return folder / "index.html"
-
-
-def _bytes(path: Path) -> bytes | None:
-    return path.read_bytes() if path.is_file() else None
 
 
 def _told(results: Results) -> list[str]:

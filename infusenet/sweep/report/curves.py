@@ -135,7 +135,7 @@ def drift_bars(figure: FigureSpec, frame: pd.DataFrame, levels: Levels) -> Rende
         for group, found, paper in zip(groups, drifts, papers, strict=True):
             row: Row = {"method": panel or group, **({"group": group} if panel else {})}
             rows.append({**row, **_drift_columns(found, figure), "paper": paper})
-    tones = tones_of(dict(by(frame, "method"))) | {"drift": Tone(0)}
+    tones = tones_of(panels[""] if "" in panels else by(frame, "method"))
     early = f"{title(figure.x)} {number(figure.early)}"
     caption = (
         f"{counted(frame, figure.value)} Bars: the value at {early} less that at the end, named beforehand, paired by "

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
 import pandas as pd
 
 from ...charts.labels import number
+from ...charts.statistics import Point
 from ...pages import with_sign
 from ..figure_spec import Claim, FigureSpec
 from .stats import LEAST_PEOPLE, NOTHING, Key, Summary, differences, summarise
@@ -27,6 +28,8 @@ WORDS: dict[Status, str] = {
     "few": f"fewer than {LEAST_PEOPLE} people: no verdict",
     "unmeasured": "not measured",
 }
+COLOURS: dict[Status, int] = {"contradicts": 1, "opposite": 1, "agrees": 2}
+"""Numbers of the palette's curves; the others are quiet."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,7 @@ class Verdict:
     Attributes:
         says: the claim; `source` is where it is said.
         status: one of ORDER.
-        found: one line: the paper's figure, the one found, its interval over how many people, and the verdict.
+        found: the paper's figure, and the one found with its interval, over how many people.
         paper: the paper's figure; None where it gives a sign alone.
         mean, low, high, people: what was found; a ratio where the claim is of one.
         ratio: whether it is one.
@@ -52,6 +55,21 @@ class Verdict:
     high: float | None
     people: int
     ratio: bool = False
+
+    @classmethod
+    def of(cls, record: Mapping[str, Any]) -> Verdict:
+        """From a file."""
+        return cls(**{field.name: record[field.name] for field in fields(cls)})
+
+    @property
+    def point(self) -> Point:
+        """For a chart."""
+        return Point(0, self.mean, self.low, self.high)
+
+    @property
+    def line(self) -> str:
+        """What was found, and the verdict."""
+        return f"{self.found}: {WORDS[self.status]}"
 
     @property
     def record(self) -> dict[str, Any]:
@@ -75,7 +93,7 @@ def _verdict(claim: Claim, figure: FigureSpec, tables: Tables) -> Verdict:
     found = contrast(frame[frame["person"].notna()] if len(frame) else frame, claim, claim.value or figure.value)
     status = _status(found, claim)
     shown = found if not claim.ratio else _as_ratio(found)
-    line = f"{_paper(claim)}; {_here(shown, claim.ratio)}: {WORDS[status]}"
+    line = f"{_paper(claim)}; {_here(shown, claim.ratio)}"
     values = (shown.mean, shown.low, shown.high)
     return Verdict(claim.says, claim.source, status, line, claim.paper, *values, found.people, claim.ratio)
 
@@ -169,7 +187,7 @@ def _paper(claim: Claim) -> str:
 
 def _here(found: Summary, ratio: bool) -> str:
     if found.mean is None:
-        return "here nothing"
+        return "here no value"
     ends = "" if found.low is None else f" [{_told(found.low, ratio)}, {_told(found.high, ratio)}]"
     return f"here {_told(found.mean, ratio)}{ends} ({found.people} people)"
 
