@@ -58,8 +58,8 @@ class JobResult(_Record):
         status: "done" or "failed".
         error: why it failed.
         similarity: likeness to the person; None where undefined, for a `reason`.
-        seconds: from the prompt to the picture.
-        alone: nothing else of the sweep ran on the device.
+        seconds, cpu_seconds, load: from the prompt to the picture; see `timing.Timing`.
+        alone: nothing else of the sweep ran on the device, and on a CPU nothing disturbed it.
         trajectory: each step, where it was asked for.
         streams: each step, where they were asked for.
         agreement: cosines with the pictures from other noises that were there, by job; None where one shows nothing to
@@ -76,6 +76,8 @@ class JobResult(_Record):
     reason: str | None = None
     seconds: Number | None = None
     alone: bool | None = None
+    cpu_seconds: Number | None = None
+    load: Number | None = None
     trajectory: list[Step] | None = None
     streams: list[Streams] | None = None
     agreement: dict[str, Number | None] | None = None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import logging
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -22,6 +21,7 @@ from ..metrics import METRICS, Subject
 from .jobs import Job, SweepPlan
 from .results import is_whole, picture_path
 from .runner import Models
+from .timing import timed
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -44,7 +44,7 @@ class Worker:
     """Does jobs on one device. Of backbones, only the one in use is held.
 
     Attributes:
-        alone: nothing else runs on the device, so that seconds mean something.
+        alone: nothing else of the sweep runs on the device, so that seconds mean something.
     """
 
     plan: SweepPlan
@@ -101,9 +101,7 @@ class Worker:
         measure, reference = self._judge(), self._reference(job)
         trace = streams = None
         with _no_notices():
-            began = time.perf_counter()
-            result = generate.generate(pipeline, condition, request, adapter=adapter)
-            seconds = time.perf_counter() - began
+            result, timing = timed(lambda: generate.generate(pipeline, condition, request, adapter=adapter))
             if "trajectory" in job.metrics:  # once more, so that measuring does not count as time
                 recorder = ProbeRecorder(measure, reference, vae_decoder(pipeline.vae), keep_latents="none")
                 trace = generate.generate(pipeline, condition, request, adapter=adapter, recorder=recorder).trace
@@ -115,8 +113,8 @@ class Worker:
         (reading,) = measure.read([result.picture], reference)
         return {
             **self._metrics(job, result.picture, reading),
-            "seconds": seconds,
-            "alone": self.alone,
+            **asdict(timing),
+            "alone": self.alone and (timing.undisturbed or self.device != "cpu"),
             "trajectory": None if trace is None else _trajectory(trace),
             "streams": streams,
             "agreement": self._agreement(job, result.picture, reading),
