@@ -81,8 +81,6 @@ class JobResult(_Record):
     trajectory: list[Step] | None = None
     streams: list[Streams] | None = None
     agreement: dict[str, Number | None] | None = None
-    cpu_seconds: Number | None = None
-    load: Number | None = None
     recognizer: str | None = None
     detector: str | None = None
     rule: str | None = None

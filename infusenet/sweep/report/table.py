@@ -35,6 +35,7 @@ _AXES = {
 _SETTINGS: dict[str, Column] = {
     "start": (float, "share of the run at which the adapter set in"),
     "end": (float, "share at which it ended"),
+    "branches": (str, "of true CFG, on which the adapter acts: positive or both"),
     "noise_seed": (int, "seed of the noise: the same for all methods and prompts of a person and seed"),
     "status": (str, "done, failed or missing"),
     "error": (str, "of a failed job, or why similarity is empty"),
@@ -114,7 +115,7 @@ def _frame(rows: list[dict[str, Any]], kinds: Mapping[str, type], least: Sequenc
 
 def _settings(point: Any) -> dict[str, Any]:
     job = point.job
-    same = {name: getattr(job, name) for name in ("role", "backbone", "start", "end")}
+    same = {name: getattr(job, name) for name in ("role", "backbone", "start", "end", "branches")}
     return {**same, "noise_seed": job.seed, **{name: point.setting(name) for name in axis_names()}}
 
 
