@@ -243,7 +243,7 @@ def test_an_index_leads_to_the_pages(folder: Path) -> None:
     reader.feed(path.read_text())
     assert reader.open == []
     links = [source for source in reader.sources if not source.startswith("data:")]
-    assert [(path.parent / link).is_file() for link in links] == [True, True]
+    assert [(path.parent / link).is_file() for link in links] == [True]
     assert "Small &amp; fine" in path.read_text()
 
 

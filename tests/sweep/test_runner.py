@@ -243,7 +243,7 @@ def test_backbones_that_are_not_there_are_one_line(write: Write, tmp_path: Path)
 def test_a_dry_run_writes_nothing(tmp_path: Path, command: Callable[..., Any]) -> None:
     done = command("sweep", "main-table", "--out", tmp_path / "out", "--dry-run")
     assert done.returncode == 0, done.stderr
-    assert "252 jobs for 252 rows: 28 people, 3 prompts, 1 seeds, 3 methods; 0 have a result." in done.stdout
+    assert "1260 jobs for 1260 rows: 28 people, 3 prompts, 5 seeds, 3 methods; 0 have a result." in done.stdout
     assert "About " in done.stdout
     assert not (tmp_path / "out").exists()
 

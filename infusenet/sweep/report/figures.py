@@ -84,7 +84,7 @@ def _table(figure: FigureSpec, frame: pd.DataFrame, levels: Levels) -> Rendering
     groups, rows = series(frame), []
     first, value = next(iter(groups), ""), figure.value
     beside = [name for name, metric in METRICS.items() if not metric.always and name != value]
-    beside = [name for name in [*beside, "seconds"] if name != value and mean_of(frame, name) is not None]
+    beside = [name for name in beside if mean_of(frame, name) is not None]
     found = {name: summary(own, value) for name, own in groups.items()}
     base = paired_values(groups[first], value) if groups else {}
     gains = {name: None if name == first else paired(paired_values(own, value), base) for name, own in groups.items()}
@@ -92,7 +92,8 @@ def _table(figure: FigureSpec, frame: pd.DataFrame, levels: Levels) -> Rendering
         gain = gains[name]
         row = {"method": name, **numbers(found[name]), "paper": figure.paper.get(name)}
         row |= {**difference(gain), "pairs": gain and gain.n}
-        row |= {title(other): mean_of(own, other) for other in beside}
+        if value != "seconds":
+            row |= {title(other): mean_of(own, other) for other in beside} | {"seconds": summary(own, "seconds").mean}
         times = figure.paper if value == "seconds" else {}
         row |= _speed_up(own, groups[first], times.get(first), times.get(name)) if gain else {}
         rows.append(row)

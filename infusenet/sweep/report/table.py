@@ -16,7 +16,7 @@ from ..results import JobResult, Results, Streams
 from .stats import Summary, summarise
 
 Column = tuple[type, str]
-TIME_COLUMNS = ("seconds", "alone")
+TIME_COLUMNS = ("seconds", "alone", "cpu_seconds", "load")
 _BEFORE: dict[str, Column] = {
     "method": (str, "the specification's label"),
     "person": (str, "file or folder name, or a drawn person's number"),
