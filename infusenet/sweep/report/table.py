@@ -218,19 +218,15 @@ def shown(frame: pd.DataFrame, figure: FigureSpec) -> pd.DataFrame:
     which, _, count = figure.people.partition(" ")
     if which == "all":
         return frame
-    chosen = frame[frame["seed"].isin(_every_second(frame))] if which == "top" else frame
-    people = list(chosen["person"].unique())
-    if which == "top":  # chosen by half of the noises, shown in the other half: chance that chose does not count
+    chosen, people = frame, list(frame["person"].unique())
+    if which == "top":
+        if figure.kind != "pictures":  # chosen by half of the noises, counted in the others: chance is not counted
+            half = frame["seed"].isin(sorted(frame["seed"].unique())[::2])
+            chosen, frame = frame[half], frame[~half]
         level = {who: mean_of(own, "similarity") for who, own in by(chosen, "person").items()}
         known = {who: value for who, value in level.items() if value is not None}
         people = sorted(known, key=lambda who: -known[who])
-        frame = frame[~frame["seed"].isin(_every_second(frame))]
     return frame[frame["person"].isin(people[: int(count)])]
-
-
-def _every_second(frame: pd.DataFrame) -> list[int]:
-    """Half of the noises; all of one."""
-    return sorted(frame["seed"].unique())[::2]
 
 
 def by(frame: pd.DataFrame, name: str) -> dict[Any, pd.DataFrame]:
