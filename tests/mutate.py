@@ -54,6 +54,27 @@ MISTAKES = (
         ("tests/compare/test_compare.py",),
     ),
     Mistake(
+        "levels: a person is an impostor of its own",
+        "infusenet/measures/levels.py",
+        "if other is not person",
+        "if other",
+        ("tests/measures/test_levels.py",),
+    ),
+    Mistake(
+        "agreement: pictures of another group are remembered",
+        "infusenet/measures/agreement.py",
+        "if group != self._group:",
+        "if self._group is None:",
+        ("tests/measures/test_agreement.py",),
+    ),
+    Mistake(
+        "true CFG: the negative branch gets the positive one's residuals",
+        "infusenet/adapters/infusenet/pipeline.py",
+        "run.residuals(self.controlnet, i, run.negative, at)",
+        "run.residuals(self.controlnet, i, run.positive, at)",
+        ("tests/adapters/test_pipeline.py",),
+    ),
+    Mistake(
         "charts: the strip's band is one deviation below the mean",
         "infusenet/charts/strip.py",
         "(2 * self.baseline.mean - upper, upper)",

@@ -31,7 +31,8 @@ def everywhere(recognizer: FaceRecognizer, photo: np.ndarray, picture: np.ndarra
     for name, pixels in (("photo", photo), ("picture", picture)):
         Image.fromarray(pixels).save(folder / f"{name}.png")
     compared = compare(CompareRequest((folder / "photo.png",), (folder / "picture.png",), pack))
-    row = _likeness(as_measure(recognizer), picture, reference)
+    judge = as_measure(recognizer)
+    row = _likeness(judge, judge.read([picture], reference)[0])
     return {
         "the rule": measure.read([picture], reference)[0].similarity,
         "Reference.similarities, as the demo": reference.similarities(recognizer, [picture])[0],
