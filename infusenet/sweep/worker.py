@@ -114,7 +114,7 @@ class Worker:
         return {
             **self._metrics(job, result.picture, reading),
             **asdict(timing),
-            "alone": self.alone and (timing.undisturbed or self.device != "cpu"),
+            "alone": self.alone and (self.device != "cpu" or timing.undisturbed(job.threads)),
             "trajectory": None if trace is None else _trajectory(trace),
             "streams": streams,
             "agreement": self._agreement(job, result.picture, reading),
