@@ -124,7 +124,8 @@ def test_verdicts(folder: Path) -> None:
     one, other = (("dev", 4), ("dev", 28)) if folder.name == "step-budget" else (("schnell 4", 4), ("dev 28", 28))
     mean, low, high = students(*differences(cells(folder, "similarity"), one, other))
     assert [told[0][name] for name in ("mean", "low", "high")] == pytest.approx([mean, low, high], abs=1e-5)
-    words = {(1, 1): "agrees", (-1, -1): "contradicts", (1, -1): "same", (-1, 1): "opposite"}
+    as_large = low <= told[0]["paper"] <= high
+    words = {(1, 1): "agrees" if as_large else "size", (-1, -1): "contradicts", (1, -1): "same", (-1, 1): "opposite"}
     signs = (int(np.sign(mean)), int(np.sign(low if mean > 0 else high)))
     assert told[0]["status"] == words[signs]
     assert told[0]["people"] == PEOPLE

@@ -36,7 +36,9 @@ DOWN = [-gain for gain in UP]
 @pytest.mark.parametrize(
     "gains, claim, status",
     [
-        (UP, {"paper": 0.028}, "agrees"),
+        (UP, {"paper": 0.1}, "agrees"),
+        (UP, {"paper": 0.028}, "size"),
+        ([0.0] * 7, {"sign": 1}, "undecided"),
         (DOWN, {"paper": 0.028}, "contradicts"),
         (EITHER, {"paper": 0.028}, "same"),
         (EITHER, {"paper": -0.028}, "opposite"),
@@ -87,7 +89,7 @@ def test_a_difference_of_differences() -> None:
     claim = {"says": "x", **sides, "against": {"prompt": "plain"}, "paper": 0.084}
     (verdict,) = verdicts(FigureSpec(kind="table", title="t", claims=[claim]), Tables(frame, EMPTY, EMPTY))
     assert verdict.mean == pytest.approx(0.2)
-    assert verdict.status == "agrees"
+    assert verdict.status == "size"
 
 
 def test_the_last_step_of_a_run() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import pandas as pd
 
@@ -16,19 +16,20 @@ from ..figure_spec import Claim, FigureSpec
 from .stats import LEAST_PEOPLE, NOTHING, Key, Summary, differences, summarise
 from .table import Tables
 
-Status = Literal["contradicts", "opposite", "undecided", "same", "agrees", "few", "unmeasured"]
-ORDER: tuple[Status, ...] = ("contradicts", "opposite", "undecided", "same", "agrees", "few", "unmeasured")
+Status = Literal["contradicts", "opposite", "undecided", "same", "size", "agrees", "few", "unmeasured"]
+ORDER: tuple[Status, ...] = get_args(Status)
 """Of a list of verdicts: what contradicts first."""
 WORDS: dict[Status, str] = {
     "contradicts": "contradicts",
     "opposite": "opposite sign, not significant",
     "undecided": "undecided",
     "same": "same sign, not significant",
+    "size": "same sign, other size",
     "agrees": "agrees",
     "few": f"fewer than {LEAST_PEOPLE} people: no verdict",
     "unmeasured": "not measured",
 }
-COLOURS: dict[Status, int] = {"contradicts": 1, "opposite": 1, "agrees": 2}
+COLOURS: dict[Status, int] = {"contradicts": 1, "opposite": 1, "size": 2, "agrees": 2}
 """Numbers of the palette's curves; the others are quiet."""
 
 
@@ -159,10 +160,14 @@ def _status(found: Summary, claim: Claim) -> Status:
         if bottom <= found.low and found.high <= top:
             return "agrees"
         return "contradicts" if found.low > top or found.high < bottom else "undecided"
+    if found.mean == 0:
+        return "undecided"
     same = found.mean * _sign(claim) > 0
-    if found.is_sure:
-        return "agrees" if same else "contradicts"
-    return "same" if same else "opposite"
+    if not found.is_sure:
+        return "same" if same else "opposite"
+    theirs = math.log(claim.paper) if claim.paper and claim.ratio else claim.paper
+    as_large = theirs is None or found.low <= theirs <= found.high
+    return ("agrees" if as_large else "size") if same else "contradicts"
 
 
 def _sign(claim: Claim) -> int:
@@ -180,9 +185,11 @@ def _as_ratio(found: Summary) -> Summary:
 def _paper(claim: Claim) -> str:
     if claim.paper is not None:
         return f"Paper {_told(claim.paper, claim.ratio)}"
-    if claim.margin is not None or claim.most is not None:
-        return f"Claim: at most {claim.most:g}" if claim.most is not None else f"Claim: equal within {claim.margin:g}"
-    return f"Paper: {'above' if claim.sign > 0 else 'below'} {'1' if claim.ratio else '0'}"
+    if claim.most is not None:
+        return f"Claim: at most {claim.most:g}"
+    if claim.margin is not None:
+        return f"Claim: equal within {claim.margin:g}"
+    return f"Claim: {'above' if claim.sign > 0 else 'below'} {'1' if claim.ratio else '0'}"
 
 
 def _here(found: Summary, ratio: bool) -> str:
