@@ -37,13 +37,14 @@ def beside_the_paper(folder: Path) -> str:
     lines = [
         _HEAD,
         "",
-        f"Of {len(found)} statements, the paper's and some that follow from it, here: {', '.join(counts)}. Written by",
-        "`python -m infusenet.miniature.evaluation.beside DIR` from `infusenet sweep all --out DIR`; intervals over people.",
+        f"Of {len(found)} statements, the paper's and some that follow from it, here: {', '.join(counts)}. "
+        "Written by `python -m infusenet.miniature.evaluation.beside DIR` from `infusenet sweep all --out DIR`; intervals "
+        "are over people. Why likeness falls over steps is no statement of the paper: the page of the step budget parts it.",
         "",
         *(f"- **{WORDS[one.status]}**: {one.says} {one.found} ({one.source})" for one in in_order(found)),
         "",
-        "Nothing of it confirms or refutes anything about the real models: this mini-schnell was distilled in one minute, and nothing was tuned",
-        "towards or away from the paper.",
+        "Nothing of it confirms or refutes anything about the real models: this mini-schnell was distilled in one minute, "
+        "and nothing was tuned towards or away from the paper.",
         "",
     ]
     return "\n".join(lines)

@@ -10,6 +10,7 @@ from ...charts.labels import number as written
 from ...charts.panels import DriftBar, Panel
 from ...charts.statistics import Point, Tone
 from ...measures.baselines import Baseline
+from ...pages import with_sign
 from ..figure_spec import FigureSpec
 from .shown import (
     PAPER,
@@ -206,10 +207,22 @@ def spread(figure: FigureSpec, frame: pd.DataFrame, levels: Levels) -> Rendering
         "Direction: cosine between the reference and where pictures of ever more noises point on average, "
         "similarity / sqrt(c). Right: the change of similarity is the sum of both lines. What is lost by dispersion is "
         "lost because the pictures of a person grow more unlike each other, not because they point elsewhere."
-        f"{intervals(frame)}"
+        f"{intervals(frame)}{''.join(_parted_in_words(method, rows, figure) for method in by(frame, 'method'))}"
     )
     make = lambda theme: draw.curves(panels, title(figure.x), tones, theme, shared=False, scale="doubling")  # noqa: E731
     return Rendering(make, rows, caption)
+
+
+def _parted_in_words(method: str, rows: Sequence[Row], figure: FigureSpec) -> str:
+    """What the last change is made of."""
+    last = [row for row in rows if str(row["method"]).startswith(method)][-1]
+    parts = [
+        f"{name} {with_sign(last[name])} [{with_sign(last[f'{name} low'])}, {with_sign(last[f'{name} high'])}]"
+        for name in CHANGES
+        if last[f"{name} low"] is not None
+    ]
+    places = f"{number(figure.early)} to {last[title(figure.x)]} {title(figure.x)}"
+    return f" {method}, {places}: {', '.join(parts)}." if parts else ""
 
 
 def _parts(frame: pd.DataFrame) -> dict[Key, tuple[float, float, float]]:
