@@ -33,18 +33,18 @@ def beside_the_paper(folder: Path) -> str:
     found: list[Verdict] = []
     for name in order_of_reading():
         found += [Verdict.of(record) for record in json.loads((folder / name / FOUND).read_bytes())["verdicts"]]
-    counts = [f"{count} {WORDS[status]}" for status in ORDER if (count := sum(one.status == status for one in found))]
+    counts = [f"{WORDS[status]}: {count}" for status in ORDER if (count := sum(one.status == status for one in found))]
     lines = [
         _HEAD,
         "",
-        f"Of {len(found)} statements, the paper's and some that follow from it, here: {', '.join(counts)}. "
-        "Written by `python -m infusenet.miniature.evaluation.beside DIR` from `infusenet sweep all --out DIR`; intervals "
-        "are over people. Why likeness falls over steps is no statement of the paper: the page of the step budget parts it.",
+        f"Of {len(found)} statements, the paper's and some that follow from it, here {'; '.join(counts)}.",
+        "Intervals are over people. Written by `python -m infusenet.miniature.evaluation.beside DIR` from",
+        "`infusenet sweep all --out DIR`. Why likeness falls over steps the page of the step budget tells.",
         "",
         *(f"- **{WORDS[one.status]}**: {one.says} {one.found} ({one.source})" for one in in_order(found)),
         "",
-        "Nothing of it confirms or refutes anything about the real models: this mini-schnell was distilled in one minute, "
-        "and nothing was tuned towards or away from the paper.",
+        "Nothing of it confirms or refutes anything about the real models: this mini-schnell was distilled in one",
+        "minute, and nothing was tuned towards or away from the paper.",
         "",
     ]
     return "\n".join(lines)
