@@ -54,6 +54,13 @@ def faces_sheet(trace: Trace, gallery: Gallery, *, theme: str = "light", columns
     return np.concatenate(parts) if parts else face_grid([], [], columns=columns, theme=theme)
 
 
+def fitted(picture: Pixels, size: tuple[int, int]) -> Pixels:
+    """A picture RGB uint8 [H, W, 3] cut around its middle to a tile's width and height."""
+    from PIL import Image, ImageOps
+
+    return np.asarray(ImageOps.fit(Image.fromarray(picture), size, Image.Resampling.LANCZOS))
+
+
 def face_grid(
     faces: Sequence[Pixels | None],
     labels: Sequence[str],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 from ..measures.lines import Line
 from .palette import LARGE, LINES, WIDE, Theme, dress, handle, legend, marker, new_figure, theme_named
 
+ROLES = ("dev", "schnell")  # whose colours are the first ones
 _STYLES = ("-", "--", ":", "-.")
 
 
@@ -46,6 +47,27 @@ class Tone:
         dashes = "-" if self.share is not None else _STYLES[self.variant % len(_STYLES)]
         mark = marker(self.variant if self.variant or self.share is not None else self.role)
         return {"color": self.colour(theme), "marker": mark, "ls": dashes, "ms": 5.5, "lw": 1.9}
+
+
+def tones(roles: Mapping[str, str], *, rising: bool = False) -> dict[str, Tone]:
+    """How lines look: a colour for each role, the same in all figures.
+
+    Args:
+        roles: a line's name to its role.
+        rising: whether the lines are values of one number in order: then from faint to strong.
+    """
+    numbers, count = dict(zip(ROLES, range(len(ROLES)), strict=True)), dict[int, int]()
+    found = {}
+    for order, (name, role) in enumerate(roles.items()):
+        number = numbers.setdefault(role, len(numbers))
+        found[name] = Tone(number, count.setdefault(number, 0), order / max(len(roles) - 1, 1) if rising else None)
+        count[number] += 1
+    return found
+
+
+def tones_apart(names: Iterable[str]) -> dict[str, Tone]:
+    """A colour for each of some lines that are no roles, such as three kinds of blocks."""
+    return {name: Tone(number) for number, name in enumerate(names, len(ROLES))}
 
 
 def draw_levels(axes: Any, levels: Sequence[Line], theme: Theme, *, upright: bool = False) -> None:

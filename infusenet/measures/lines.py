@@ -1,5 +1,6 @@
 """The lines that a likeness is judged by: other people or pictures, and crops or pictures of nothing."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from typing import Literal
@@ -9,6 +10,12 @@ from .wording import SubjectName, wording
 
 Kind = Literal["impostor", "blank", "published", "genuine"]
 
+KINDS: dict[Kind, str] = {
+    "genuine": "the same person, another picture",
+    "impostor": "other people",
+    "blank": "nothing of a face",
+}
+"""What is measured of people beside a likeness, and what a chart calls it."""
 OTHERS, BLANK = wording("face").others, wording("face").blank
 UNKNOWN = f"{OTHERS}: unknown"
 _TITLES = (("*sface*", "SFace"),)  # of recognizers whose authors publish a line, by file name
@@ -44,6 +51,12 @@ def judging_lines(
         ("blank", words.blank, blank),
     ]
     return tuple(Line(kind, name, line.mean, line.std) for kind, name, line in known if line is not None)
+
+
+def known_lines(levels: Mapping[Kind, Baseline | None]) -> list[Line]:
+    """A line for each level of KINDS that is known."""
+    known = [(kind, line) for kind in KINDS if (line := levels.get(kind)) is not None]
+    return [Line(kind, KINDS[kind], line.mean, line.std) for kind, line in known]
 
 
 def published_name(recognizer: str) -> str:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from ...charts.labels import MISSING
 from ...charts.palette import png
 from ...charts.panels import claims_strip
+from ...charts.statistics import Point
 from ...errors import PackageError
 from ...files import write_atomically
 from ...measures import comparable
@@ -66,7 +67,7 @@ def write_report(results: Results) -> str:
     )
     files = {f"figures/{figure.name}.{kind}": content for figure in figures for kind, content in figure.files.items()}
     heads: dict[str, Any] = {"title": record.title, "about": record.about, "limits": limits}
-    told = heads | {"verdicts": [{**each.record, "line": each.line} for each in found]}
+    told = heads | {"verdicts": [{**asdict(each), "line": each.line} for each in found]}
     files |= {FOUND: json.dumps(told, indent=1).encode(), "report.html": page.encode()}
     _write(results.folder, files)
     table, page_path = results.folder / "table.csv", results.folder / "report.html"
@@ -86,13 +87,14 @@ def write_index(folder: Path, names: Sequence[str]) -> Path:
         told = json.loads((folder / name / FOUND).read_bytes())
         found = [Verdict.of(record) for record in told.pop("verdicts")]
         found = [*found[:1], *in_order(found[1:])]
-        strip = [(verdict.point, verdict.paper, COLOURS.get(verdict.status)) for verdict in found if not verdict.ratio]
+        points = [(Point(0, each.mean, each.low, each.high), each) for each in found if not each.ratio]
+        strip = [(point, each.paper, COLOURS.get(each.status)) for point, each in points]
         small = {theme: png(claims_strip(strip, theme)) for theme in ("light", "dark") if strip}
         sweeps.append({**told, **small, "name": name, "verdicts": found})
     every = [verdict for sweep in sweeps for verdict in sweep["verdicts"]]
     sweeps.sort(key=lambda sweep: min((ORDER.index(each.status) for each in sweep["verdicts"]), default=len(ORDER)))
     counts = {status: sum(each.status == status for each in every) for status in ORDER}
-    limits = " ".join(dict.fromkeys(sweep["limits"] for sweep in sweeps))
+    limits = list(dict.fromkeys(sentence for sweep in sweeps for sentence in sweep["limits"]))
     page = render("index.html", sweeps=sweeps, counts=counts, words=WORDS, count=len(every), limits=limits)
     write_atomically(folder / "index.html", page.encode())
     return folder / "index.html"
@@ -134,18 +136,17 @@ def _state(results: Results, points: pd.DataFrame) -> str:
     return text
 
 
-def _limits(points: pd.DataFrame) -> str:
-    """What no interval on the page can tell."""
-    text = (
+def _limits(points: pd.DataFrame) -> list[str]:
+    """What no interval on the page can tell; the most important first."""
+    of_mini = (
+        "These are drawn people and a miniature of FLUX, there to try the method on: nothing here is a finding about "
+        "FLUX. Where the paper's figures stand beside, they are of FLUX and photos."
+    )
+    rest = (
         "Every number rests on one set of weights, that is on one training seed. Intervals are over people, and say "
         "nothing of how another training would have turned out; of twenty verdicts one may be chance."
     )
-    if points["backbone"].str.startswith("mini-").any():
-        text += (
-            " These are drawn people and a miniature of FLUX, there to try the method on: nothing here is a finding "
-            "about FLUX, and where the paper's figures stand beside, they are of FLUX and photos."
-        )
-    return text
+    return [of_mini, rest] if points["backbone"].str.startswith("mini-").any() else [rest]
 
 
 def _facts(results: Results, points: pd.DataFrame) -> dict[str, str]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ...charts import panels as draw
 from ...charts.labels import number as written
 from ...charts.panels import DriftBar, Panel
-from ...charts.statistics import Point, Tone
+from ...charts.statistics import Point, Tone, tones_apart
 from ...measures.baselines import Baseline
 from ...pages import with_sign
 from ..figure_spec import FigureSpec
@@ -16,7 +16,6 @@ from .shown import (
     PAPER,
     Rendering,
     Row,
-    apart,
     counted,
     difference,
     intervals,
@@ -102,7 +101,7 @@ def _tones(figure: FigureSpec, frame: pd.DataFrame) -> dict[str, Tone]:
     """How the lines look: by backbone, or by a number that rises from line to line."""
     lines = {name: own for group in _groups(figure, frame).values() for name, own in group.items()}
     if figure.split == "prompt":
-        return apart(lines)
+        return tones_apart(lines)
     return tones_of(lines, rising=figure.split != "method")
 
 
@@ -257,7 +256,7 @@ def trajectory(figure: FigureSpec, frame: pd.DataFrame, levels: Levels) -> Rende
     if by_value:
         titles = {value: title(value) for value in figure.values}
         panels = [Panel(name, {titles[v]: shown[name, v] for v in figure.values}) for name in lines]
-        tones = apart(dict.fromkeys(titles.values()))
+        tones = tones_apart(dict.fromkeys(titles.values()))
     else:
         tones = tones_of(lines)
         for value in figure.values if len(frame) else ():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from ...charts import statistics as draw
 from ...charts.maps import Map, maps
 from ...charts.palette import png
-from ...charts.sheet import face_grid
+from ...charts.sheet import face_grid, fitted
 from ...errors import PictureError
 from ...files import open_picture
 from ...files import png as encoded
@@ -229,7 +230,7 @@ def _pictures(figure: FigureSpec, frame: pd.DataFrame, folder: Path) -> Rendered
     wide = min(180, 900 // (len(columns) + 1))  # so that a row fits the page
     known = [tile for place, tile in enumerate(tiles) if tile is not None and place % (len(columns) + 1)]
     tall = max([wide, *(wide * tile.shape[0] // tile.shape[1] for tile in known)])
-    faces = [None if tile is None else _fitted(tile, (wide, tall)) for tile in tiles]
+    faces = [None if tile is None else fitted(tile, (wide, tall)) for tile in tiles]
     light, dark = (
         encoded(face_grid(faces, labels, columns=len(columns) + 1, theme=theme, tile=(wide, tall)))
         for theme in ("light", "dark")
@@ -240,17 +241,9 @@ def _pictures(figure: FigureSpec, frame: pd.DataFrame, folder: Path) -> Rendered
 
 def _opened(path: Path) -> NDArray[np.uint8] | None:
     """A picture; None where it is missing or damaged."""
-    try:
+    with suppress(PictureError):
         return open_picture(path)
-    except PictureError:
-        return None
-
-
-def _fitted(picture: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
-    """A picture cut around its middle to a tile's proportions."""
-    from PIL import Image, ImageOps
-
-    return np.asarray(ImageOps.fit(Image.fromarray(picture), size, Image.Resampling.LANCZOS))
+    return None
 
 
 _KINDS: dict[str, Callable[[FigureSpec, pd.DataFrame, Levels], Rendering]] = {

@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ...charts.statistics import Point, Tone
+from ...charts.statistics import Point, Tone, tones
 from ...measures.baselines import Baseline
-from ...measures.lines import Kind, Line
+from ...measures.lines import KINDS, Line, known_lines
 from .stats import LEAST_PEOPLE, Summary
 from .table import summary
 
@@ -18,12 +18,6 @@ if TYPE_CHECKING:
 Row = dict[str, Any]
 PAPER = " Hollow diamonds: the paper (FLUX, photos)."
 NOT_COMPARABLE = " Seconds are not comparable where another process was at work beside: in {} of {}."
-_NAMES: tuple[tuple[Kind, str], ...] = (
-    ("genuine", "the same person, another picture"),
-    ("impostor", "other people"),
-    ("blank", "nothing of a face"),
-)
-_ROLES = ("dev", "schnell")
 
 
 @dataclass(frozen=True)
@@ -91,29 +85,10 @@ def point(x: float, found: Summary | None) -> Point:
 def levels_of(levels: Mapping[str, Baseline | None], value: str) -> list[Line]:
     """What the same and other people and nothing score, beside a similarity; none beside other values."""
     first = {"similarity": "", "second_similarity": "second_"}.get(value)
-    known = [(kind, name, levels.get(f"{first}{kind}")) for kind, name in _NAMES if first is not None]
-    return [Line(kind, name, level.mean, level.std) for kind, name, level in known if level is not None]
+    return [] if first is None else known_lines({kind: levels.get(f"{first}{kind}") for kind in KINDS})
 
 
 def tones_of(lines: Mapping[str, pd.DataFrame], *, rising: bool = False) -> dict[str, Tone]:
-    """How lines look: a colour for each backbone, the same in all figures.
-
-    Args:
-        lines: rows by a line's name.
-        rising: whether the lines are values of one number in order: then from faint to strong.
-    """
-    roles: dict[str, int] = {role: place for place, role in enumerate(_ROLES)}
-    count: dict[int, int] = {}
-    found = {}
-    share = {name: order / max(len(lines) - 1, 1) for order, name in enumerate(lines)}
-    for name, own in lines.items():
-        role = str(own["role"].iloc[0]) if len(own) and "role" in own else name
-        place = roles.setdefault(role, len(roles))
-        found[name] = Tone(place, count.setdefault(place, 0), share[name] if rising else None)
-        count[place] += 1
-    return found
-
-
-def apart(names: Mapping[str, Any]) -> dict[str, Tone]:
-    """A colour for each of some lines that are no backbones, such as three blocks' kinds."""
-    return {name: Tone(place + len(_ROLES)) for place, name in enumerate(names)}
+    """How lines look, from rows by a line's name; see `charts.statistics.tones`."""
+    roles = {name: str(own["role"].iloc[0]) if len(own) and "role" in own else name for name, own in lines.items()}
+    return tones(roles, rising=rising)

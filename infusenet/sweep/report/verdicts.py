@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from typing import Any, Literal, get_args
 
 import pandas as pd
 
 from ...charts.labels import number
-from ...charts.statistics import Point
 from ...pages import with_sign
 from ..figure_spec import Claim, FigureSpec
 from .stats import LEAST_PEOPLE, NOTHING, Key, Summary, differences, summarise
@@ -63,19 +62,9 @@ class Verdict:
         return cls(**{field.name: record[field.name] for field in fields(cls)})
 
     @property
-    def point(self) -> Point:
-        """For a chart."""
-        return Point(0, self.mean, self.low, self.high)
-
-    @property
     def line(self) -> str:
         """What was found, and the verdict."""
         return f"{self.found}: {WORDS[self.status]}"
-
-    @property
-    def record(self) -> dict[str, Any]:
-        """For a file."""
-        return asdict(self)
 
 
 def verdicts(figure: FigureSpec, tables: Tables) -> list[Verdict]:
