@@ -20,19 +20,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Person:
-    """One person.
+    """One person."""
 
-    Attributes:
-        name: for tables and figures.
-        digest: content of the pictures: what results depend on.
-        files: the pictures; none for a drawn person.
-        number: of a drawn person.
-    """
-
-    name: str
-    digest: str
-    files: tuple[Path, ...] = ()
-    number: int = 0
+    name: str  # for tables and figures
+    digest: str  # content of the pictures: what results depend on
+    files: tuple[Path, ...] = ()  # the pictures; none for a drawn person
+    number: int = 0  # of a drawn person
 
     def pictures(self) -> list[Picture]:
         """The reference pictures, RGB uint8 [H, W, 3].
@@ -40,9 +33,7 @@ class Person:
         Raises:
             PictureError: a file is no picture.
         """
-        if not self.files:
-            return [drawn_reference(self.number)]
-        return [open_picture(path) for path in self.files]
+        return [open_picture(path) for path in self.files] or [drawn_reference(self.number)]
 
 
 def find_people(cohort: Cohort) -> list[Person]:
@@ -75,8 +66,7 @@ def filter_people(
     """Those who pass a filter, and the names of the others with the reason.
 
     Args:
-        people: candidates.
-        rule: the filter.
+        people, rule: candidates, and the filter.
         detect: finds the faces in a picture; each has `bbox` and `score`.
 
     Raises:

@@ -51,41 +51,27 @@ class Streams(_Record):
 
 
 class JobResult(_Record):
-    """What came of one job. Metrics stand beside these fields under their own names, see `metric`.
-
-    Attributes:
-        id: the job's.
-        status: "done" or "failed".
-        error: why it failed.
-        similarity: likeness to the person; None where undefined, for a `reason`.
-        seconds, cpu_seconds, load: from the prompt to the picture; see `timing.Timing`.
-        alone: nothing else of the sweep ran on the device, and on a CPU nothing disturbed it.
-        trajectory: each step, where it was asked for.
-        streams: each step, where they were asked for.
-        agreement: cosines with the pictures from other noises that were there, by job; None where one shows nothing to
-            compare. The later one of each pair knows it.
-        recognizer, detector, rule: what measured, and how.
-        device: where it ran.
-        versions: of the libraries.
-    """
+    """What came of one job. Metrics stand beside these fields under their own names, see `metric`."""
 
     id: str
     status: Literal["done", "failed"]
     error: str | None = None
-    similarity: Number | None = None
+    similarity: Number | None = None  # None where undefined, for a reason
     reason: str | None = None
-    seconds: Number | None = None
-    alone: bool | None = None
+    seconds: Number | None = None  # from the prompt to the picture; this, cpu_seconds and load are a timing.Timing
+    alone: bool | None = None  # nothing else of the sweep ran on the device, and on a CPU nothing disturbed it
     cpu_seconds: Number | None = None
     load: Number | None = None
     trajectory: list[Step] | None = None
     streams: list[Streams] | None = None
     agreement: dict[str, Number | None] | None = None
+    """Cosines with the pictures from other noises that were there, by job; None where one shows nothing to compare. The
+    later one of each pair knows it."""
     recognizer: str | None = None
     detector: str | None = None
-    rule: str | None = None
+    rule: str | None = None  # how these two measured
     device: str | None = None
-    versions: dict[str, str] = {}
+    versions: dict[str, str] = {}  # of the libraries
 
     def metric(self, name: str) -> float | None:
         """The value of a metric; None where it is undefined or was not measured."""
@@ -126,25 +112,14 @@ class SweepRecord(_Record):
 
 @dataclass(frozen=True)
 class Results:
-    """All that a sweep has written, each file read once.
-
-    Attributes:
-        folder: where.
-        record: what sweep.json says.
-        points: all lines of the table.
-        of: the results by their job's id; jobs without one are not there.
-        broken: ids whose file holds no result.
-        unpictured: ids of results that are done and whose picture is gone or cut off.
-        levels: what similarities are held against: "impostor", "blank", "genuine", and by the second recognizer
-            "second_impostor" and so on; None = unknown.
-    """
+    """All that a sweep has written, each file read once."""
 
     folder: Path
     record: SweepRecord
-    points: tuple[SweepPoint, ...]
-    of: Mapping[str, JobResult]
-    broken: tuple[str, ...]
-    unpictured: frozenset[str]
+    points: tuple[SweepPoint, ...]  # all lines of the table
+    of: Mapping[str, JobResult]  # by their job's id; jobs without one are not there
+    broken: tuple[str, ...]  # ids whose file holds no result
+    unpictured: frozenset[str]  # ids of results that are done and whose picture is gone or cut off
     levels: Mapping[str, Baseline | None] = field(default_factory=lambda: UNKNOWN)
 
 
@@ -214,16 +189,7 @@ def save_plan(folder: Path, plan: SweepPlan) -> None:
 
 
 def prepare(plan: SweepPlan, folder: Path, *, retry: bool = False) -> list[Job]:
-    """Write down what a folder is for, and find out what is to be done in it; whoever calls has locked it.
-
-    Args:
-        plan: what to do.
-        folder: the sweep's.
-        retry: failed jobs again too.
-
-    Returns:
-        The jobs to do. Results that cannot be read are set aside, and told.
-    """
+    """Write down what a folder is for, and what is `pending` in it; whoever calls has locked it."""
     (folder / "results").mkdir(exist_ok=True)
     for inside in (folder, *(folder / name for name in ("results", "pictures", "people", "figures"))):
         for draft in inside.glob(".*.part"):  # a killed process was writing it: it never bore its final name
@@ -247,13 +213,9 @@ def _save_people(plan: SweepPlan, folder: Path) -> None:
 
 
 def pending(plan: SweepPlan, folder: Path, *, retry: bool = False, tidy: bool = False) -> list[Job]:
-    """Jobs that have no result, or none with a whole picture, and failed ones where they are to be tried again.
+    """Jobs that have no result, or none with a whole picture, and failed ones to `retry`.
 
-    Args:
-        plan: what to do.
-        folder: the sweep's.
-        retry: failed ones too.
-        tidy: set results aside that cannot be read, and tell.
+    Results that cannot be read are set aside, and told, with `tidy`.
     """
     there = ids_in(folder)
 

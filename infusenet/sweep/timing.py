@@ -16,17 +16,11 @@ LEAST_SHARE, OF_SEVERAL = 0.9, 1.35
 
 @dataclass(frozen=True)
 class Timing:
-    """How long something took.
+    """How long something took."""
 
-    Attributes:
-        seconds: by the clock.
-        cpu_seconds: of processors, by all threads of this process.
-        load: the machine's mean number of processes at work in the minute before; None where it is not told.
-    """
-
-    seconds: float
-    cpu_seconds: float
-    load: float | None
+    seconds: float  # by the clock
+    cpu_seconds: float  # of processors, by all threads of this process
+    load: float | None  # the machine's mean number of processes at work in the minute before; None: it is not told
 
     def undisturbed(self, threads: int) -> bool:
         """Whether this process, which computes on a CPU, hardly ever had to wait for a processor.
