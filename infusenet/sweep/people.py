@@ -72,13 +72,12 @@ def filter_people(
     Raises:
         SpecError: nobody passes.
     """
-    kept, dropped = [], []
+    reasons: dict[Person, str] = {}
     for person in people:
-        reason = next((text for picture in person.pictures() if (text := _unfit(detect(picture), rule))), None)
-        if reason is None:
-            kept.append(person)
-        else:
-            dropped.append((person.name, reason))
+        if why := next((text for picture in person.pictures() if (text := _unfit(detect(picture), rule))), None):
+            reasons[person] = why
+    kept = [person for person in people if person not in reasons]
+    dropped = [(person.name, reason) for person, reason in reasons.items()]
     if not kept:
         raise SpecError(
             f"people.filter: expected someone to pass, got none of {len(people)}: {dropped[0][1]}, and so on"

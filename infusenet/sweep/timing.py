@@ -26,11 +26,9 @@ class Timing:
         """Whether this process, which computes on a CPU, hardly ever had to wait for a processor.
 
         Measured on the miniature, on two cores: one thread has 0.998 of a processor or more in quiet and 0.5 beside two
-        others at work; two threads have 1.5 to 1.75 in quiet, as they wait for each other, and 0.57 to 1.01 beside one
-        or two others. How well more threads share the work is not known, so no more is asked of them than of two.
-
-        Args:
-            threads: that compute.
+        busy loops; two threads have 1.5 to 1.75 in quiet, as they wait for each other, and 0.57 to 1.01 beside one or
+        two such loops; in a run of the CI they had 0.34, the least seen. How well more threads share the work is not
+        known, so no more is asked of them than of two.
         """
         several = min(threads, os.cpu_count() or 1) > 1
         return self.cpu_seconds >= (OF_SEVERAL if several else LEAST_SHARE) * self.seconds

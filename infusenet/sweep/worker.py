@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import cached_property, partial
@@ -41,11 +41,7 @@ _ABSENT = {
 
 @dataclass
 class Worker:
-    """Does jobs on one device. Of backbones, only the one in use is held.
-
-    Attributes:
-        alone: nothing else of the sweep runs on the device, so that seconds mean something.
-    """
+    """Does jobs on one device. Of backbones, only the one in use is held."""
 
     plan: SweepPlan
     models: Models
@@ -53,10 +49,9 @@ class Worker:
     device: str
     dtype: str | None = None
     offload: bool = False
-    alone: bool = True
+    alone: bool = True  # nothing else of the sweep runs on the device, so that seconds mean something
     _loaded: tuple[str, str] | None = None  # role and adapter of the pipeline
     _pipeline: Any = None
-    _measure: Measure | None = None
     _adapters: dict[Any, Adapter] = field(default_factory=dict)
     _conditions: dict[Any, Any] = field(default_factory=dict)
     _references: dict[str, ReferenceData] = field(default_factory=dict)
@@ -66,14 +61,13 @@ class Worker:
     def _instruments(self) -> Instruments:
         return self.models.instruments(self.plan.spec, self.device)
 
+    @cached_property
+    def _judge(self) -> Measure:
+        """What measures: not the network that conditions."""
+        return self.models.load_measure(self.plan.spec, self.device)
+
     def do(self, job: Job) -> dict[str, Any]:
-        """Make and measure one picture.
-
-        Args:
-            job: what is asked for.
-
-        Returns:
-            The result: plain values, None where undefined with the reason beside it.
+        """Make and measure one picture; the result is plain values, None where undefined with the reason beside it.
 
         Raises:
             Exception: whatever a model or a picture gives cause for; the caller keeps it as the job's result.
@@ -98,15 +92,17 @@ class Worker:
 
         adapter, condition = self._conditioned(job)
         pipeline, request = self._load(job), _request(job)
-        measure, reference = self._judge(), self._reference(job)
+        measure, reference = self._judge, self._reference(job)
+        make = partial(generate.generate, pipeline, condition, request, adapter=adapter)
         trace = streams = None
         with _no_notices():
-            result, timing = timed(lambda: generate.generate(pipeline, condition, request, adapter=adapter))
+            result, timing = timed(make)
             if "trajectory" in job.metrics:  # once more, so that measuring does not count as time
-                recorder = ProbeRecorder(measure, reference, vae_decoder(pipeline.vae), keep_latents="none")
-                trace = generate.generate(pipeline, condition, request, adapter=adapter, recorder=recorder).trace
+                trace = make(
+                    recorder=ProbeRecorder(measure, reference, vae_decoder(pipeline.vae), keep_latents="none")
+                ).trace
             if "streams" in job.metrics:
-                streams = _streams(pipeline, condition, request, adapter)
+                streams = _streams(pipeline.transformer, make, request.steps or 1)
         path = picture_path(self.folder, job)
         path.parent.mkdir(parents=True, exist_ok=True)
         save_picture(result.picture, path, {"infusenet": {**result.made_with, "job": job.id}})
@@ -141,9 +137,8 @@ class Worker:
 
     def _faces(self, job: Job, reading: Reading) -> tuple[dict[str, Any], str]:
         """The aligned faces of a picture and of its reference, RGB; or why there are none."""
-        measure = self._judge()
-        if measure.rule.subject != "face":
-            return {}, f"{measure.name} aligns no face"
+        if self._judge.rule.subject != "face":
+            return {}, f"{self._judge.name} aligns no face"
         if not reading.seen or reading.crop is None:
             return {}, reading.reason or "the face cannot be aligned"
         crops = {"face": reading.crop, "reference_face": self._reference(job).crops[0]}
@@ -155,12 +150,12 @@ class Worker:
             return None
         paths = {other.id: picture_path(self.folder, other) for other in self.plan.siblings(job)}
         others = {name: partial(self._row, path, job) for name, path in paths.items() if is_whole(path)}
-        return self._group.of(job.group, job.id, embedding(self._judge(), picture, reading), others)
+        return self._group.of(job.group, job.id, embedding(self._judge, picture, reading), others)
 
     def _row(self, path: Path, job: Job) -> Tensor | None:
         """The embedding of a picture of a job's group, from its file."""
-        measure, picture = self._judge(), open_picture(path)
-        return embedding(measure, picture, measure.read([picture], self._reference(job))[0])
+        picture = open_picture(path)
+        return embedding(self._judge, picture, self._judge.read([picture], self._reference(job))[0])
 
     def _load(self, job: Job) -> Any:
         if self._pipeline is not None and self._loaded == (job.role, job.adapter):
@@ -179,19 +174,13 @@ class Worker:
             generate.generate(self._pipeline, condition, warming, adapter=adapter)
         return self._pipeline
 
-    def _judge(self) -> Measure:
-        """What measures: not the network that conditions."""
-        if self._measure is None:
-            self._measure = self.models.load_measure(self.plan.spec, self.device)
-        return self._measure
-
     def _reference(self, job: Job) -> ReferenceData:
         """What pictures of a job are compared with: the person, or the prompt where the measure reads texts."""
         of_prompt = MEASURES[self.plan.spec.measure].of == "prompt"
         key = job.prompt if of_prompt else job.identity
         if key not in self._references:
             shown: Any = [job.prompt] if of_prompt else self.plan.person(job.identity).pictures()
-            self._references[key] = self._judge().reference(shown)
+            self._references[key] = self._judge.reference(shown)
         return self._references[key]
 
     def _conditioned(self, job: Job) -> tuple[Adapter, Any]:
@@ -228,13 +217,13 @@ def _no_notices() -> Iterator[None]:
     """What a person would be told of is asked for on purpose: guidance on schnell, an adapter that acts in no step."""
     from ..adapters.infusenet.pipeline import log as of_the_pipeline
 
-    levels = [(each, each.level) for each in (generate.log, of_the_pipeline)]
+    levels = {each: each.level for each in (generate.log, of_the_pipeline)}
     try:
-        for each, _ in levels:
+        for each in levels:
             each.setLevel(logging.ERROR)
         yield
     finally:
-        for each, level in levels:
+        for each, level in levels.items():
             each.setLevel(level)
 
 
@@ -244,23 +233,16 @@ def _trajectory(trace: Trace | None) -> list[dict[str, Any]]:
     if trace.status != "complete":
         raise RuntimeError(f"the probe ended {trace.status}: {trace.reason}")
     return [
-        {
-            "step": record.step,
-            "sigma": record.sigma,
-            "similarity": trace.mean(record),
-            "seen": record.found[0],
-            "sharpness": record.sharpness[0],
-            "contrast": record.contrast[0],
-        }
+        {"step": record.step, "sigma": record.sigma, "similarity": trace.mean(record), "seen": record.found[0]}
+        | {name: getattr(record, name)[0] for name in ("sharpness", "contrast")}
         for record in trace.records
     ]
 
 
-def _streams(pipeline: Any, condition: Any, request: GenerateRequest, adapter: Adapter) -> list[dict[str, Any]]:
+def _streams(network: Any, make: Callable[[], Any], steps: int) -> list[dict[str, Any]]:
     """Stream norms and residual ratios of each step, a value a block; with true CFG those of the positive branch."""
     from ..metrics.streams import StreamNorms
 
-    with StreamNorms(pipeline.transformer) as norms:
-        generate.generate(pipeline, condition, request, adapter=adapter)
-    records, steps = norms.records, request.steps or 1
-    return [asdict(record) for record in records[:: len(records) // steps]]
+    with StreamNorms(network) as norms:
+        make()
+    return [asdict(record) for record in norms.records[:: len(norms.records) // steps]]
