@@ -106,11 +106,12 @@ class FigureSpec(Table):
     def prepared(cls, data: dict[str, Any]) -> dict[str, Any]:
         """The older name of minus understood."""
         key = "minus" if "minus" in data else "less"
-        split_by_number = data.get("split", "method") not in ("method", "prompt", "value")
-        if data.get(key) is not None and not (data.get("kind") == "curve" and split_by_number):
-            refuse("a curve that is split by a number, such as strength", data[key], key=key)
-        rest = {name: value for name, value in data.items() if name != key}
-        return {**rest, "minus": data[key]} if data.get(key) is not None else rest
+        rest = dict(data)
+        if (value := rest.pop(key, None)) is None:
+            return rest
+        if data.get("kind") != "curve" or data.get("split", "method") in ("method", "prompt", "value"):
+            refuse("a curve that is split by a number, such as strength", value, key=key)
+        return {**rest, "minus": value}
 
     @model_validator(mode="after")
     def _goes_together(self) -> FigureSpec:

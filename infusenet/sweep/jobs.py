@@ -18,6 +18,7 @@ from .people import Person
 from .spec import Method, Spec
 from .toml import SpecError
 
+Weights = Mapping[tuple[str, str], str]  # name and content of the weights behind each role and adapter
 FORMAT = 1  # rises when results of older versions must not be used any more
 MOST_JOBS = 100_000
 ROUNDS = 3  # over the people: so many times a backbone is loaded, at most
@@ -138,18 +139,12 @@ def check_size(spec: Spec, people: int) -> None:
 
 
 def expand(
-    spec: Spec,
-    people: Iterable[Person],
-    weights: Mapping[tuple[str, str], str],
-    metrics: Iterable[str] | None = None,
-    measure: str = "face",
+    spec: Spec, people: Iterable[Person], weights: Weights, metrics: Iterable[str] | None = None, measure: str = "face"
 ) -> Iterator[SweepPoint]:
     """All points of a sweep in the specification's order: each method, values of its axes, person, prompt and seed.
 
     Args:
-        spec: the sweep.
-        people: whom to show.
-        weights: content of the weights behind each role and adapter.
+        spec, people, weights: the sweep, whom to show, and what is behind each backbone and adapter.
         metrics: what is measured beside the usual; by default the specification's own names.
         measure: see `Job.measure`.
     """

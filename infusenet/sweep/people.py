@@ -6,16 +6,13 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..errors import InfuseNetError
-from ..files import ENDINGS, is_picture_file, open_picture
+from ..files import ENDINGS, Picture, is_picture_file, open_picture
 from ..miniature.people import drawn_reference
 from .spec import Cohort, Filter
 from .toml import SpecError
-
-if TYPE_CHECKING:
-    from ..generate import Picture
 
 
 @dataclass(frozen=True)

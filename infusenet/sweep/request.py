@@ -76,13 +76,8 @@ def _sweep_all(request: SweepRequest) -> str:
 
 def _sweep(request: SweepRequest) -> str:
     """One specification: spec, people, jobs, results, report."""
-    spec = read_spec(
-        find_spec(request.spec),
-        quick=request.quick,
-        people=request.people,
-        papers_filter=request.filter,
-        roles=request.models.backbones,
-    )
+    path, roles = find_spec(request.spec), request.models.backbones
+    spec = read_spec(path, quick=request.quick, people=request.people, papers_filter=request.filter, roles=roles)
     plan = make_plan(spec, request.models, request.command)
     if request.dry_run:
         return _outlook(plan, request)

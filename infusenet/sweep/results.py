@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+from PIL import Image
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
 from ..errors import InfuseNetError
@@ -144,11 +145,6 @@ def is_whole(picture: Path) -> bool:
         return False
 
 
-def ids_in(folder: Path) -> set[str]:
-    """The jobs that have a result's file; asking once is quicker than trying each."""
-    return {path.stem for path in (folder / "results").glob("*.json")}
-
-
 def read_result(folder: Path, job: Job) -> JobResult:
     """A job's result.
 
@@ -201,8 +197,6 @@ def prepare(plan: SweepPlan, folder: Path, *, retry: bool = False) -> list[Job]:
 
 def _save_people(plan: SweepPlan, folder: Path) -> None:
     """The reference of each person, for the report's grids; small, and no file of the user's is touched."""
-    from PIL import Image
-
     (folder / "people").mkdir(exist_ok=True)
     for person in plan.people:
         path = folder / "people" / f"{person.name}.png"
@@ -217,22 +211,12 @@ def pending(plan: SweepPlan, folder: Path, *, retry: bool = False, tidy: bool = 
 
     Results that cannot be read are set aside, and told, with `tidy`.
     """
-    there = ids_in(folder)
-
-    def is_done(job: Job) -> bool:
-        if job.id not in there:
-            return False
-        try:
-            result = read_result(folder, job)
-        except BrokenResult as error:
-            if tidy:
-                path = result_path(folder, job)
-                os.replace(path, aside := path.with_name(f"{path.name}.broken"))
-                log.warning("%s It is kept as %s and made again.", error, aside.name)
-            return False
-        return not retry if result.status == "failed" else is_whole(picture_path(folder, job))
-
-    return [job for job in plan.jobs if not is_done(job)]
+    results, broken, unpictured = _read_all(folder, plan.jobs)
+    for path, error in broken.items() if tidy else ():
+        os.replace(path, aside := path.with_name(f"{path.name}.broken"))
+        log.warning("%s It is kept as %s and made again.", error, aside.name)
+    settled = {name for name, result in results.items() if result.status == "done" or not retry} - unpictured
+    return [job for job in plan.jobs if job.id not in settled]
 
 
 def read_results(folder: Path) -> Results:
@@ -242,18 +226,28 @@ def read_results(folder: Path) -> Results:
         InfuseNetError: the folder holds no sweep.
     """
     record, points = read_plan(folder)
+    results, broken, unpictured = _read_all(folder, unique(points))
+    ids = tuple(path.stem for path in broken)
+    return Results(folder, record, points, results, ids, unpictured, read_levels(folder))
+
+
+def _read_all(
+    folder: Path, jobs: Iterable[Job]
+) -> tuple[dict[str, JobResult], dict[Path, BrokenResult], frozenset[str]]:
+    """Results by id, what is wrong with files that hold none, and which are done with a picture gone or cut off."""
+    there = {path.stem for path in (folder / "results").glob("*.json")}  # quicker than trying each
     results: dict[str, JobResult] = {}
-    broken, unpictured = [], set()
-    there = ids_in(folder)
-    for job in (job for job in unique(points) if job.id in there):
+    broken: dict[Path, BrokenResult] = {}
+    unpictured = set()
+    for job in (job for job in jobs if job.id in there):
         try:
-            results[job.id] = result = read_result(folder, job)
-        except BrokenResult:
-            broken.append(job.id)
+            results[job.id] = read_result(folder, job)
+        except BrokenResult as error:
+            broken[result_path(folder, job)] = error
             continue
-        if result.status == "done" and not is_whole(picture_path(folder, job)):
+        if results[job.id].status == "done" and not is_whole(picture_path(folder, job)):
             unpictured.add(job.id)
-    return Results(folder, record, points, results, tuple(broken), frozenset(unpictured), read_levels(folder))
+    return results, broken, frozenset(unpictured)
 
 
 def read_plan(folder: Path) -> tuple[SweepRecord, tuple[SweepPoint, ...]]:

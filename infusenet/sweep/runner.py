@@ -14,6 +14,10 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import distributed
+from tqdm import tqdm
+
 from .. import miniature
 from ..backbones import BACKBONES
 from ..errors import InfuseNetError, SettingsError
@@ -149,20 +153,18 @@ class Rank:
         return cls(rank, world, local, int(os.environ.get("LOCAL_WORLD_SIZE", world)))
 
 
+Make = Callable[[Rank, str], Do]
+"""Gives what does a job, for this process's rank and device; called only if there is something to do."""
+
+
 def run(
-    plan: SweepPlan,
-    folder: Path,
-    make: Callable[[Rank, str], Do],
-    *,
-    device: str = "auto",
-    retry: bool = False,
-    quiet: bool = False,
+    plan: SweepPlan, folder: Path, make: Make, *, device: str = "auto", retry: bool = False, quiet: bool = False
 ) -> tuple[int, int]:
     """Make all results that are missing in a sweep's folder, which is made if missing.
 
     Args:
         plan, folder, retry: as in `prepare`.
-        make: gives what does a job, for this process's rank and device; called only if there is something to do.
+        make: gives what does a job.
         device: "auto", "cpu", "cuda", ...; with several processes each takes a GPU of its own.
         quiet: no progress bar.
 
@@ -172,8 +174,6 @@ def run(
     Raises:
         SettingsError: more processes on this machine than GPUs, or another sweep is at work in the folder.
     """
-    import torch
-
     torch.set_num_threads(plan.spec.threads)
     rank = Rank.from_environment()
     device = _device(device, rank)
@@ -182,16 +182,12 @@ def run(
         mine = _shared(parts, rank.world)[rank.rank]
         failed = _work(mine, folder, make, rank, device, None if quiet else plan.spec.title) if mine else 0
         if rank.world > 1:
-            torch.distributed.barrier()
+            distributed.barrier()
     return len(mine), failed
 
 
-def _work(
-    jobs: Sequence[Job], folder: Path, make: Callable[[Rank, str], Do], rank: Rank, device: str, title: str | None
-) -> int:
+def _work(jobs: Sequence[Job], folder: Path, make: Make, rank: Rank, device: str, title: str | None) -> int:
     """Do jobs one after the other, with a bar under a title if there is one; returns how many failed."""
-    from tqdm import tqdm
-
     do, failed = make(rank, device), 0
     for job in tqdm(jobs, desc=title, unit="", disable=title is None or rank.rank > 0, leave=False):
         try:
@@ -214,8 +210,6 @@ def _work(
 
 def _device(device: str, rank: Rank) -> str:
     """The device of this process."""
-    import torch
-
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if device == "cuda" and rank.world > 1:
@@ -233,8 +227,6 @@ def _shared(value: Any, world: int) -> Any:
     """The first process's value, for all; no tensor is sent, so that the CPU's way is right for GPUs too."""
     if world == 1:
         return value
-    from torch import distributed
-
     if not distributed.is_initialized():
         distributed.init_process_group("gloo", timeout=_PATIENCE)
     boxed = [value]
@@ -244,7 +236,5 @@ def _shared(value: Any, world: int) -> Any:
 
 def leave() -> None:
     """Part from the other processes, after the last sweep."""
-    from torch import distributed
-
     if distributed.is_available() and distributed.is_initialized():
         distributed.destroy_process_group()

@@ -4,32 +4,30 @@ from __future__ import annotations
 
 import gc
 import logging
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import torch
+from torch import Tensor
 
 from .. import generate
+from ..adapters import Adapter
 from ..axes import AXES
 from ..files import open_picture, save_picture
 from ..generate import GenerateRequest
-from ..measures import MEASURES
+from ..measures import MEASURES, Measure, Reading, ReferenceData
 from ..measures.agreement import Agreement, embedding
+from ..measures.instruments import Instruments
 from ..metrics import METRICS, Subject
+from ..metrics.streams import StreamNorms
+from ..probe import ProbeRecorder, Trace, vae_decoder
+from ..probe.versions import library_versions
 from .jobs import Job, SweepPlan
 from .results import is_whole, picture_path
 from .runner import Models
 from .timing import timed
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from ..adapters import Adapter
-    from ..measures import Measure, Reading, ReferenceData
-    from ..measures.instruments import Instruments
-    from ..probe import Trace
 
 log = logging.getLogger(__name__)
 _ABSENT = {
@@ -72,8 +70,6 @@ class Worker:
         Raises:
             Exception: whatever a model or a picture gives cause for; the caller keeps it as the job's result.
         """
-        import torch
-
         try:
             return self._do(job)
         except torch.cuda.OutOfMemoryError:
@@ -87,22 +83,20 @@ class Worker:
         return self._do(job)
 
     def _do(self, job: Job) -> dict[str, Any]:
-        from ..probe import ProbeRecorder, vae_decoder
-        from ..probe.versions import library_versions
-
         adapter, condition = self._conditioned(job)
         pipeline, request = self._load(job), _request(job)
         measure, reference = self._judge, self._reference(job)
         make = partial(generate.generate, pipeline, condition, request, adapter=adapter)
         trace = streams = None
-        with _no_notices():
+        with generate.without_notices():
             result, timing = timed(make)
             if "trajectory" in job.metrics:  # once more, so that measuring does not count as time
-                trace = make(
-                    recorder=ProbeRecorder(measure, reference, vae_decoder(pipeline.vae), keep_latents="none")
-                ).trace
+                recorder = ProbeRecorder(measure, reference, vae_decoder(pipeline.vae), keep_latents="none")
+                trace = make(recorder=recorder).trace
             if "streams" in job.metrics:
-                streams = _streams(pipeline.transformer, make, request.steps or 1)
+                with StreamNorms(pipeline.transformer) as norms:
+                    make()
+                streams = [asdict(record) for record in norms.of_steps(request.steps or 1)]
         path = picture_path(self.folder, job)
         path.parent.mkdir(parents=True, exist_ok=True)
         save_picture(result.picture, path, {"infusenet": {**result.made_with, "job": job.id}})
@@ -164,12 +158,11 @@ class Worker:
         gc.collect()
         adapter, condition = self._conditioned(job)
         options: dict[str, Any] = {"components": self.models.components} if self.models.components else {}
-        if self.offload:
-            options["offload"] = "model"
+        options |= {"offload": "model"} if self.offload else {}
         files = self.models.files(job.role, job.adapter)
         self._pipeline = generate.load_pipeline(files, self.device, self.dtype, adapter=adapter, **options)
         self._loaded = job.role, job.adapter
-        with _no_notices():  # the first run warms up and is not timed
+        with generate.without_notices():  # the first run warms up and is not timed
             warming = GenerateRequest(job.prompt, steps=1, size=job.size)
             generate.generate(self._pipeline, condition, warming, adapter=adapter)
         return self._pipeline
@@ -198,9 +191,8 @@ class Worker:
 def _request(job: Job) -> GenerateRequest:
     """What a job asks of `generate`."""
     same = ("prompt", "steps", "guidance", "strength", "start", "end", "seed", "size", "true_cfg", "branches")
-    request = GenerateRequest(
-        **{name: getattr(job, name) for name in same}, negative=job.negative if job.true_cfg != 1 else None
-    )
+    negative = job.negative if job.true_cfg != 1 else None
+    request = GenerateRequest(**{name: getattr(job, name) for name in same}, negative=negative)
     for name, value in job.axes:
         request = AXES[name].applied(request, value)
     return request
@@ -212,24 +204,8 @@ def _likeness(measure: Measure, reading: Reading) -> dict[str, Any]:
     return {**values, "detector": getattr(measure, "detector", None), "rule": str(measure.rule)}
 
 
-@contextmanager
-def _no_notices() -> Iterator[None]:
-    """What a person would be told of is asked for on purpose: guidance on schnell, an adapter that acts in no step."""
-    from ..adapters.infusenet.pipeline import log as of_the_pipeline
-
-    levels = {each: each.level for each in (generate.log, of_the_pipeline)}
-    try:
-        for each in levels:
-            each.setLevel(logging.ERROR)
-        yield
-    finally:
-        for each, level in levels.items():
-            each.setLevel(level)
-
-
-def _trajectory(trace: Trace | None) -> list[dict[str, Any]]:
+def _trajectory(trace: Trace) -> list[dict[str, Any]]:
     """What a probe saw of one run, step by step; a failed probe is an error of the job."""
-    assert trace is not None
     if trace.status != "complete":
         raise RuntimeError(f"the probe ended {trace.status}: {trace.reason}")
     return [
@@ -237,12 +213,3 @@ def _trajectory(trace: Trace | None) -> list[dict[str, Any]]:
         | {name: getattr(record, name)[0] for name in ("sharpness", "contrast")}
         for record in trace.records
     ]
-
-
-def _streams(network: Any, make: Callable[[], Any], steps: int) -> list[dict[str, Any]]:
-    """Stream norms and residual ratios of each step, a value a block; with true CFG those of the positive branch."""
-    from ..metrics.streams import StreamNorms
-
-    with StreamNorms(network) as norms:
-        make()
-    return [asdict(record) for record in norms.records[:: len(norms.records) // steps]]

@@ -22,7 +22,7 @@ from infusenet.sweep.request import make_plan
 from infusenet.sweep.results import picture_path
 from infusenet.sweep.runner import Models
 from infusenet.sweep.spec import read_spec
-from infusenet.sweep.worker import Worker, _no_notices, _request
+from infusenet.sweep.worker import Worker, _request
 
 PlanOf = Callable[[Path], SweepPlan]
 Write = Callable[..., Path]
@@ -201,10 +201,10 @@ def test_what_is_asked_for_on_purpose_is_not_warned_of(caplog: pytest.LogCapture
 
     with caplog.at_level(logging.WARNING):
         for log in (generate.log, pipeline.log):
-            with _no_notices():
+            with generate.without_notices():
                 log.warning("no guidance")
             log.warning("told")
-        with pytest.raises(ZeroDivisionError), _no_notices():
+        with pytest.raises(ZeroDivisionError), generate.without_notices():
             raise ZeroDivisionError
         generate.log.warning("told")
     assert [record.message for record in caplog.records] == ["told"] * 3
