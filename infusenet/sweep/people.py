@@ -69,12 +69,12 @@ def filter_people(
     Raises:
         SpecError: nobody passes.
     """
-    reasons: dict[Person, str] = {}
+    kept, dropped = [], []
     for person in people:
-        if why := next((text for picture in person.pictures() if (text := _unfit(detect(picture), rule))), None):
-            reasons[person] = why
-    kept = [person for person in people if person not in reasons]
-    dropped = [(person.name, reason) for person, reason in reasons.items()]
+        if reason := next(filter(None, (_unfit(detect(picture), rule) for picture in person.pictures())), None):
+            dropped.append((person.name, reason))
+        else:
+            kept.append(person)
     if not kept:
         raise SpecError(
             f"people.filter: expected someone to pass, got none of {len(people)}: {dropped[0][1]}, and so on"

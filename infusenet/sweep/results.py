@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -64,7 +64,7 @@ class JobResult(_Record):
     cpu_seconds: Number | None = None
     load: Number | None = None
     trajectory: list[Step] | None = None
-    streams: list[Streams] | None = None
+    streams: list[Streams] | None = None  # of each step, both
     agreement: dict[str, Number | None] | None = None
     """Cosines with the pictures from other noises that were there, by job; None where one shows nothing to compare. The
     later one of each pair knows it."""
@@ -121,7 +121,7 @@ class Results:
     of: Mapping[str, JobResult]  # by their job's id; jobs without one are not there
     broken: tuple[str, ...]  # ids whose file holds no result
     unpictured: frozenset[str]  # ids of results that are done and whose picture is gone or cut off
-    levels: Mapping[str, Baseline | None] = field(default_factory=lambda: UNKNOWN)
+    levels: Mapping[str, Baseline | None] = field(default_factory=lambda: UNKNOWN)  # by name; None: unknown
 
 
 def result_path(folder: Path, job: Job) -> Path:
@@ -211,11 +211,15 @@ def pending(plan: SweepPlan, folder: Path, *, retry: bool = False, tidy: bool = 
 
     Results that cannot be read are set aside, and told, with `tidy`.
     """
-    results, broken, unpictured = _read_all(folder, plan.jobs)
-    for path, error in broken.items() if tidy else ():
-        os.replace(path, aside := path.with_name(f"{path.name}.broken"))
-        log.warning("%s It is kept as %s and made again.", error, aside.name)
-    settled = {name for name, result in results.items() if result.status == "done" or not retry} - unpictured
+    settled = set()
+    for job, result, lacks_picture in _read_all(folder, plan.jobs):
+        if isinstance(result, JobResult):
+            if not lacks_picture and (result.status == "done" or not retry):
+                settled.add(job.id)
+        elif tidy:
+            path = result_path(folder, job)
+            os.replace(path, aside := path.with_name(f"{path.name}.broken"))
+            log.warning("%s It is kept as %s and made again.", result, aside.name)
     return [job for job in plan.jobs if job.id not in settled]
 
 
@@ -226,28 +230,23 @@ def read_results(folder: Path) -> Results:
         InfuseNetError: the folder holds no sweep.
     """
     record, points = read_plan(folder)
-    results, broken, unpictured = _read_all(folder, unique(points))
-    ids = tuple(path.stem for path in broken)
-    return Results(folder, record, points, results, ids, unpictured, read_levels(folder))
+    found = list(_read_all(folder, unique(points)))
+    results = {job.id: result for job, result, _ in found if isinstance(result, JobResult)}
+    broken = tuple(job.id for job, result, _ in found if isinstance(result, BrokenResult))
+    unpictured = frozenset(job.id for job, _, lacks_picture in found if lacks_picture)
+    return Results(folder, record, points, results, broken, unpictured, read_levels(folder))
 
 
-def _read_all(
-    folder: Path, jobs: Iterable[Job]
-) -> tuple[dict[str, JobResult], dict[Path, BrokenResult], frozenset[str]]:
-    """Results by id, what is wrong with files that hold none, and which are done with a picture gone or cut off."""
+def _read_all(folder: Path, jobs: Iterable[Job]) -> Iterator[tuple[Job, JobResult | BrokenResult, bool]]:
+    """Each job that has a result's file, what that holds or is wrong, and whether its picture is gone or cut off."""
     there = {path.stem for path in (folder / "results").glob("*.json")}  # quicker than trying each
-    results: dict[str, JobResult] = {}
-    broken: dict[Path, BrokenResult] = {}
-    unpictured = set()
     for job in (job for job in jobs if job.id in there):
         try:
-            results[job.id] = read_result(folder, job)
+            result = read_result(folder, job)
         except BrokenResult as error:
-            broken[result_path(folder, job)] = error
-            continue
-        if results[job.id].status == "done" and not is_whole(picture_path(folder, job)):
-            unpictured.add(job.id)
-    return results, broken, frozenset(unpictured)
+            yield job, error, False
+        else:
+            yield job, result, result.status == "done" and not is_whole(picture_path(folder, job))
 
 
 def read_plan(folder: Path) -> tuple[SweepRecord, tuple[SweepPoint, ...]]:

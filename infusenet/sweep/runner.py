@@ -48,7 +48,7 @@ class Models:
     components: Path | None = None  # a FLUX folder that lends VAE and text encoders to single files
     lpips: Path | None = None  # VGG16 weights, without which there is no LPIPS
     measure: Path | None = None  # folder of a measure that is not the face pack's
-    second: Path | None = None  # a second face pack; by default that of the miniature's judge, see `instruments`
+    second: Path | None = None  # a second face pack; by default the miniature's judging one where all backbones are its
     clip: Path | None = None  # a CLIP folder for the fit to the prompt; by default the miniature's judge, likewise
 
     def files(self, role: str, adapter: str = "infusenet") -> Files:
@@ -61,7 +61,7 @@ class Models:
         return files_for(self.backbones.get(role, role), self.folders, adapter=adapter, **self.given)
 
     def face_pack(self, spec: Spec) -> Path:
-        """What measures faces: not the network that conditions."""
+        """What finds and measures faces, by the first method."""
         return self.files(spec.methods[0].backbone, spec.methods[0].adapter).face_pack
 
     def check_people(self, spec: Spec) -> None:
@@ -116,7 +116,7 @@ class Models:
         return tuple(name if path is None else f"{name} {fingerprint(path)[:16]}" for name, path in weights.items())
 
     def load_measure(self, spec: Spec, device: str) -> Measure:
-        """What measures likeness."""
+        """What measures likeness: not the network that conditions."""
         path = self.face_pack(spec) if spec.measure == "face" else self.measure
         return MEASURES[spec.measure].load(path or Path(), device)
 
@@ -163,10 +163,9 @@ def run(
     """Make all results that are missing in a sweep's folder, which is made if missing.
 
     Args:
-        plan, folder, retry: as in `prepare`.
-        make: gives what does a job.
+        plan, folder, make: what to do, where, and what does a job.
         device: "auto", "cpu", "cuda", ...; with several processes each takes a GPU of its own.
-        quiet: no progress bar.
+        retry, quiet: failed jobs again too; no progress bar.
 
     Returns:
         How many jobs were done by this process, and how many of these failed.
