@@ -27,7 +27,7 @@ _OWN_FIELD = ("steps", "strength", "guidance", "true_cfg", "first_steps")  # of 
 
 @dataclass(frozen=True)
 class Job:
-    """One picture to make and measure. Ids hold a field that has a value here only where it has another."""
+    """One picture to make and measure. Fields behind `format` came later: ids hold them only where not as here."""
 
     backbone: str  # the weights at work, by name and content
     role: str  # what the specification calls that backbone
@@ -44,7 +44,7 @@ class Job:
     size: tuple[int, int] | None  # width and height; None: the backbone's own
     threads: int  # of the CPU
     metrics: tuple[str, ...]  # beside what always is measured; with the content of weights that it depends on
-    format: int = FORMAT  # of the result; held always
+    format: int = FORMAT  # of the result
     adapter: str = "infusenet"  # a name of ADAPTERS
     measure: str = "face"  # a name of MEASURES, with its weights' content where that is not the face pack
     axes: tuple[tuple[str, Value], ...] = ()  # name and value of further ones
@@ -52,7 +52,7 @@ class Job:
 
     @cached_property
     def record(self) -> dict[str, Any]:
-        """Its fields for a file, without those that are as they always were."""
+        """Its fields for a file, without later ones that are as they always were."""
         values = {each.name: (getattr(self, each.name), each.default) for each in fields(self)}
         return {name: value for name, (value, usual) in values.items() if name == "format" or value != usual}
 

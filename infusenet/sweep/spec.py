@@ -55,7 +55,7 @@ class Method(Table):
     start: Annotated[float, number(0, 1)] = 0.0  # shares of the run: between start and end the adapter acts
     end: Annotated[float, number(0, 1)] = 1.0
     negative: Text = ""  # what true CFG steers away from
-    branches: Annotated[str, text(lambda: BRANCHES)] = "positive"  # of true CFG, on which the adapter acts
+    branches: Annotated[str, text(lambda: BRANCHES)] = "positive"  # of true CFG: on which the adapter acts, or "both"
 
     @classmethod
     def keys(cls) -> list[str]:
