@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -193,6 +194,21 @@ def fitted_size(request: GenerateRequest, spec: BackboneSpec) -> tuple[int, int]
             *(width, height, spec.size_multiple, *fitted),
         )
     return fitted
+
+
+@contextmanager
+def without_notices() -> Iterator[None]:
+    """What a person would be told of is asked for on purpose: guidance on schnell, an adapter that acts in no step."""
+    from .adapters.infusenet.pipeline import log as of_the_pipeline
+
+    levels = {each: each.level for each in (log, of_the_pipeline)}
+    try:
+        for each in levels:
+            each.setLevel(logging.ERROR)
+        yield
+    finally:
+        for each, level in levels.items():
+            each.setLevel(level)
 
 
 def generate(

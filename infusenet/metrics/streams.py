@@ -94,6 +94,10 @@ class StreamNorms:
         """One for each finished call of the network, in order."""
         return [_record(call) for call in self._calls]
 
+    def of_steps(self, steps: int) -> list[StreamRecord]:
+        """The record of each step of a run of so many; with true CFG that of the positive branch, which goes first."""
+        return self.records[:: len(self._calls) // steps]
+
     def __enter__(self) -> StreamNorms:
         add = self._handles.append
         add(self._network.register_forward_pre_hook(self._begin, with_kwargs=True))

@@ -41,29 +41,21 @@ def values_of(*, steps: bool = False) -> list[str]:
 class Claim(Table):
     """Something that a figure's numbers can agree with or contradict, such as a finding of the paper.
 
-    Attributes:
-        says: the claim, in a sentence.
-        of, than: settings of rows whose difference of - than it is about, on the same person, noise and (unless both
-            name one) prompt, as {method = "dev", steps = 4}; a step of -1 is the last one of a run.
-        against: settings in which both differ from a second difference that is taken off the first one.
-        value: a column; the figure's first by default.
-        ratio: of / than instead of of - than.
-        paper: the paper's figure; where it gives none, the `sign` of what it says: 1 or -1.
-        margin: of a claim of equality: within which the difference must lie; `most` bounds it from above alone.
-        source: where it is said.
+    It is about the difference of - than of rows on the same person, noise and (unless both name one) prompt. Each names
+    their settings, as {method = "dev", steps = 4}; a step of -1 is the last one of a run.
     """
 
     says: Text
     of: dict[str, Any]
     than: dict[str, Any]
-    against: dict[str, Any] = Field(default_factory=dict)
-    value: str = ""
-    ratio: bool = False
-    paper: Number | None = None
-    sign: Annotated[int, number(-1, 1, whole=True)] = 0
-    margin: Annotated[float | None, number(0)] = None
-    most: Annotated[float | None, number(0)] = None
-    source: Text = ""
+    against: dict[str, Any] = Field(default_factory=dict)  # settings of a second difference, taken off the first one
+    value: str = ""  # a column; the figure's first by default
+    ratio: bool = False  # of / than instead of of - than
+    paper: Number | None = None  # the paper's figure
+    sign: Annotated[int, number(-1, 1, whole=True)] = 0  # where the paper gives none, of what it says: 1 or -1
+    margin: Annotated[float | None, number(0)] = None  # of a claim of equality: within which the difference must lie
+    most: Annotated[float | None, number(0)] = None  # bounds it from above alone
+    source: Text = ""  # where it is said
 
     @model_validator(mode="after")
     def _can_be_judged(self) -> Claim:
@@ -79,41 +71,31 @@ class Claim(Table):
 
 
 class FigureSpec(Table):
-    """One figure of the report.
-
-    Attributes:
-        kind: one of FIGURES; under a title, with a note of what a reader must know.
-        values: the columns shown; a curve or trajectory has a panel for each, other kinds show one.
-        x: the column along it; `y` the rows of a map.
-        against: a place on x: a curve shows the paired difference to it beside each panel.
-        early: the place that drift is counted from, named before any value was seen.
-        methods, prompts: labels shown, in order; all by default. Methods are compared with the first.
-        people: "all", "first N" or "top N" by mean similarity.
-        split: a curve or bars for each method ("method"), prompt or value of an axis; of a trajectory for each "value".
-        panels: "prompt" for a panel each prompt, of a curve or of people.
-        minus: a value of `split`: a curve shows what the others have more than it, on the same person, prompt and
-            noise. `less` is its older name.
-        paper: the paper's figures, shown beside and never mixed in: of a table by line, of pairs and drift by "method /
-            group", of a curve by "line / x", where both are as the report writes them.
-        claims: what its numbers are held against; the first is the figure's main one.
-    """
+    """One figure of the report."""
 
     kind: Annotated[str, text(lambda: FIGURES)]
     title: Text
-    note: Text = ""
+    note: Text = ""  # what a reader must know
     values: Annotated[Texts, texts(values_of)] = ("similarity",)
+    """The columns shown; a curve or trajectory has a panel for each, other kinds show one."""
     x: Along = "steps"
-    y: Along = "prompt"
-    methods: Annotated[Texts, texts()] = ()
-    prompts: Annotated[Texts, texts()] = ()
-    people: Text = "all"
+    y: Along = "prompt"  # the rows of a map
+    methods: Annotated[Texts, texts()] = ()  # labels shown, in order; all by default. They are compared with the first
+    prompts: Annotated[Texts, texts()] = ()  # likewise
+    people: Text = "all"  # or "first N" or "top N" by mean similarity
     against: Annotated[float | None, number(0)] = None
-    early: Annotated[float, number(0)] = 4
+    """A place on x: a curve shows the paired difference to it beside each panel."""
+    early: Annotated[float, number(0)] = 4  # the place that drift is counted from, named before any value was seen
     split: Split = "method"
-    panels: Annotated[str, text(lambda: ("prompt",))] = ""
+    """A curve or bars for each method, prompt or value of an axis; of a trajectory for each "value"."""
+    panels: Annotated[str, text(lambda: ("prompt",))] = ""  # a panel for each prompt, of a curve or of people
     minus: Annotated[float | None, number(0)] = None
+    """A value of `split`: a curve shows what the others have more than it, on the same person, prompt and noise. `less`
+    is its older name."""
     paper: dict[str, Annotated[float, number(-1)]] = Field(default_factory=dict)
-    claims: tuple[Claim, ...] = ()
+    """The paper's figures, shown beside and never mixed in: of a table by line, of pairs and drift by "method / group",
+    of a curve by "line / x", where both are as the report writes them."""
+    claims: tuple[Claim, ...] = ()  # what its numbers are held against; the first is the figure's main one
 
     @property
     def value(self) -> str:
@@ -124,11 +106,12 @@ class FigureSpec(Table):
     def prepared(cls, data: dict[str, Any]) -> dict[str, Any]:
         """The older name of minus understood."""
         key = "minus" if "minus" in data else "less"
-        split_by_number = data.get("split", "method") not in ("method", "prompt", "value")
-        if data.get(key) is not None and not (data.get("kind") == "curve" and split_by_number):
-            refuse("a curve that is split by a number, such as strength", data[key], key=key)
-        rest = {name: value for name, value in data.items() if name != key}
-        return {**rest, "minus": data[key]} if data.get(key) is not None else rest
+        rest = dict(data)
+        if (value := rest.pop(key, None)) is None:
+            return rest
+        if data.get("kind") != "curve" or data.get("split", "method") in ("method", "prompt", "value"):
+            refuse("a curve that is split by a number, such as strength", value, key=key)
+        return {**rest, "minus": value}
 
     @model_validator(mode="after")
     def _goes_together(self) -> FigureSpec:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cache, cached_property
@@ -17,62 +18,43 @@ from .people import Person
 from .spec import Method, Spec
 from .toml import SpecError
 
+Weights = Mapping[tuple[str, str], str]  # name and content of the weights behind each role and adapter
 FORMAT = 1  # rises when results of older versions must not be used any more
 MOST_JOBS = 100_000
 ROUNDS = 3  # over the people: so many times a backbone is loaded, at most
 _OWN_FIELD = ("steps", "strength", "guidance", "true_cfg", "first_steps")  # of axes: first_steps stand in `end`
-_ADDED: dict[str, Any] = {"adapter": "infusenet", "measure": "face", "axes": (), "branches": "positive"}
-"""Fields that jobs did not have at first, and what they were: ids hold them only where they are something else."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """One picture to make and measure.
+    """One picture to make and measure. Fields behind `format` came later: ids hold them only where not as here."""
 
-    Attributes:
-        backbone: the weights at work, by name and content.
-        role: what the specification calls that backbone.
-        identity: content of the person's pictures.
-        prompt: the scene, in words; `negative` is what true CFG steers away from.
-        steps, strength, guidance, true_cfg: guidance None is the backbone's own, true_cfg 1 is off.
-        seed: of the noise.
-        start, end: shares of the run between which the adapter acts.
-        size: width and height; None for the backbone's own.
-        threads: CPU threads.
-        metrics: what is measured beside what always is; with the content of weights that it depends on.
-        format: of the result.
-        adapter: a name of ADAPTERS.
-        measure: a name of MEASURES, with its weights' content where that is not the face pack.
-        axes: name and value of further axes.
-        branches: of true CFG, on which the adapter acts; "positive" where it is off.
-    """
-
-    backbone: str
-    role: str
-    identity: str
+    backbone: str  # the weights at work, by name and content
+    role: str  # what the specification calls that backbone
+    identity: str  # content of the person's pictures
     prompt: str
     steps: int
     strength: float
-    guidance: float | None
-    true_cfg: float
-    negative: str
-    seed: int
-    start: float
+    guidance: float | None  # None: the backbone's own
+    true_cfg: float  # 1: off
+    negative: str  # what true CFG steers away from
+    seed: int  # of the noise
+    start: float  # shares of the run: between start and end the adapter acts
     end: float
-    size: tuple[int, int] | None
-    threads: int
-    metrics: tuple[str, ...]
-    format: int = FORMAT
-    adapter: str = "infusenet"
-    measure: str = "face"
-    axes: tuple[tuple[str, Value], ...] = ()
-    branches: str = "positive"
+    size: tuple[int, int] | None  # width and height; None: the backbone's own
+    threads: int  # of the CPU
+    metrics: tuple[str, ...]  # beside what always is measured; with the content of weights that it depends on
+    format: int = FORMAT  # of the result
+    adapter: str = "infusenet"  # a name of ADAPTERS
+    measure: str = "face"  # a name of MEASURES, with its weights' content where that is not the face pack
+    axes: tuple[tuple[str, Value], ...] = ()  # name and value of further ones
+    branches: str = "positive"  # of true CFG, on which the adapter acts; as here where it is off
 
     @cached_property
     def record(self) -> dict[str, Any]:
-        """Its fields for a file, without those that are as they always were."""
-        values = {name: getattr(self, name) for name in _FIELDS}
-        return {name: value for name, value in values.items() if name not in _ADDED or value != _ADDED[name]}
+        """Its fields for a file, without later ones that are as they always were."""
+        values = {each.name: (getattr(self, each.name), each.default) for each in fields(self)}
+        return {name: value for name, (value, usual) in values.items() if name == "format" or value != usual}
 
     @cached_property
     def id(self) -> str:
@@ -92,9 +74,6 @@ class Job:
         run = self.steps * (1.0 + (self.true_cfg != 1) + 0.35 * acting * (1 + (self.branches == "both")))
         probed = "trajectory" in self.metrics  # a run of its own, every step decoded and looked at
         return run * (1 + probed + ("streams" in self.metrics)) + probed * self.steps + 1.0
-
-
-_FIELDS = tuple(field.name for field in fields(Job))
 
 
 @dataclass(frozen=True)
@@ -117,34 +96,22 @@ class SweepPoint:
 
 @dataclass(frozen=True)
 class SweepPlan:
-    """What a sweep will do.
-
-    Attributes:
-        spec: as read.
-        people: whom it shows.
-        dropped: names of people left out by the filter, and why.
-        points: all lines of its table.
-        command: how it was asked for.
-    """
+    """What a sweep will do."""
 
     spec: Spec
     people: tuple[Person, ...]
-    dropped: tuple[tuple[str, str], ...]
-    points: tuple[SweepPoint, ...]
-    command: str
+    dropped: tuple[tuple[str, str], ...]  # names of people left out by the filter, and why
+    points: tuple[SweepPoint, ...]  # all lines of its table
+    command: str  # how it was asked for
 
     @cached_property
     def jobs(self) -> list[Job]:
         """The pictures to make, each once."""
         return unique(self.points)
 
-    @cached_property
-    def _persons(self) -> dict[str, Person]:
-        return {person.digest: person for person in self.people}
-
     def person(self, digest: str) -> Person:
         """The person behind a job's `identity`."""
-        return self._persons[digest]
+        return next(person for person in self.people if person.digest == digest)
 
     @cached_property
     def _groups(self) -> dict[str, list[Job]]:
@@ -172,30 +139,17 @@ def check_size(spec: Spec, people: int) -> None:
 
 
 def expand(
-    spec: Spec,
-    people: Iterable[Person],
-    weights: Mapping[tuple[str, str], str],
-    metrics: Iterable[str] | None = None,
-    measure: str = "face",
+    spec: Spec, people: Iterable[Person], weights: Weights, metrics: Iterable[str] | None = None, measure: str = "face"
 ) -> Iterator[SweepPoint]:
-    """All points of a sweep, in the specification's order, one after the other.
+    """All points of a sweep in the specification's order: each method, values of its axes, person, prompt and seed.
 
     Args:
-        spec: the sweep.
-        people: whom to show.
-        weights: content of the weights behind each role and adapter.
+        spec, people, weights: the sweep, whom to show, and what is behind each backbone and adapter.
         metrics: what is measured beside the usual; by default the specification's own names.
-        measure: what likeness is measured with; see `Job.measure`.
-
-    Yields:
-        A point for each method, value of its axes, person, prompt and seed.
+        measure: see `Job.measure`.
     """
-    same: dict[str, Any] = {
-        "size": spec.size,
-        "threads": spec.threads,
-        "metrics": tuple(sorted(spec.metrics if metrics is None else metrics)),
-        "measure": measure,
-    }
+    asked = tuple(sorted(spec.metrics if metrics is None else metrics))
+    same: dict[str, Any] = {"size": spec.size, "threads": spec.threads, "metrics": asked, "measure": measure}
     whose = list(product(people, spec.prompts.items(), spec.seeds))
     for method in spec.methods:
         of_method: dict[str, Any] = {"backbone": weights[method.backbone, method.adapter], "role": method.backbone}
@@ -235,9 +189,9 @@ def unique(points: Iterable[SweepPoint]) -> list[Job]:
 
 def by_group(jobs: Iterable[Job]) -> dict[str, list[Job]]:
     """Jobs by `Job.group`, in order."""
-    groups: dict[str, list[Job]] = {}
+    groups = defaultdict(list)
     for job in jobs:
-        groups.setdefault(job.group, []).append(job)
+        groups[job.group].append(job)
     return groups
 
 
@@ -246,16 +200,12 @@ def partition(jobs: Sequence[Job], ranks: int) -> list[list[Job]]:
 
     A group stays whole, one job after the other. Each rank's are in rounds, see `in_rounds`.
     """
-    parts: list[list[list[Job]]] = [[] for _ in range(ranks)]
-    load = [0.0] * ranks
-    groups = by_group(jobs)
+    groups, load, whose = by_group(jobs), [0.0] * ranks, dict[str, int]()
     cost = {name: sum(job.cost for job in group) for name, group in groups.items()}
     for name in sorted(groups, key=lambda name: (-cost[name], name)):
-        rank = load.index(min(load))
-        parts[rank].append(groups[name])
+        whose[name] = rank = load.index(min(load))
         load[rank] += cost[name]
-    order = {name: number for number, name in enumerate(groups)}
-    return [in_rounds(sorted(part, key=lambda group: order[group[0].group])) for part in parts]
+    return [in_rounds([group for name, group in groups.items() if whose[name] == rank]) for rank in range(ranks)]
 
 
 def in_rounds(groups: Sequence[Sequence[Job]]) -> list[Job]:

@@ -14,6 +14,7 @@ from pydantic import TypeAdapter
 from ..files import write_atomically
 from ..measures import Baseline, FaceMeasure
 from ..measures.levels import LEVELS, levels
+from ..miniature.people import drawn_again, drawn_strangers
 
 if TYPE_CHECKING:
     from .jobs import SweepPlan
@@ -54,10 +55,7 @@ def read_levels(folder: Path) -> dict[str, Baseline | None]:
 
 def _pictures(plan: SweepPlan) -> tuple[list[Any], tuple[Any, ...]]:
     """Of each person the reference and what else is known, and strangers to all; photos know no strangers."""
-    from ..miniature.people import drawn_again, drawn_strangers
-
-    further = [[] if person.files else [drawn_again(person.number)] for person in plan.people]
-    people = [(person.pictures(), more) for person, more in zip(plan.people, further, strict=True)]
+    people = [(person.pictures(), [] if person.files else [drawn_again(person.number)]) for person in plan.people]
     return people, drawn_strangers() if plan.spec.people.folder is None else ()
 
 

@@ -6,33 +6,23 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..errors import InfuseNetError
-from ..files import ENDINGS, is_picture_file, open_picture
+from ..files import ENDINGS, Picture, is_picture_file, open_picture
 from ..miniature.people import drawn_reference
 from .spec import Cohort, Filter
 from .toml import SpecError
 
-if TYPE_CHECKING:
-    from ..generate import Picture
-
 
 @dataclass(frozen=True)
 class Person:
-    """One person.
+    """One person."""
 
-    Attributes:
-        name: for tables and figures.
-        digest: content of the pictures: what results depend on.
-        files: the pictures; none for a drawn person.
-        number: of a drawn person.
-    """
-
-    name: str
-    digest: str
-    files: tuple[Path, ...] = ()
-    number: int = 0
+    name: str  # for tables and figures
+    digest: str  # content of the pictures: what results depend on
+    files: tuple[Path, ...] = ()  # the pictures; none for a drawn person
+    number: int = 0  # of a drawn person
 
     def pictures(self) -> list[Picture]:
         """The reference pictures, RGB uint8 [H, W, 3].
@@ -40,9 +30,7 @@ class Person:
         Raises:
             PictureError: a file is no picture.
         """
-        if not self.files:
-            return [drawn_reference(self.number)]
-        return [open_picture(path) for path in self.files]
+        return [open_picture(path) for path in self.files] or [drawn_reference(self.number)]
 
 
 def find_people(cohort: Cohort) -> list[Person]:
@@ -75,8 +63,7 @@ def filter_people(
     """Those who pass a filter, and the names of the others with the reason.
 
     Args:
-        people: candidates.
-        rule: the filter.
+        people, rule: candidates, and the filter.
         detect: finds the faces in a picture; each has `bbox` and `score`.
 
     Raises:
@@ -84,11 +71,10 @@ def filter_people(
     """
     kept, dropped = [], []
     for person in people:
-        reason = next((text for picture in person.pictures() if (text := _unfit(detect(picture), rule))), None)
-        if reason is None:
-            kept.append(person)
-        else:
+        if reason := next(filter(None, (_unfit(detect(picture), rule) for picture in person.pictures())), None):
             dropped.append((person.name, reason))
+        else:
+            kept.append(person)
     if not kept:
         raise SpecError(
             f"people.filter: expected someone to pass, got none of {len(people)}: {dropped[0][1]}, and so on"

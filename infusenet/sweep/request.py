@@ -25,44 +25,25 @@ _MINI_STEP = 0.022  # seconds a step of the miniature takes on one of two cores
 
 @dataclass(frozen=True)
 class SweepRequest:
-    """A sweep as asked for on the command line.
+    """A sweep as asked for on the command line."""
 
-    Attributes:
-        spec: a TOML file, the name of a shipped specification, or "all" for each of these.
-        out: the folder.
-        models: what stands behind the names in the specification.
-        quick: the specification's small size.
-        dry_run: only say what would be done.
-        people: a folder of pictures instead of the specification's people.
-        filter: leave out people as the paper does.
-        retry: do failed jobs again.
-        device, dtype: as everywhere.
-        offload: keep on the GPU only the network at work.
-        quiet: no progress bar.
-        command: how it was asked for, for the record.
-    """
-
-    spec: str
+    spec: str  # a TOML file, the name of a shipped specification, or "all" for each of these
     out: Path
     models: Models = field(default_factory=Models)
-    quick: bool = False
-    dry_run: bool = False
-    people: Path | None = None
-    filter: bool = False
-    retry: bool = False
+    quick: bool = False  # the specification's small size
+    dry_run: bool = False  # only say what would be done
+    people: Path | None = None  # a folder of pictures instead of the specification's people
+    filter: bool = False  # leave out people as the paper does
+    retry: bool = False  # do failed jobs again
     device: str = "auto"
     dtype: str | None = None
-    offload: bool = False
-    quiet: bool = False
-    command: str = "infusenet sweep"
+    offload: bool = False  # keep on the GPU only the network at work
+    quiet: bool = False  # no progress bar
+    command: str = "infusenet sweep"  # how it was asked for, for the record
 
 
 def sweep(request: SweepRequest) -> str:
-    """Run a sweep, or all shipped ones, and write tables and pages.
-
-    Args:
-        request: what is asked for. Its spec may be "all": then each shipped specification gets a folder of its own, and
-            an index leads to them.
+    """Run a sweep, or all shipped ones, each in a folder of its own under an index, and write tables and pages.
 
     Returns:
         What to tell the user; nothing on processes other than the first.
@@ -95,13 +76,8 @@ def _sweep_all(request: SweepRequest) -> str:
 
 def _sweep(request: SweepRequest) -> str:
     """One specification: spec, people, jobs, results, report."""
-    spec = read_spec(
-        find_spec(request.spec),
-        quick=request.quick,
-        people=request.people,
-        papers_filter=request.filter,
-        roles=request.models.backbones,
-    )
+    path, roles = find_spec(request.spec), request.models.backbones
+    spec = read_spec(path, quick=request.quick, people=request.people, papers_filter=request.filter, roles=roles)
     plan = make_plan(spec, request.models, request.command)
     if request.dry_run:
         return _outlook(plan, request)
@@ -154,18 +130,14 @@ def make_plan(spec: Spec, models: Models, command: str) -> SweepPlan:
     if spec.people.filter is not None:
         from ..faces import FaceDetector
 
-        first = spec.methods[0]
-        detector = FaceDetector.from_pack(models.files(first.backbone, first.adapter).face_pack)
+        detector = FaceDetector.from_pack(models.face_pack(spec))
         people, dropped = filter_people(people, spec.people.filter, detector.detect)
     points = expand(spec, people, models.contents(spec), models.metrics_of(spec), models.measure_of(spec))
     return SweepPlan(spec, tuple(people), tuple(dropped), tuple(points), command)
 
 
 def report(folder: Path) -> str:
-    """Write tables and pages anew from results: of a sweep, or of all sweeps in a folder.
-
-    Returns:
-        What to tell the user.
+    """Write tables and pages anew from results, of a sweep or of all sweeps in a folder; what to tell the user.
 
     Raises:
         InfuseNetError: the folder holds no sweep.
@@ -200,13 +172,7 @@ def _outlook(plan: SweepPlan, request: SweepRequest) -> str:
 
 
 def estimate(jobs: Sequence[Job], done: Sequence[tuple[Job, float]], processes: int) -> tuple[float, str] | None:
-    """Seconds that jobs will take, and what that rests on; None where nothing is known.
-
-    Args:
-        jobs: those to do.
-        done: finished ones with their seconds.
-        processes: how many work at once.
-    """
+    """Seconds that jobs will take, and what that rests on: finished ones with their seconds; None if on nothing."""
     cost = sum(job.cost for job in jobs)
     if done:
         pace = sum(seconds for _, seconds in done) / sum(job.cost for job, _ in done)

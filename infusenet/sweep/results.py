@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+from PIL import Image
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
 from ..errors import InfuseNetError
@@ -51,41 +52,27 @@ class Streams(_Record):
 
 
 class JobResult(_Record):
-    """What came of one job. Metrics stand beside these fields under their own names, see `metric`.
-
-    Attributes:
-        id: the job's.
-        status: "done" or "failed".
-        error: why it failed.
-        similarity: likeness to the person; None where undefined, for a `reason`.
-        seconds, cpu_seconds, load: from the prompt to the picture; see `timing.Timing`.
-        alone: nothing else of the sweep ran on the device, and on a CPU nothing disturbed it.
-        trajectory: each step, where it was asked for.
-        streams: each step, where they were asked for.
-        agreement: cosines with the pictures from other noises that were there, by job; None where one shows nothing to
-            compare. The later one of each pair knows it.
-        recognizer, detector, rule: what measured, and how.
-        device: where it ran.
-        versions: of the libraries.
-    """
+    """What came of one job. Metrics stand beside these fields under their own names, see `metric`."""
 
     id: str
     status: Literal["done", "failed"]
     error: str | None = None
-    similarity: Number | None = None
+    similarity: Number | None = None  # None where undefined, for a reason
     reason: str | None = None
-    seconds: Number | None = None
-    alone: bool | None = None
+    seconds: Number | None = None  # from the prompt to the picture; this, cpu_seconds and load are a timing.Timing
+    alone: bool | None = None  # nothing else of the sweep ran on the device, and on a CPU nothing disturbed it
     cpu_seconds: Number | None = None
     load: Number | None = None
     trajectory: list[Step] | None = None
-    streams: list[Streams] | None = None
+    streams: list[Streams] | None = None  # of each step, both
     agreement: dict[str, Number | None] | None = None
+    """Cosines with the pictures from other noises that were there, by job; None where one shows nothing to compare. The
+    later one of each pair knows it."""
     recognizer: str | None = None
     detector: str | None = None
-    rule: str | None = None
+    rule: str | None = None  # how these two measured
     device: str | None = None
-    versions: dict[str, str] = {}
+    versions: dict[str, str] = {}  # of the libraries
 
     def metric(self, name: str) -> float | None:
         """The value of a metric; None where it is undefined or was not measured."""
@@ -126,26 +113,15 @@ class SweepRecord(_Record):
 
 @dataclass(frozen=True)
 class Results:
-    """All that a sweep has written, each file read once.
-
-    Attributes:
-        folder: where.
-        record: what sweep.json says.
-        points: all lines of the table.
-        of: the results by their job's id; jobs without one are not there.
-        broken: ids whose file holds no result.
-        unpictured: ids of results that are done and whose picture is gone or cut off.
-        levels: what similarities are held against: "impostor", "blank", "genuine", and by the second recognizer
-            "second_impostor" and so on; None = unknown.
-    """
+    """All that a sweep has written, each file read once."""
 
     folder: Path
     record: SweepRecord
-    points: tuple[SweepPoint, ...]
-    of: Mapping[str, JobResult]
-    broken: tuple[str, ...]
-    unpictured: frozenset[str]
-    levels: Mapping[str, Baseline | None] = field(default_factory=lambda: UNKNOWN)
+    points: tuple[SweepPoint, ...]  # all lines of the table
+    of: Mapping[str, JobResult]  # by their job's id; jobs without one are not there
+    broken: tuple[str, ...]  # ids whose file holds no result
+    unpictured: frozenset[str]  # ids of results that are done and whose picture is gone or cut off
+    levels: Mapping[str, Baseline | None] = field(default_factory=lambda: UNKNOWN)  # by name; None: unknown
 
 
 def result_path(folder: Path, job: Job) -> Path:
@@ -167,11 +143,6 @@ def is_whole(picture: Path) -> bool:
             return begins == _PNG_BEGINS and file.read() == _PNG_ENDS
     except OSError:
         return False
-
-
-def ids_in(folder: Path) -> set[str]:
-    """The jobs that have a result's file; asking once is quicker than trying each."""
-    return {path.stem for path in (folder / "results").glob("*.json")}
 
 
 def read_result(folder: Path, job: Job) -> JobResult:
@@ -214,16 +185,7 @@ def save_plan(folder: Path, plan: SweepPlan) -> None:
 
 
 def prepare(plan: SweepPlan, folder: Path, *, retry: bool = False) -> list[Job]:
-    """Write down what a folder is for, and find out what is to be done in it; whoever calls has locked it.
-
-    Args:
-        plan: what to do.
-        folder: the sweep's.
-        retry: failed jobs again too.
-
-    Returns:
-        The jobs to do. Results that cannot be read are set aside, and told.
-    """
+    """Write down what a folder is for, and what is `pending` in it; whoever calls has locked it."""
     (folder / "results").mkdir(exist_ok=True)
     for inside in (folder, *(folder / name for name in ("results", "pictures", "people", "figures"))):
         for draft in inside.glob(".*.part"):  # a killed process was writing it: it never bore its final name
@@ -235,8 +197,6 @@ def prepare(plan: SweepPlan, folder: Path, *, retry: bool = False) -> list[Job]:
 
 def _save_people(plan: SweepPlan, folder: Path) -> None:
     """The reference of each person, for the report's grids; small, and no file of the user's is touched."""
-    from PIL import Image
-
     (folder / "people").mkdir(exist_ok=True)
     for person in plan.people:
         path = folder / "people" / f"{person.name}.png"
@@ -247,30 +207,20 @@ def _save_people(plan: SweepPlan, folder: Path) -> None:
 
 
 def pending(plan: SweepPlan, folder: Path, *, retry: bool = False, tidy: bool = False) -> list[Job]:
-    """Jobs that have no result, or none with a whole picture, and failed ones where they are to be tried again.
+    """Jobs that have no result, or none with a whole picture, and failed ones to `retry`.
 
-    Args:
-        plan: what to do.
-        folder: the sweep's.
-        retry: failed ones too.
-        tidy: set results aside that cannot be read, and tell.
+    Results that cannot be read are set aside, and told, with `tidy`.
     """
-    there = ids_in(folder)
-
-    def is_done(job: Job) -> bool:
-        if job.id not in there:
-            return False
-        try:
-            result = read_result(folder, job)
-        except BrokenResult as error:
-            if tidy:
-                path = result_path(folder, job)
-                os.replace(path, aside := path.with_name(f"{path.name}.broken"))
-                log.warning("%s It is kept as %s and made again.", error, aside.name)
-            return False
-        return not retry if result.status == "failed" else is_whole(picture_path(folder, job))
-
-    return [job for job in plan.jobs if not is_done(job)]
+    settled = set()
+    for job, result, lacks_picture in _read_all(folder, plan.jobs):
+        if isinstance(result, JobResult):
+            if not lacks_picture and (result.status == "done" or not retry):
+                settled.add(job.id)
+        elif tidy:
+            path = result_path(folder, job)
+            os.replace(path, aside := path.with_name(f"{path.name}.broken"))
+            log.warning("%s It is kept as %s and made again.", result, aside.name)
+    return [job for job in plan.jobs if job.id not in settled]
 
 
 def read_results(folder: Path) -> Results:
@@ -280,18 +230,23 @@ def read_results(folder: Path) -> Results:
         InfuseNetError: the folder holds no sweep.
     """
     record, points = read_plan(folder)
-    results: dict[str, JobResult] = {}
-    broken, unpictured = [], set()
-    there = ids_in(folder)
-    for job in (job for job in unique(points) if job.id in there):
+    found = list(_read_all(folder, unique(points)))
+    results = {job.id: result for job, result, _ in found if isinstance(result, JobResult)}
+    broken = tuple(job.id for job, result, _ in found if isinstance(result, BrokenResult))
+    unpictured = frozenset(job.id for job, _, lacks_picture in found if lacks_picture)
+    return Results(folder, record, points, results, broken, unpictured, read_levels(folder))
+
+
+def _read_all(folder: Path, jobs: Iterable[Job]) -> Iterator[tuple[Job, JobResult | BrokenResult, bool]]:
+    """Each job that has a result's file, what that holds or is wrong, and whether its picture is gone or cut off."""
+    there = {path.stem for path in (folder / "results").glob("*.json")}  # quicker than trying each
+    for job in (job for job in jobs if job.id in there):
         try:
-            results[job.id] = result = read_result(folder, job)
-        except BrokenResult:
-            broken.append(job.id)
-            continue
-        if result.status == "done" and not is_whole(picture_path(folder, job)):
-            unpictured.add(job.id)
-    return Results(folder, record, points, results, tuple(broken), frozenset(unpictured), read_levels(folder))
+            result = read_result(folder, job)
+        except BrokenResult as error:
+            yield job, error, False
+        else:
+            yield job, result, result.status == "done" and not is_whole(picture_path(folder, job))
 
 
 def read_plan(folder: Path) -> tuple[SweepRecord, tuple[SweepPoint, ...]]:

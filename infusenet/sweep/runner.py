@@ -14,6 +14,10 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import distributed
+from tqdm import tqdm
+
 from .. import miniature
 from ..backbones import BACKBONES
 from ..errors import InfuseNetError, SettingsError
@@ -35,27 +39,17 @@ _PATIENCE = timedelta(days=7)  # how long processes wait for the slowest one
 
 @dataclass(frozen=True)
 class Models:
-    """What stands behind the names in a specification.
-
-    Attributes:
-        backbones: a name of BACKBONES or a path, by role. A role that is not here is a name of BACKBONES itself.
-        given: `face_pack` and the adapters' parts, where the user names them.
-        folders: where real weights are looked for.
-        components: a FLUX folder that lends VAE and text encoders to single files.
-        lpips: VGG16 weights, without which there is no LPIPS.
-        measure: folder of a measure that is not the face pack's.
-        second: a second face pack; by default the miniature's judging recognizer, where all backbones are its own.
-        clip: a CLIP folder for the fit to the prompt; by default the miniature's judge, likewise.
-    """
+    """What stands behind the names in a specification."""
 
     backbones: Mapping[str, str] = field(default_factory=lambda: {"dev": "mini-dev", "schnell": "mini-schnell"})
-    given: Mapping[str, Path | None] = field(default_factory=dict)
-    folders: tuple[Path, ...] = ()
-    components: Path | None = None
-    lpips: Path | None = None
-    measure: Path | None = None
-    second: Path | None = None
-    clip: Path | None = None
+    """A name of BACKBONES or a path, by role. A role that is not here is a name of BACKBONES itself."""
+    given: Mapping[str, Path | None] = field(default_factory=dict)  # face_pack and the adapters' parts
+    folders: tuple[Path, ...] = ()  # where real weights are looked for
+    components: Path | None = None  # a FLUX folder that lends VAE and text encoders to single files
+    lpips: Path | None = None  # VGG16 weights, without which there is no LPIPS
+    measure: Path | None = None  # folder of a measure that is not the face pack's
+    second: Path | None = None  # a second face pack; by default the miniature's judging one where all backbones are its
+    clip: Path | None = None  # a CLIP folder for the fit to the prompt; by default the miniature's judge, likewise
 
     def files(self, role: str, adapter: str = "infusenet") -> Files:
         """All files behind a role.
@@ -65,6 +59,10 @@ class Models:
             WeightsError: a file was not found.
         """
         return files_for(self.backbones.get(role, role), self.folders, adapter=adapter, **self.given)
+
+    def face_pack(self, spec: Spec) -> Path:
+        """What finds and measures faces, by the first method."""
+        return self.files(spec.methods[0].backbone, spec.methods[0].adapter).face_pack
 
     def check_people(self, spec: Spec) -> None:
         """Refuse to show drawn people to models that know photos only.
@@ -94,11 +92,10 @@ class Models:
         return f"{backbone.name} {hashlib.sha256(''.join(known).encode()).hexdigest()[:16]}"
 
     def instruments(self, spec: Spec, device: str = "cpu") -> Instruments:
-        """What the metrics of a sweep look with; nothing is loaded yet."""
-        names = {self.backbones.get(method.backbone, method.backbone) for method in spec.methods}
-        small = all(map(is_miniature, names))
-        second = self.second or (miniature.JUDGING_RECOGNIZER if small else None)
-        return Instruments(self.lpips, second, self.clip or (miniature.JUDGE if small else None), device)
+        """What the metrics of a sweep look with, the miniature's judges where all backbones are its; not yet loaded."""
+        small = all(is_miniature(self.backbones.get(method.backbone, method.backbone)) for method in spec.methods)
+        judges = (miniature.JUDGING_RECOGNIZER, miniature.JUDGE) if small else (None, None)
+        return Instruments(self.lpips, self.second or judges[0], self.clip or judges[1], device)
 
     def metrics_of(self, spec: Spec) -> tuple[str, ...]:
         """What is measured beside the usual, with the content of weights that it depends on.
@@ -110,8 +107,8 @@ class Models:
         instruments = self.instruments(spec)
         instruments.check(spec.metrics)  # now, before any picture is made
         weights = {name: instruments.weights(name) for name in spec.metrics}
-        first = self.files(spec.methods[0].backbone, spec.methods[0].adapter).face_pack
-        if (second := weights.get("second_similarity")) is not None and fingerprint(second) == fingerprint(first):
+        second = weights.get("second_similarity")
+        if second is not None and fingerprint(second) == fingerprint(self.face_pack(spec)):
             raise SettingsError(
                 f"{second} is what measures first, so its second opinion would be the same. "
                 "Give another face pack with --second-recognizer DIR."
@@ -119,10 +116,9 @@ class Models:
         return tuple(name if path is None else f"{name} {fingerprint(path)[:16]}" for name, path in weights.items())
 
     def load_measure(self, spec: Spec, device: str) -> Measure:
-        """What measures: not the network that conditions."""
-        first = spec.methods[0]
-        pack = self.files(first.backbone, first.adapter).face_pack if spec.measure == "face" else None
-        return MEASURES[spec.measure].load(pack or self.measure or Path(), device)
+        """What measures likeness: not the network that conditions."""
+        path = self.face_pack(spec) if spec.measure == "face" else self.measure
+        return MEASURES[spec.measure].load(path or Path(), device)
 
     def measure_of(self, spec: Spec) -> str:
         """What likeness is measured with; its weights' content where that is not the face pack, which backbones name.
@@ -152,31 +148,24 @@ class Rank:
     @classmethod
     def from_environment(cls) -> Rank:
         """As `accelerate launch` and `torchrun` tell it."""
-        names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
-        values = [int(os.environ.get(name, default)) for name, default in zip(names, "0101", strict=True)]
-        if "LOCAL_WORLD_SIZE" not in os.environ:
-            values[3] = values[1]
-        return cls(*values)
+        names = {"RANK": 0, "WORLD_SIZE": 1, "LOCAL_RANK": 0}
+        rank, world, local = (int(os.environ.get(name, default)) for name, default in names.items())
+        return cls(rank, world, local, int(os.environ.get("LOCAL_WORLD_SIZE", world)))
+
+
+Make = Callable[[Rank, str], Do]
+"""Gives what does a job, for this process's rank and device; called only if there is something to do."""
 
 
 def run(
-    plan: SweepPlan,
-    folder: Path,
-    make: Callable[[Rank, str], Do],
-    *,
-    device: str = "auto",
-    retry: bool = False,
-    quiet: bool = False,
+    plan: SweepPlan, folder: Path, make: Make, *, device: str = "auto", retry: bool = False, quiet: bool = False
 ) -> tuple[int, int]:
-    """Make all results that are missing.
+    """Make all results that are missing in a sweep's folder, which is made if missing.
 
     Args:
-        plan: what to do.
-        folder: the sweep's; made if missing.
-        make: gives what does a job, for this process's rank and device; called only if there is something to do.
+        plan, folder, make: what to do, where, and what does a job.
         device: "auto", "cpu", "cuda", ...; with several processes each takes a GPU of its own.
-        retry: do failed jobs again.
-        quiet: no progress bar.
+        retry, quiet: failed jobs again too; no progress bar.
 
     Returns:
         How many jobs were done by this process, and how many of these failed.
@@ -184,8 +173,6 @@ def run(
     Raises:
         SettingsError: more processes on this machine than GPUs, or another sweep is at work in the folder.
     """
-    import torch
-
     torch.set_num_threads(plan.spec.threads)
     rank = Rank.from_environment()
     device = _device(device, rank)
@@ -194,16 +181,12 @@ def run(
         mine = _shared(parts, rank.world)[rank.rank]
         failed = _work(mine, folder, make, rank, device, None if quiet else plan.spec.title) if mine else 0
         if rank.world > 1:
-            torch.distributed.barrier()
+            distributed.barrier()
     return len(mine), failed
 
 
-def _work(
-    jobs: Sequence[Job], folder: Path, make: Callable[[Rank, str], Do], rank: Rank, device: str, title: str | None
-) -> int:
+def _work(jobs: Sequence[Job], folder: Path, make: Make, rank: Rank, device: str, title: str | None) -> int:
     """Do jobs one after the other, with a bar under a title if there is one; returns how many failed."""
-    from tqdm import tqdm
-
     do, failed = make(rank, device), 0
     for job in tqdm(jobs, desc=title, unit="", disable=title is None or rank.rank > 0, leave=False):
         try:
@@ -226,8 +209,6 @@ def _work(
 
 def _device(device: str, rank: Rank) -> str:
     """The device of this process."""
-    import torch
-
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if device == "cuda" and rank.world > 1:
@@ -245,8 +226,6 @@ def _shared(value: Any, world: int) -> Any:
     """The first process's value, for all; no tensor is sent, so that the CPU's way is right for GPUs too."""
     if world == 1:
         return value
-    from torch import distributed
-
     if not distributed.is_initialized():
         distributed.init_process_group("gloo", timeout=_PATIENCE)
     boxed = [value]
@@ -256,7 +235,5 @@ def _shared(value: Any, world: int) -> Any:
 
 def leave() -> None:
     """Part from the other processes, after the last sweep."""
-    from torch import distributed
-
     if distributed.is_available() and distributed.is_initialized():
         distributed.destroy_process_group()

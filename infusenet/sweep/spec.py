@@ -28,19 +28,12 @@ class Filter(Table):
 
 
 class Cohort(Table):
-    """Whose pictures are made: a folder's (one person a file or subfolder), or drawn ones, whom the miniature knows.
-
-    Attributes:
-        folder: pictures; None for drawn people.
-        drawn: how many to draw; 0 where a folder is given.
-        filter: whom to leave out.
-        limit: at most so many, the first ones.
-    """
+    """Whose pictures are made: a folder's (one person a file or subfolder), or drawn ones, whom the miniature knows."""
 
     folder: Annotated[Path | None, text()] = None
-    drawn: Annotated[int, number(1, whole=True)] = 0
-    filter: Filter | None = None
-    limit: Annotated[int | None, number(1, whole=True)] = None
+    drawn: Annotated[int, number(1, whole=True)] = 0  # how many to draw
+    filter: Filter | None = None  # whom to leave out
+    limit: Annotated[int | None, number(1, whole=True)] = None  # at most so many, the first ones
 
     @model_validator(mode="after")
     def _is_one_of_both(self) -> Cohort:
@@ -52,22 +45,17 @@ class Cohort(Table):
 class Method(Table):
     """A way to make a picture; every combination of its axes is one method of the table.
 
-    Attributes:
-        label: what figures call it.
-        backbone: a role such as "dev", which the user maps to weights, or a name of BACKBONES; `adapter` of ADAPTERS.
-        axes: the values of the axes that it names: in the file each is a key, a number or a list. Steps are required.
-        start, end: shares of the run between which the adapter acts.
-        negative: what true CFG steers away from; branches: on which of its the adapter acts, "positive" or "both".
+    In the file each axis is a key of its own, a number or a list. Steps are required.
     """
 
-    label: Text
-    backbone: Text
+    label: Text  # what figures call it
+    backbone: Text  # a role such as "dev", which the user maps to weights, or a name of BACKBONES
     axes: dict[str, tuple[int | float, ...]]
     adapter: Annotated[str, text(lambda: ADAPTERS)] = "infusenet"
-    start: Annotated[float, number(0, 1)] = 0.0
+    start: Annotated[float, number(0, 1)] = 0.0  # shares of the run: between start and end the adapter acts
     end: Annotated[float, number(0, 1)] = 1.0
-    negative: Text = ""
-    branches: Annotated[str, text(lambda: BRANCHES)] = "positive"
+    negative: Text = ""  # what true CFG steers away from
+    branches: Annotated[str, text(lambda: BRANCHES)] = "positive"  # of true CFG: on which the adapter acts, or "both"
 
     @classmethod
     def keys(cls) -> list[str]:
@@ -93,6 +81,11 @@ class Method(Table):
             refuse(f"at most the {fewest} steps", last, key="first_steps")
         return self
 
+    def with_steps(self, steps: tuple[int, ...]) -> Method:
+        """With those of its steps that are among these; with its last one where none is."""
+        kept = tuple(n for n in self.axes["steps"] if n in steps) or self.axes["steps"][-1:]
+        return self.model_copy(update={"axes": {**self.axes, "steps": kept}})
+
 
 def _axis_values(name: str, value: Any) -> tuple[Any, ...]:
     axis = AXES[name]
@@ -117,29 +110,17 @@ def _width_and_height(value: Any) -> tuple[int, int]:
 
 
 class Spec(Table):
-    """A whole sweep.
-
-    Attributes:
-        title: the page's heading, above a paragraph `about` what is asked.
-        threads: CPU threads of each process, so that results do not depend on the machine's load.
-        seeds: each gives every person other noise, the same for all methods and prompts.
-        size: width and height; None for the backbone's own.
-        measure: a name of MEASURES: what likeness is measured with.
-        metrics: what is measured beside it and what always is.
-        people, prompts, methods: whose pictures, of what (text by label), made how.
-        figures: what the report shows.
-        quick: the small size, if the file has one.
-    """
+    """A whole sweep."""
 
     title: Text
-    about: Text = ""
-    threads: Annotated[int, number(1, MOST_THREADS, whole=True)] = 1
-    seeds: Annotated[tuple[int, ...], numbers(0, whole=True)] = (0,)
-    size: Annotated[tuple[int, int] | None, BeforeValidator(_width_and_height)] = None
-    measure: Annotated[str, text(lambda: MEASURES)] = "face"
-    metrics: Annotated[Texts, texts(on_request)] = ()
+    about: Text = ""  # a paragraph under the title: what is asked
+    threads: Annotated[int, number(1, MOST_THREADS, whole=True)] = 1  # of each process, whatever the machine has
+    seeds: Annotated[tuple[int, ...], numbers(0, whole=True)] = (0,)  # each gives every person other noise
+    size: Annotated[tuple[int, int] | None, BeforeValidator(_width_and_height)] = None  # None: the backbone's own
+    measure: Annotated[str, text(lambda: MEASURES)] = "face"  # what likeness is measured with
+    metrics: Annotated[Texts, texts(on_request)] = ()  # beside it and what always is measured
     people: Cohort = Field(description="a table")
-    prompts: dict[str, Text] = Field(description="a table")
+    prompts: dict[str, Text] = Field(description="a table")  # by label
     methods: tuple[Method, ...] = Field(min_length=1, description="one or more [[methods]]")
     figures: tuple[FigureSpec, ...] = ()
     quick: Quick | None = None
@@ -185,7 +166,7 @@ class Spec(Table):
         if quick.prompts is not None:
             changes["prompts"] = {label: words for label, words in self.prompts.items() if label in quick.prompts}
         if quick.steps is not None:
-            changes["methods"] = tuple(_with_steps(method, quick.steps) for method in self.methods)
+            changes["methods"] = tuple(method.with_steps(quick.steps) for method in self.methods)
         return self.model_copy(update=changes)
 
 
@@ -195,27 +176,18 @@ def _are_known(labels: Collection[str], known: Collection[str], key: str) -> Non
             refuse(f"a list of texts out of {', '.join(known)}", label, key=key)
 
 
-def _with_steps(method: Method, steps: tuple[int, ...]) -> Method:
-    """A method with those of its steps that are among these; with its last one where none is."""
-    kept = tuple(n for n in method.axes["steps"] if n in steps) or method.axes["steps"][-1:]
-    return method.model_copy(update={"axes": {**method.axes, "steps": kept}})
-
-
 def read_spec(
     path: Path, *, quick: bool = False, people: Path | None = None, papers_filter: bool = False,
     roles: Collection[str] = ROLES,
 ) -> Spec:  # fmt: skip
-    """Read a specification.
+    """Read a specification from a TOML file.
 
     Args:
-        path: a TOML file.
-        quick: apply its [quick] table: fewer people, prompts, seeds or steps.
-        people: a folder of pictures instead of the specification's people.
-        papers_filter: leave out people as the paper does, whatever the specification says.
+        path: the file.
+        quick: apply its [quick] table.
+        people: a folder of pictures instead of its people.
+        papers_filter: leave out people as the paper does, whatever it says.
         roles: what a method's backbone may be beside the names of BACKBONES.
-
-    Returns:
-        The sweep.
 
     Raises:
         SpecError: a key is unknown or missing, or a value cannot be meant; the message names its place.

@@ -16,27 +16,19 @@ LEAST_SHARE, OF_SEVERAL = 0.9, 1.35
 
 @dataclass(frozen=True)
 class Timing:
-    """How long something took.
+    """How long something took."""
 
-    Attributes:
-        seconds: by the clock.
-        cpu_seconds: of processors, by all threads of this process.
-        load: the machine's mean number of processes at work in the minute before; None where it is not told.
-    """
-
-    seconds: float
-    cpu_seconds: float
-    load: float | None
+    seconds: float  # by the clock
+    cpu_seconds: float  # of processors, by all threads of this process
+    load: float | None  # the machine's mean number of processes at work in the minute before; None: it is not told
 
     def undisturbed(self, threads: int) -> bool:
         """Whether this process, which computes on a CPU, hardly ever had to wait for a processor.
 
         Measured on the miniature, on two cores: one thread has 0.998 of a processor or more in quiet and 0.5 beside two
-        others at work; two threads have 1.5 to 1.75 in quiet, as they wait for each other, and 0.57 to 1.01 beside one
-        or two others. How well more threads share the work is not known, so no more is asked of them than of two.
-
-        Args:
-            threads: that compute.
+        busy loops; two threads have 1.5 to 1.75 in quiet, as they wait for each other, and 0.57 to 1.01 beside one or
+        two such loops; in a run of the CI they had 0.34, the least seen. How well more threads share the work is not
+        known, so no more is asked of them than of two.
         """
         several = min(threads, os.cpu_count() or 1) > 1
         return self.cpu_seconds >= (OF_SEVERAL if several else LEAST_SHARE) * self.seconds

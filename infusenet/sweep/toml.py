@@ -118,9 +118,9 @@ def check_numbers(
     return tuple(values if whole else map(float, values))
 
 
-def numbers(low: float, *, whole: bool = False, distinct: bool = True) -> BeforeValidator:
+def numbers(low: float, *, whole: bool = False) -> BeforeValidator:
     """As `check_numbers`."""
-    return BeforeValidator(lambda value: check_numbers(value, low, whole=whole, distinct=distinct))
+    return BeforeValidator(lambda value: check_numbers(value, low, whole=whole))
 
 
 def text(names: Callable[[], Iterable[str]] = tuple) -> BeforeValidator:

@@ -4,32 +4,30 @@ from __future__ import annotations
 
 import gc
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import torch
+from torch import Tensor
 
 from .. import generate
+from ..adapters import Adapter
 from ..axes import AXES
 from ..files import open_picture, save_picture
 from ..generate import GenerateRequest
-from ..measures import MEASURES
+from ..measures import MEASURES, Measure, Reading, ReferenceData
 from ..measures.agreement import Agreement, embedding
+from ..measures.instruments import Instruments
 from ..metrics import METRICS, Subject
+from ..metrics.streams import StreamNorms
+from ..probe import ProbeRecorder, Trace, vae_decoder
+from ..probe.versions import library_versions
 from .jobs import Job, SweepPlan
 from .results import is_whole, picture_path
 from .runner import Models
 from .timing import timed
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from ..adapters import Adapter
-    from ..measures import Measure, Reading, ReferenceData
-    from ..measures.instruments import Instruments
-    from ..probe import Trace
 
 log = logging.getLogger(__name__)
 _ABSENT = {
@@ -41,11 +39,7 @@ _ABSENT = {
 
 @dataclass
 class Worker:
-    """Does jobs on one device. Of backbones, only the one in use is held.
-
-    Attributes:
-        alone: nothing else of the sweep runs on the device, so that seconds mean something.
-    """
+    """Does jobs on one device. Of backbones, only the one in use is held."""
 
     plan: SweepPlan
     models: Models
@@ -53,10 +47,9 @@ class Worker:
     device: str
     dtype: str | None = None
     offload: bool = False
-    alone: bool = True
+    alone: bool = True  # nothing else of the sweep runs on the device, so that seconds mean something
     _loaded: tuple[str, str] | None = None  # role and adapter of the pipeline
     _pipeline: Any = None
-    _measure: Measure | None = None
     _adapters: dict[Any, Adapter] = field(default_factory=dict)
     _conditions: dict[Any, Any] = field(default_factory=dict)
     _references: dict[str, ReferenceData] = field(default_factory=dict)
@@ -66,20 +59,17 @@ class Worker:
     def _instruments(self) -> Instruments:
         return self.models.instruments(self.plan.spec, self.device)
 
+    @cached_property
+    def _judge(self) -> Measure:
+        """What measures: not the network that conditions."""
+        return self.models.load_measure(self.plan.spec, self.device)
+
     def do(self, job: Job) -> dict[str, Any]:
-        """Make and measure one picture.
-
-        Args:
-            job: what is asked for.
-
-        Returns:
-            The result: plain values, None where undefined with the reason beside it.
+        """Make and measure one picture; the result is plain values, None where undefined with the reason beside it.
 
         Raises:
             Exception: whatever a model or a picture gives cause for; the caller keeps it as the job's result.
         """
-        import torch
-
         try:
             return self._do(job)
         except torch.cuda.OutOfMemoryError:
@@ -93,20 +83,20 @@ class Worker:
         return self._do(job)
 
     def _do(self, job: Job) -> dict[str, Any]:
-        from ..probe import ProbeRecorder, vae_decoder
-        from ..probe.versions import library_versions
-
         adapter, condition = self._conditioned(job)
         pipeline, request = self._load(job), _request(job)
-        measure, reference = self._judge(), self._reference(job)
+        measure, reference = self._judge, self._reference(job)
+        make = partial(generate.generate, pipeline, condition, request, adapter=adapter)
         trace = streams = None
-        with _no_notices():
-            result, timing = timed(lambda: generate.generate(pipeline, condition, request, adapter=adapter))
+        with generate.without_notices():
+            result, timing = timed(make)
             if "trajectory" in job.metrics:  # once more, so that measuring does not count as time
                 recorder = ProbeRecorder(measure, reference, vae_decoder(pipeline.vae), keep_latents="none")
-                trace = generate.generate(pipeline, condition, request, adapter=adapter, recorder=recorder).trace
+                trace = make(recorder=recorder).trace
             if "streams" in job.metrics:
-                streams = _streams(pipeline, condition, request, adapter)
+                with StreamNorms(pipeline.transformer) as norms:
+                    make()
+                streams = [asdict(record) for record in norms.of_steps(request.steps or 1)]
         path = picture_path(self.folder, job)
         path.parent.mkdir(parents=True, exist_ok=True)
         save_picture(result.picture, path, {"infusenet": {**result.made_with, "job": job.id}})
@@ -141,9 +131,8 @@ class Worker:
 
     def _faces(self, job: Job, reading: Reading) -> tuple[dict[str, Any], str]:
         """The aligned faces of a picture and of its reference, RGB; or why there are none."""
-        measure = self._judge()
-        if measure.rule.subject != "face":
-            return {}, f"{measure.name} aligns no face"
+        if self._judge.rule.subject != "face":
+            return {}, f"{self._judge.name} aligns no face"
         if not reading.seen or reading.crop is None:
             return {}, reading.reason or "the face cannot be aligned"
         crops = {"face": reading.crop, "reference_face": self._reference(job).crops[0]}
@@ -155,12 +144,12 @@ class Worker:
             return None
         paths = {other.id: picture_path(self.folder, other) for other in self.plan.siblings(job)}
         others = {name: partial(self._row, path, job) for name, path in paths.items() if is_whole(path)}
-        return self._group.of(job.group, job.id, embedding(self._judge(), picture, reading), others)
+        return self._group.of(job.group, job.id, embedding(self._judge, picture, reading), others)
 
     def _row(self, path: Path, job: Job) -> Tensor | None:
         """The embedding of a picture of a job's group, from its file."""
-        measure, picture = self._judge(), open_picture(path)
-        return embedding(measure, picture, measure.read([picture], self._reference(job))[0])
+        picture = open_picture(path)
+        return embedding(self._judge, picture, self._judge.read([picture], self._reference(job))[0])
 
     def _load(self, job: Job) -> Any:
         if self._pipeline is not None and self._loaded == (job.role, job.adapter):
@@ -169,21 +158,14 @@ class Worker:
         gc.collect()
         adapter, condition = self._conditioned(job)
         options: dict[str, Any] = {"components": self.models.components} if self.models.components else {}
-        if self.offload:
-            options["offload"] = "model"
+        options |= {"offload": "model"} if self.offload else {}
         files = self.models.files(job.role, job.adapter)
         self._pipeline = generate.load_pipeline(files, self.device, self.dtype, adapter=adapter, **options)
         self._loaded = job.role, job.adapter
-        with _no_notices():  # the first run warms up and is not timed
+        with generate.without_notices():  # the first run warms up and is not timed
             warming = GenerateRequest(job.prompt, steps=1, size=job.size)
             generate.generate(self._pipeline, condition, warming, adapter=adapter)
         return self._pipeline
-
-    def _judge(self) -> Measure:
-        """What measures: not the network that conditions."""
-        if self._measure is None:
-            self._measure = self.models.load_measure(self.plan.spec, self.device)
-        return self._measure
 
     def _reference(self, job: Job) -> ReferenceData:
         """What pictures of a job are compared with: the person, or the prompt where the measure reads texts."""
@@ -191,7 +173,7 @@ class Worker:
         key = job.prompt if of_prompt else job.identity
         if key not in self._references:
             shown: Any = [job.prompt] if of_prompt else self.plan.person(job.identity).pictures()
-            self._references[key] = self._judge().reference(shown)
+            self._references[key] = self._judge.reference(shown)
         return self._references[key]
 
     def _conditioned(self, job: Job) -> tuple[Adapter, Any]:
@@ -209,9 +191,8 @@ class Worker:
 def _request(job: Job) -> GenerateRequest:
     """What a job asks of `generate`."""
     same = ("prompt", "steps", "guidance", "strength", "start", "end", "seed", "size", "true_cfg", "branches")
-    request = GenerateRequest(
-        **{name: getattr(job, name) for name in same}, negative=job.negative if job.true_cfg != 1 else None
-    )
+    negative = job.negative if job.true_cfg != 1 else None
+    request = GenerateRequest(**{name: getattr(job, name) for name in same}, negative=negative)
     for name, value in job.axes:
         request = AXES[name].applied(request, value)
     return request
@@ -223,44 +204,12 @@ def _likeness(measure: Measure, reading: Reading) -> dict[str, Any]:
     return {**values, "detector": getattr(measure, "detector", None), "rule": str(measure.rule)}
 
 
-@contextmanager
-def _no_notices() -> Iterator[None]:
-    """What a person would be told of is asked for on purpose: guidance on schnell, an adapter that acts in no step."""
-    from ..adapters.infusenet.pipeline import log as of_the_pipeline
-
-    levels = [(each, each.level) for each in (generate.log, of_the_pipeline)]
-    try:
-        for each, _ in levels:
-            each.setLevel(logging.ERROR)
-        yield
-    finally:
-        for each, level in levels:
-            each.setLevel(level)
-
-
-def _trajectory(trace: Trace | None) -> list[dict[str, Any]]:
+def _trajectory(trace: Trace) -> list[dict[str, Any]]:
     """What a probe saw of one run, step by step; a failed probe is an error of the job."""
-    assert trace is not None
     if trace.status != "complete":
         raise RuntimeError(f"the probe ended {trace.status}: {trace.reason}")
     return [
-        {
-            "step": record.step,
-            "sigma": record.sigma,
-            "similarity": trace.mean(record),
-            "seen": record.found[0],
-            "sharpness": record.sharpness[0],
-            "contrast": record.contrast[0],
-        }
+        {"step": record.step, "sigma": record.sigma, "similarity": trace.mean(record), "seen": record.found[0]}
+        | {name: getattr(record, name)[0] for name in ("sharpness", "contrast")}
         for record in trace.records
     ]
-
-
-def _streams(pipeline: Any, condition: Any, request: GenerateRequest, adapter: Adapter) -> list[dict[str, Any]]:
-    """Stream norms and residual ratios of each step, a value a block; with true CFG those of the positive branch."""
-    from ..metrics.streams import StreamNorms
-
-    with StreamNorms(pipeline.transformer) as norms:
-        generate.generate(pipeline, condition, request, adapter=adapter)
-    records, steps = norms.records, request.steps or 1
-    return [asdict(record) for record in records[:: len(records) // steps]]

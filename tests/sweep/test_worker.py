@@ -22,7 +22,7 @@ from infusenet.sweep.request import make_plan
 from infusenet.sweep.results import picture_path
 from infusenet.sweep.runner import Models
 from infusenet.sweep.spec import read_spec
-from infusenet.sweep.worker import Worker, _no_notices, _request
+from infusenet.sweep.worker import Worker, _request
 
 PlanOf = Callable[[Path], SweepPlan]
 Write = Callable[..., Path]
@@ -64,7 +64,7 @@ def test_out_of_memory_all_the_same_is_an_error(write: Write, plan_of: PlanOf, t
 def measured(plan: SweepPlan, folder: Path, picture: Any, models: Models | None = None) -> dict[str, Any]:
     """What a worker measures of a picture as the plan's first job."""
     worker, job = Worker(plan, models or Models(), folder, "cpu"), plan.jobs[0]
-    (reading,) = worker._judge().read([picture], worker._reference(job))
+    (reading,) = worker._judge.read([picture], worker._reference(job))
     return worker._metrics(job, picture, reading)
 
 
@@ -101,7 +101,7 @@ def test_the_miniature_has_a_second_recognizer_and_a_judge(write: Write, tmp_pat
 def test_the_faces_are_the_aligned_ones(write: Write, plan_of: PlanOf, tmp_path: Path) -> None:
     plan, picture = plan_of(write()), drawn_reference(1)
     worker = Worker(plan, Models(), tmp_path, "cpu")
-    measure, reference = worker._judge(), worker._reference(plan.jobs[0])
+    measure, reference = worker._judge, worker._reference(plan.jobs[0])
     (reading,) = measure.read([picture], reference)
     faces, _ = worker._faces(plan.jobs[0], reading)
     recognizer = miniature_pack()
@@ -146,7 +146,7 @@ def test_without_them_the_reason_says_what_to_give(write: Write, plan_of: PlanOf
     worker = Worker(plan_of(asking(write, FURTHER)), Models(), tmp_path, "cpu")
     worker._instruments = Instruments()
     picture = drawn_reference(0)
-    (reading,) = worker._judge().read([picture], worker._reference(worker.plan.jobs[0]))
+    (reading,) = worker._judge.read([picture], worker._reference(worker.plan.jobs[0]))
     values = worker._metrics(worker.plan.jobs[0], picture, reading)
     assert values["second_similarity"] is values["prompt_fit"] is None
     assert (
@@ -168,7 +168,7 @@ def test_pictures_from_several_noises_are_compared(write: Write, tmp_path: Path)
     pictures = [*map(drawn_reference, (0, 1)), np.full((128, 128, 3), 127, np.uint8)]
 
     def compared(worker: Worker, number: int) -> Any:
-        (reading,) = worker._judge().read([pictures[number]], worker._reference(jobs[number]))
+        (reading,) = worker._judge.read([pictures[number]], worker._reference(jobs[number]))
         return worker._agreement(jobs[number], pictures[number], reading)
 
     worker, said = Worker(plan, Models(), tmp_path, "cpu"), []
@@ -178,7 +178,7 @@ def test_pictures_from_several_noises_are_compared(write: Write, tmp_path: Path)
         path.parent.mkdir(exist_ok=True)
         Image.fromarray(picture).save(path)
     first, second, third, _ = (job.id for job in jobs)
-    measure = worker._judge()
+    measure = worker._judge
     expected = measure.read([pictures[1]], measure.reference([pictures[0]]))[0].similarity
     assert said == [{}, {first: pytest.approx(expected, abs=1e-5)}, {first: None, second: None}]
     resumed = compared(Worker(plan, Models(), tmp_path, "cpu"), 1)
@@ -201,10 +201,10 @@ def test_what_is_asked_for_on_purpose_is_not_warned_of(caplog: pytest.LogCapture
 
     with caplog.at_level(logging.WARNING):
         for log in (generate.log, pipeline.log):
-            with _no_notices():
+            with generate.without_notices():
                 log.warning("no guidance")
             log.warning("told")
-        with pytest.raises(ZeroDivisionError), _no_notices():
+        with pytest.raises(ZeroDivisionError), generate.without_notices():
             raise ZeroDivisionError
         generate.log.warning("told")
     assert [record.message for record in caplog.records] == ["told"] * 3
@@ -247,4 +247,4 @@ def test_the_judge_runs_where_the_sweep_does(
     monkeypatch.setattr("infusenet.measures.faces.measure_of", lambda recognizer: recognizer)
     monkeypatch.setattr(FaceRecognizer, "from_pack", lambda pack, *, device: (pack, device))
     worker = Worker(plan_of(write()), Models(), tmp_path, "cuda:1")
-    assert worker._judge() == (miniature.FACE_PACK, "cuda:1")  # type: ignore[comparison-overlap]
+    assert worker._judge == (miniature.FACE_PACK, "cuda:1")  # type: ignore[comparison-overlap]
