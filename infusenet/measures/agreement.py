@@ -40,7 +40,8 @@ class Agreement:
         for other in others.keys() - self._rows.keys():
             self._rows[other] = others[other]()
         self._rows[name] = row
-        return {other: _cosine(row, self._rows[other]) for other in others}
+        # of two names the first one first: a cosine read the other way round differs in its last digit
+        return {other: _cosine(*(self._rows[one] for one in sorted((name, other)))) for other in others}
 
 
 def embedding(measure: Any, picture: Pixels, reading: Reading) -> Tensor | None:

@@ -159,12 +159,13 @@ def _mean_ratios(steps: Sequence[Streams]) -> dict[str, float | None]:
 
 
 def _agreements(results: Results) -> dict[str, float | None]:
-    """By job: the mean cosine between its picture and those of other noises; a pair is written down by one of both."""
+    """By job: the mean cosine between its picture and those of other noises; either of two may know a pair, or both."""
+    known = {tuple(sorted((job, other))): value for job, result in results.of.items()
+             for other, value in (result.agreement or {}).items()}  # fmt: skip
     pairs: dict[str, list[float | None]] = {}
-    for job, result in results.of.items():
-        for other, value in (result.agreement or {}).items():
-            for one in (job, other):
-                pairs.setdefault(one, []).append(value)
+    for both, value in known.items():
+        for one in both:
+            pairs.setdefault(one, []).append(value)
     return {job: mean(values) for job, values in pairs.items()}
 
 
