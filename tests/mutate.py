@@ -33,6 +33,20 @@ class Mistake:
 
 MISTAKES = (
     Mistake(
+        "report: a peak is valued at the people who chose it",
+        "infusenet/sweep/report/stats.py",
+        "peaks = halves[1 - first :: 2]",
+        "peaks = halves[first::2]",
+        ("tests/sweep/test_stats.py",),
+    ),
+    Mistake(
+        "report: a difference that is sure agrees whatever its sign",
+        "infusenet/sweep/report/verdicts.py",
+        'return ("agrees" if as_large else "size") if same else "contradicts"',
+        'return "agrees" if as_large or same else "size"',
+        ("tests/sweep/test_verdicts.py",),
+    ),
+    Mistake(
         "compare: above means above the mean alone",
         "infusenet/measures/baselines.py",
         "level + DEVIATIONS * std",

@@ -41,20 +41,20 @@ def values_of(*, steps: bool = False) -> list[str]:
 class Claim(Table):
     """Something that a figure's numbers can agree with or contradict, such as a finding of the paper.
 
-    It is about the difference of - than of rows on the same person, noise and (unless both name one) prompt. Each names
-    their settings, as {method = "dev", steps = 4}; a step of -1 is the last one of a run.
+    It is about `of` - `than`: settings of rows, as {method = "dev", steps = 4}, whose means are compared on the same
+    person, noise and (unless both name one) prompt; a step of -1 is the last one of a run.
     """
 
     says: Text
     of: dict[str, Any]
     than: dict[str, Any]
-    against: dict[str, Any] = Field(default_factory=dict)  # settings of a second difference, taken off the first one
+    against: dict[str, Any] = Field(default_factory=dict)  # of a second difference, taken off the first
     value: str = ""  # a column; the figure's first by default
-    ratio: bool = False  # of / than instead of of - than
-    paper: Number | None = None  # the paper's figure
-    sign: Annotated[int, number(-1, 1, whole=True)] = 0  # where the paper gives none, of what it says: 1 or -1
+    ratio: bool = False  # of / than instead
+    paper: Number | None = None  # the paper's figure; where it gives none, the sign of what it says: 1 or -1
+    sign: Annotated[int, number(-1, 1, whole=True)] = 0
     margin: Annotated[float | None, number(0)] = None  # of a claim of equality: within which the difference must lie
-    most: Annotated[float | None, number(0)] = None  # bounds it from above alone
+    most: Annotated[float | None, number(0)] = None  # the same from above alone
     source: Text = ""  # where it is said
 
     @model_validator(mode="after")
@@ -76,25 +76,21 @@ class FigureSpec(Table):
     kind: Annotated[str, text(lambda: FIGURES)]
     title: Text
     note: Text = ""  # what a reader must know
-    values: Annotated[Texts, texts(values_of)] = ("similarity",)
-    """The columns shown; a curve or trajectory has a panel for each, other kinds show one."""
+    values: Annotated[Texts, texts(values_of)] = ("similarity",)  # of a curve or trajectory several, a panel each
     x: Along = "steps"
     y: Along = "prompt"  # the rows of a map
-    methods: Annotated[Texts, texts()] = ()  # labels shown, in order; all by default. They are compared with the first
-    prompts: Annotated[Texts, texts()] = ()  # likewise
-    people: Text = "all"  # or "first N" or "top N" by mean similarity
-    against: Annotated[float | None, number(0)] = None
-    """A place on x: a curve shows the paired difference to it beside each panel."""
+    methods: Annotated[Texts, texts()] = ()  # labels shown, in order, all by default; compared with the first
+    prompts: Annotated[Texts, texts()] = ()
+    people: Text = "all"  # or "first N", or "top N": of half of the noises, shown in the others
+    against: Annotated[float | None, number(0)] = None  # a place on x: a curve shows paired differences to it beside
     early: Annotated[float, number(0)] = 4  # the place that drift is counted from, named before any value was seen
-    split: Split = "method"
-    """A curve or bars for each method, prompt or value of an axis; of a trajectory for each "value"."""
-    panels: Annotated[str, text(lambda: ("prompt",))] = ""  # a panel for each prompt, of a curve or of people
+    split: Split = "method"  # a line for each method, prompt or value of an axis; of a trajectory for each "value"
+    panels: Annotated[str, text(lambda: ("prompt",))] = ""  # a panel each prompt, of a curve or of people
     minus: Annotated[float | None, number(0)] = None
-    """A value of `split`: a curve shows what the others have more than it, on the same person, prompt and noise. `less`
-    is its older name."""
+    """A value of `split`: a curve shows what others have more, on the same person, prompt and noise. Older: `less`."""
     paper: dict[str, Annotated[float, number(-1)]] = Field(default_factory=dict)
-    """The paper's figures, shown beside and never mixed in: of a table by line, of pairs and drift by "method / group",
-    of a curve by "line / x", where both are as the report writes them."""
+    """The paper's figures, shown beside: of a table by line, of pairs and drift by "method / group", of a curve by
+    "line / x", where both are as the report writes them."""
     claims: tuple[Claim, ...] = ()  # what its numbers are held against; the first is the figure's main one
 
     @property

@@ -35,10 +35,7 @@ FOUND = "verdicts.json"
 
 
 def write_report(results: Results) -> str:
-    """Write tables, figures, verdicts and page of a sweep into its folder.
-
-    Returns:
-        What to tell the user.
+    """Write tables, figures, verdicts and page of a sweep into its folder, and return what to tell the user.
 
     Raises:
         SettingsError: its pictures were measured by different rules.

@@ -40,34 +40,17 @@ _ONE_NOISE = "Not claimed: whoever is chosen and shown by the same noise is flat
 
 @dataclass(frozen=True)
 class RenderedFigure:
-    """A figure ready for the page.
+    """A figure ready for the page."""
 
-    Attributes:
-        light, dark: PNGs.
-        rows: its numbers, for the CSV beside it and the table below it; undefined ones are None.
-        caption: how to read it, and what it rests on.
-        verdicts: what its numbers say of each claim.
-    """
-
-    light: bytes
+    light: bytes  # PNG
     dark: bytes
-    rows: list[Row]
-    caption: str
-    verdicts: list[Verdict]
+    rows: list[Row]  # its numbers, for the CSV beside it and the table below it; undefined ones are None
+    caption: str  # how to read it, and what it rests on
+    verdicts: list[Verdict]  # what its numbers say of each claim
 
 
 def render_figure(figure: FigureSpec, tables: Tables, folder: Path, levels: Levels | None = None) -> RenderedFigure:
-    """One figure.
-
-    Args:
-        figure: what to show.
-        tables: the sweep's.
-        folder: the sweep's, where its pictures are.
-        levels: what the same person, other people and nothing score; see `Results.levels`.
-
-    Returns:
-        The figure; empty where nothing has been made yet.
-    """
+    """One figure, of a sweep's tables, its folder of pictures and its levels; empty where nothing is made yet."""
     if figure.kind == "pictures":
         return _pictures(figure, shown(tables.points, figure), folder)
     frame = {"trajectory": tables.steps, "blocks": tables.blocks}.get(figure.kind, tables.points)

@@ -22,9 +22,9 @@ NOT_COMPARABLE = " Seconds are not comparable where another process was at work 
 
 @dataclass(frozen=True)
 class Rendering:
-    """A figure before it is drawn: from a theme's name to a chart, its numbers, and its caption."""
+    """A figure before it is drawn."""
 
-    draw: Callable[[str], Any]
+    draw: Callable[[str], Any]  # from a theme's name to a chart
     rows: list[Row]
     caption: str
 

@@ -25,23 +25,14 @@ Curves = Mapping[Any, Mapping[Any, Sequence[float | None]]]
 
 @dataclass(frozen=True)
 class Summary:
-    """What some values say.
+    """What some values say; None of nothing."""
 
-    Attributes:
-        n: defined values.
-        missing: undefined ones: failed, or without a face.
-        people: persons behind the defined ones.
-        mean: None of nothing.
-        std: standard deviation (n - 1), None of fewer than two.
-        low, high: 95 % interval of the mean over people; None of fewer than LEAST_PEOPLE.
-    """
-
-    n: int
-    missing: int
-    people: int
+    n: int  # defined values
+    missing: int  # undefined ones: failed, or without a face
+    people: int  # behind the defined ones
     mean: float | None
-    std: float | None
-    low: float | None
+    std: float | None  # deviation (n - 1); None of fewer than two
+    low: float | None  # 95 % interval of the mean over people; None of fewer than LEAST_PEOPLE
     high: float | None
 
     @property
@@ -57,11 +48,7 @@ def summarise(values: Sequence[float | None], people: Sequence[Hashable]) -> Sum
     """Mean, deviation and interval.
 
     Pictures of one person are no independent samples: what varies is the person. The mean over all pictures is a ratio
-    of two sums over people; its error is that of the ratio, linearised.
-
-    Args:
-        values: one a picture, None where undefined.
-        people: whose picture each is.
+    of two sums over people; its error is that of the ratio, linearised. Values are one a picture, None where undefined.
     """
     pairs = [(value, who) for value, who in zip(values, people, strict=True) if value is not None]
     defined = [value for value, _ in pairs]
@@ -88,15 +75,7 @@ def interval(mean: float, apart: Sequence[float], n: int) -> tuple[float | None,
 
 
 def paired(ours: Mapping[Key, float | None], theirs: Mapping[Key, float | None]) -> Summary:
-    """The difference ours - theirs on the same person, prompt and seed.
-
-    Args:
-        ours: values by a key whose first part is the person.
-        theirs: likewise.
-
-    Returns:
-        Summary of the differences; a pair with an undefined or absent side counts as missing.
-    """
+    """ours - theirs, of values by a key whose first part is the person; pairs without a side are missing."""
     apart = differences(ours, theirs)
     return summarise([*apart.values()], [key[0] for key in apart])
 
@@ -112,43 +91,26 @@ def differences(ours: Mapping[Key, float | None], theirs: Mapping[Key, float | N
 
 @dataclass(frozen=True)
 class Drift:
-    """How far a curve lies lower at its end than before.
+    """How far a curve lies lower at its end than before."""
 
-    Attributes:
-        early_at, final_at: the two places of the fixed contrast, named before any value was seen.
-        fixed: value at early_at less value at final_at, paired by person. This one decides.
-        peak_at, peak, final: where the mean curve is highest, its value there and at its end.
-        found: peak - final: never negative, and above 0 by noise alone.
-        by_noise, by_noise_high: mean and 95th percentile of `found` where the truth is flat and the noise as measured.
-        crossed: the same at a peak that others chose; see `cross_fitted`.
-        halves: of the noises: 2, or 1 where there is one noise.
-        people: persons with a value at every place.
-    """
-
-    early_at: float | None
+    early_at: float | None  # the place of the fixed contrast, named before any value was seen
     final_at: float
-    fixed: Summary
-    peak_at: float
+    fixed: Summary  # value there less value at the end, paired by person: this one decides
+    peak_at: float  # where the mean curve is highest
     peak: float
     final: float
-    found: float
-    by_noise: float | None
-    by_noise_high: float | None
-    crossed: Summary
-    halves: int
-    people: int
+    found: float  # peak - final: never negative, and above 0 by noise alone
+    by_noise: float | None  # its mean where the truth is flat and the noise as measured; None of one person
+    by_noise_high: float | None  # its 95th percentile there
+    crossed: Summary  # the same at a peak that others chose; see `cross_fitted`
+    halves: int  # of the noises: 2, or 1 where there is one noise
+    people: int  # with a value at every place
 
 
 def drift_of(curves: Curves, at: Sequence[float], early: float) -> Drift | None:
-    """Drift of several persons' curves.
+    """Drift of several persons' curves over places `at`, rising; None without any whole curve.
 
-    Args:
-        curves: by person and noise, a value at each place; curves with an undefined value are left out.
-        at: the places, rising.
-        early: the place of the fixed contrast; the first one at or after it is taken, none where that is the end.
-
-    Returns:
-        The drift, None without any whole curve.
+    The fixed contrast is from the first place at or after `early`; there is none where that is the end.
     """
     halves, names = in_halves(curves)
     if halves.size == 0:
@@ -198,9 +160,7 @@ def cross_fitted(halves: Floats) -> Summary:
     Every second person is of the other half of people. For a half of people and a half of noises, the mean curve of
     the other people in the other noises (the same where there is one half) says where the peak is. Other noises of the
     same people would not do: what is peculiar to a person at some place is so in all noises, and is chosen.
-
-    Args:
-        halves: [people, halves, places], places in order, the last one the end.
+    Takes [people, halves, places], the last place the end.
     """
     people, count, _ = halves.shape
     if people < 2:
@@ -214,14 +174,7 @@ def cross_fitted(halves: Floats) -> Summary:
 
 
 def under_flat_truth(curves: Floats) -> Floats | None:
-    """Peak less end of mean curves, were the truth flat and the noise that of these curves.
-
-    Args:
-        curves: [people, places].
-
-    Returns:
-        [RESAMPLES], always the same; None of one person.
-    """
+    """Peak less end, [RESAMPLES], were the truth flat and the noise that of curves [people, places]; None of one."""
     people = len(curves)
     if people < 2:
         return None
@@ -236,14 +189,10 @@ def under_flat_truth(curves: Floats) -> Floats | None:
 
 
 def direction_of(similarity: float | None, agreement: float | None) -> float | None:
-    """Cosine between the reference and the mean direction of ever more noises: s / sqrt(c).
+    """Cosine between reference and mean direction of ever more noises: s / sqrt(c); None where c is not above 0.
 
-    Args:
-        similarity: mean cosine s of one person's pictures to the reference.
-        agreement: mean cosine c between the pictures of different noises.
-
-    Returns:
-        None where one is undefined or c is not above 0. It may exceed 1 by noise.
+    Of mean cosines: s of one person's pictures to the reference, c between pictures of different noises. By noise it
+    may exceed 1.
     """
     if similarity is None or agreement is None or agreement <= 0:
         return None
@@ -251,14 +200,7 @@ def direction_of(similarity: float | None, agreement: float | None) -> float | N
 
 
 def parted(now: tuple[float, float], then: tuple[float, float]) -> tuple[float, float]:
-    """A change of similarity parted into direction and dispersion, which add up to it exactly.
-
-    Args:
-        now, then: direction d and agreement c; similarity is d * sqrt(c).
-
-    Returns:
-        What the change of d gives, and what the change of c gives.
-    """
+    """What changes of direction d and agreement c give of a change of similarity d * sqrt(c); they add up exactly."""
     (d1, c1), (d0, c0) = now, then
     root1, root0 = math.sqrt(c1), math.sqrt(c0)
     return (d1 - d0) * (root1 + root0) / 2, (root1 - root0) * (d1 + d0) / 2

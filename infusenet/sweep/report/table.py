@@ -237,12 +237,7 @@ def by(frame: pd.DataFrame, name: str) -> dict[Any, pd.DataFrame]:
 
 
 def series(frame: pd.DataFrame, *, but: Sequence[str] = ()) -> dict[str, pd.DataFrame]:
-    """Rows by method and by each setting that varies within it, in the table's order.
-
-    Args:
-        frame: to be split.
-        but: settings that do not make a series of their own, such as the one along the x axis.
-    """
+    """Rows by method and by each setting that varies within it (`but` not those), in the table's order."""
     found = {}
     settings = [name for name in axis_names() if name not in but and name in frame]
     for method, own in by(frame, "method").items():

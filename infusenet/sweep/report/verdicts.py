@@ -34,23 +34,14 @@ COLOURS: dict[Status, int] = {"contradicts": 1, "opposite": 1, "size": 2, "agree
 
 @dataclass(frozen=True)
 class Verdict:
-    """A claim beside what was found.
-
-    Attributes:
-        says: the claim; `source` is where it is said.
-        status: one of ORDER.
-        found: the paper's figure, and the one found with its interval, over how many people.
-        paper: the paper's figure; None where it gives a sign alone.
-        mean, low, high, people: what was found; a ratio where the claim is of one.
-        ratio: whether it is one.
-    """
+    """A claim beside what was found."""
 
     says: str
-    source: str
+    source: str  # where it is said
     status: Status
-    found: str
-    paper: float | None
-    mean: float | None
+    found: str  # the paper's figure, and the one found with its interval, over how many people
+    paper: float | None  # None where it gives a sign alone
+    mean: float | None  # what was found; a ratio where the claim is of one
     low: float | None
     high: float | None
     people: int
@@ -84,18 +75,12 @@ def _verdict(claim: Claim, figure: FigureSpec, tables: Tables) -> Verdict:
     status = _status(found, claim)
     shown = found if not claim.ratio else _as_ratio(found)
     line = f"{_paper(claim)}; {_here(shown, claim.ratio)}"
-    values = (shown.mean, shown.low, shown.high)
-    return Verdict(claim.says, claim.source, status, line, claim.paper, *values, found.people, claim.ratio)
+    ends = (shown.mean, shown.low, shown.high)
+    return Verdict(claim.says, claim.source, status, line, claim.paper, *ends, found.people, claim.ratio)
 
 
 def contrast(frame: pd.DataFrame, claim: Claim, value: str) -> Summary:
-    """The mean difference that a claim is about, paired; in logarithms where it is of a ratio.
-
-    Args:
-        frame: points, or steps of runs.
-        claim: which rows are compared.
-        value: a column of the frame; a Summary of nothing where it has none.
-    """
+    """The mean difference of a column that a claim is about, paired; in logarithms where it is of a ratio."""
     if value not in frame:
         return NOTHING
     found = _difference(frame, claim.of, claim.than, value, claim.ratio)
