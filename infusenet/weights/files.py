@@ -132,7 +132,22 @@ def check(state: Shapes, expected: Mapping[str, Any], path: object, what: str, *
             f"{path} does not fit: expected {what}, but it seems to be {describe_keys(state)}. "
             f"Of {len(wanted)} tensors: {lists}. Choose the right file, or download it again if it should be."
         )
+    whole = [f"{key}: {_kind(state[key])}" for key in wanted if key in state and not _is_fitting(key, state[key])]
+    if whole:
+        raise WeightsError(
+            f"{path} holds whole numbers, truth values or complex ones where {what} has floating-point weights, in "
+            f"{len(whole)} of {len(state)} tensors ({first_few(whole)}). {AGAIN}"
+        )
     _check_finite(state, path, what)
+
+
+def _kind(tensor: Any) -> str:
+    return str(tensor.dtype).removeprefix("torch.")
+
+
+def _is_fitting(key: str, tensor: Any) -> bool:
+    """Whether a tensor's numbers are of the kind that weights are; counters of batches are whole."""
+    return "float" in _kind(tensor) or key.endswith(_NOT_CHECKED)
 
 
 def misfit(tensors: Shapes, path: object, what: str, error: Exception, expected: str) -> str:
@@ -186,7 +201,7 @@ def _shards(index: Path) -> list[Path]:
     """The files that an index names, all of them present."""
     try:
         names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise WeightsError(f"The shard index {index} cannot be read ({error!r}). {AGAIN}") from error
     if any(not isinstance(name, str) or Path(name).name != name for name in names):
         raise WeightsError(f"The shard index {index} names files outside its own folder. {AGAIN}")

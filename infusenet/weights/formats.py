@@ -10,6 +10,7 @@ import math
 import pickle
 import re
 import struct
+import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 _MAX_HEADER = 100_000_000
 _SHOWN = 4
+_MOST_PACKED = 2  # times its size that a zip may unpack to
 AGAIN = "Download it again and compare its size with the source's."
 _WRAPPERS = ("image_proj", "state_dict", "model", "params_ema", "params")
 _BITS = {"BOOL": 8, "U8": 8, "I8": 8, "I16": 16, "U16": 16, "I32": 32, "U32": 32, "I64": 64, "U64": 64}
@@ -110,9 +112,9 @@ def safetensors_header(path: Path) -> dict[str, TensorInfo]:
             for key, entry in entries.items()
         }
         uneven = [key for key, entry in entries.items() if not _spans(entry)]
-    except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
+        needed = 8 + length + end
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError) as error:
         raise WeightsError(f"{path} is damaged: its header cannot be read ({error!r}). {AGAIN}") from error
-    needed = 8 + length + end
     if size < needed:
         raise WeightsError(f"{path} is incomplete: {size / 1e6:.1f} of {needed / 1e6:.1f} MB are there. {AGAIN}")
     if size > needed or uneven:
@@ -139,12 +141,28 @@ def read_safetensors(path: Path, device: str | torch.device) -> dict[str, Tensor
         raise WeightsError(f"{path} cannot be read ({error}). {AGAIN}") from error
 
 
+def _refuse_bomb(path: Path) -> None:
+    """PyTorch packs nothing: a zip that unpacks to more than it is would fill the memory, for no reason of its own."""
+    try:
+        with zipfile.ZipFile(path) as held:
+            unpacked = sum(entry.file_size for entry in held.infolist())
+    except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError):
+        return  # damaged: its reader says how
+    if unpacked > path.stat().st_size * _MOST_PACKED:
+        raise WeightsError(
+            f"{path} was refused: it is packed, and would unpack to {unpacked / 1e6:,.0f} MB. PyTorch's own files are "
+            f"not. {AGAIN}"
+        )
+
+
 def read_pickle(path: Path, device: str | torch.device = "cpu") -> dict[str, Tensor]:
     """The state dict in a PyTorch pickle; nothing in it is run."""
     import torch
 
     with path.open("rb") as file:
         zipped = file.read(4) == b"PK\x03\x04"
+    if zipped:
+        _refuse_bomb(path)
     try:
         if path.suffix == ".safetensors":  # misnamed: given the name, torch would read it as what it is not
             with path.open("rb") as file:
@@ -182,11 +200,11 @@ def _unwrapped(held: object) -> dict[str, Tensor]:
     """The state dict inside what a pickle holds: bare, or under one of the usual keys."""
     import torch
 
+    for _ in _WRAPPERS:  # at most once each: a pickle may contain itself
+        inner = (held.get(key) for key in _WRAPPERS) if isinstance(held, Mapping) else ()
+        held = next((one for one in inner if isinstance(one, Mapping)), held)
     if not isinstance(held, Mapping):
         return {}
-    for key in _WRAPPERS:
-        if isinstance(held.get(key), Mapping):
-            return _unwrapped(held[key])
     return {str(key): value for key, value in held.items() if isinstance(value, torch.Tensor)}
 
 

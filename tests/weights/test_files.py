@@ -392,3 +392,59 @@ def test_files_of_the_published_size_load(tmp_path: Path) -> None:
     assert 337e6 < (tmp_path / "image_proj_model.bin").stat().st_size < 340e6
     loaded: nn.Module = Resampler.from_file(tmp_path / "image_proj_model.bin")
     assert sum(parameter.numel() for parameter in loaded.parameters()) == 84_595_968
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"[" * 100_000,
+        b'{"a":' * 5_000 + b"{}" + b"}" * 5_000,
+        b'{"a": {"dtype": "F32", "shape": [1], "data_offsets": null}}',
+        b'{"a": {"dtype": "F32", "shape": [1], "data_offsets": [null, null]}}',
+        b'{"a": {"dtype": "F32", "shape": [1], "data_offsets": ["0", "4"]}}',
+        b'{"a": {"dtype": 4, "shape": [1], "data_offsets": [0, 4]}}',
+        b'{"a": {"dtype": "F32", "shape": 4, "data_offsets": [0, 4]}}',
+        b"{ null }",
+    ],
+    ids=lambda text: str(text[:60]),
+)
+def test_no_header_ends_the_listing(tmp_path: Path, text: bytes) -> None:
+    path = tmp_path / "m.safetensors"
+    path.write_bytes(struct.pack("<Q", len(text)) + text + b"\0" * 4)
+    assert weights.describe(path)
+    with pytest.raises(WeightsError):
+        weights.read_header(path)
+
+
+def test_a_nested_index_is_a_line(tmp_path: Path) -> None:
+    (tmp_path / "diffusion_pytorch_model.safetensors.index.json").write_text("[" * 100_000)
+    assert "cannot be read" in weights.describe(tmp_path)
+
+
+def test_a_pickle_that_contains_itself(tmp_path: Path) -> None:
+    held: dict[str, Any] = {}
+    held["state_dict"] = held
+    torch.save(held, tmp_path / "m.pt")
+    assert "without named tensors" in weights.describe(tmp_path / "m.pt")
+
+
+def test_a_zip_that_unpacks_to_much_more_is_refused_before(tmp_path: Path) -> None:
+    import zipfile
+
+    torch.save({"weight": torch.zeros(1_000_000)}, tmp_path / "plain.pt")
+    with zipfile.ZipFile(tmp_path / "plain.pt") as plain, zipfile.ZipFile(tmp_path / "bomb.pt", "w") as bomb:
+        for entry in plain.infolist():
+            bomb.writestr(entry.filename, plain.read(entry), zipfile.ZIP_DEFLATED)
+    assert weights.read_weights(tmp_path / "plain.pt")["weight"].shape == (1_000_000,)
+    with pytest.raises(WeightsError, match="would unpack to 4 MB"):
+        weights.read_weights(tmp_path / "bomb.pt")
+
+
+@pytest.mark.parametrize("dtype", [torch.int32, torch.bool, torch.uint8, torch.complex64])
+def test_weights_that_are_no_floating_numbers_are_refused(dtype: torch.dtype) -> None:
+    tensors = {name: tensor.to(dtype) for name, tensor in state().items()}
+    with pytest.raises(WeightsError, match="floating-point weights"):
+        weights.check(tensors, state(), "m.bin", "a network")
+    infos = {name: weights.TensorInfo(tuple(tensor.shape), str(dtype)) for name, tensor in state().items()}
+    with pytest.raises(WeightsError, match="floating-point weights"):
+        weights.check(infos, state(), "m.bin", "a network")
