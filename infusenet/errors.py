@@ -23,3 +23,7 @@ class PackageError(InfuseNetError):
 
 class SettingsError(InfuseNetError):
     """A value is outside what the call accepts."""
+
+
+class NotFiniteError(InfuseNetError):
+    """A result holds NaN or infinity."""

@@ -6,10 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol, get_args
+from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
 
-from ..errors import SettingsError
+from ..errors import NotFiniteError, SettingsError
 from ..files import Picture
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Branches = Literal["positive", "both"]
 BRANCHES: tuple[Branches, ...] = get_args(Branches)
@@ -123,3 +126,17 @@ class AdapterSpec:
                 f"{self.title} is made for {' and '.join(self.families)}, not for {family}. Choose another backbone, "
                 "or another adapter."
             )
+
+
+def finite(values: Tensor, what: str) -> Tensor:
+    """The same values: once a run and never in its loop, since whoever asks waits for the device.
+
+    Raises:
+        NotFiniteError: one is NaN or infinite, which would be a black picture.
+    """
+    if not bool(values.isfinite().all()):
+        raise NotFiniteError(
+            f"NaN or infinity in the {what}: the picture would be black. Guidance, true CFG or strength may be too large, "
+            "the weights damaged, or the precision too small: try smaller values, other files, or bfloat16."
+        )
+    return values

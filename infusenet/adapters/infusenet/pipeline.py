@@ -19,7 +19,7 @@ from torch import Tensor
 from ...backbones import BackboneSpec, published, variant_of
 from ...errors import SettingsError
 from ...sampling import check_steps, conditioning_window, denoised_from_velocity, pack_latents, unpack_latents
-from ..base import Branches, check_branches
+from ..base import Branches, check_branches, finite
 from .arguments import Batch, Residuals, RunInputs, Text, batch_of, check_packed, control_pixels, picture_size, single
 from .model import InfuseNetModel
 
@@ -218,7 +218,7 @@ class InfuseNetPipeline(FluxControlNetPipeline):
                     run.positive = (changed.get("prompt_embeds", run.positive[0]), *run.positive[1:])
                     run.control = changed.get("control_image", run.control)
                 progress_bar.update()
-        return latents
+        return finite(latents, "latents")
 
     def _velocity(
         self, branch: str, text: Text, guidance: Tensor | None, residuals: Residuals, at: dict[str, Any]
@@ -268,7 +268,7 @@ class InfuseNetPipeline(FluxControlNetPipeline):
                 f"Expected identity tokens [n, 8, {width}], got {list(tokens.shape)}. "
                 "The identity encoder's image_proj file must be the one that belongs to this InfuseNet."
             )
-        return batch.spread(self._like_model(tokens), "identities")
+        return batch.spread(finite(self._like_model(tokens), "identity tokens"), "identities")
 
     def _control(self, image: Any, ready: Tensor | None, size: tuple[int, int], batch: Batch, sample: bool) -> Tensor:
         """Packed latents of the control image [B, L, C], for every picture."""
@@ -314,5 +314,5 @@ class InfuseNetPipeline(FluxControlNetPipeline):
 
     def _decode(self, latents: Tensor, width: int, height: int, output_type: str) -> Any:
         latents = unpack_latents(latents, height, width) / self.vae.config.scaling_factor + self.vae.config.shift_factor
-        image = self.vae.decode(latents.to(self.vae.dtype), return_dict=False)[0]
+        image = finite(self.vae.decode(latents.to(self.vae.dtype), return_dict=False)[0], "decoded picture")
         return self.image_processor.postprocess(image, output_type=output_type)
