@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -52,6 +51,10 @@ class Files:
         return {part: path.name for part, path in files.items()}
 
 
+MOST_STEPS, MOST_PIXELS, MOST_FACTOR = 10_000, 16_384, 1_000.0
+"""Beyond these nobody means a number of steps, a side of a picture, a guidance, true CFG or strength."""
+
+
 @dataclass(frozen=True)
 class GenerateRequest:
     """What one picture is asked for. None means the backbone's own value."""
@@ -74,18 +77,29 @@ class GenerateRequest:
             raise SettingsError(
                 'Expected a prompt with words in it. Say what the picture shows, as in --prompt "a portrait".'
             )
+        for text in (self.prompt, self.negative or ""):
+            try:
+                text.encode()
+            except UnicodeEncodeError:
+                raise SettingsError(f"Expected a prompt of text, got bytes that are none: {text[:40]!r}.") from None
         if self.steps is not None and self.steps < 1:
             raise SettingsError(f"Expected 1 step or more, got {self.steps}. Try 4 with schnell, 28 with dev.")
-        if self.size is not None and min(self.size) < 16:
-            raise SettingsError("Expected a size of at least 16x16, got {}x{}.".format(*self.size))
+        if self.steps is not None and self.steps > MOST_STEPS:
+            raise SettingsError(f"Expected at most {MOST_STEPS:,} steps, got {self.steps:,}. Try 4 or 28.")
+        if self.size is not None and not (min(self.size) >= 16 and max(self.size) <= MOST_PIXELS):
+            sides = "{}x{}".format(*self.size)
+            raise SettingsError(f"Expected a size from 16x16 to {MOST_PIXELS}x{MOST_PIXELS}, got {sides}.")
         if not 0 <= self.start <= self.end <= 1:  # NaN fails too
             raise SettingsError(
                 f"Expected 0 <= start <= end <= 1, got start {self.start} and end {self.end}: shares of the run."
             )
         for name in ("guidance", "true_cfg", "strength"):
             value = getattr(self, name)
-            if value is not None and not math.isfinite(value):
-                raise SettingsError(f"Expected a finite number as {name}, got {value}: the picture would be black.")
+            if value is not None and not abs(value) <= MOST_FACTOR:  # NaN fails too
+                raise SettingsError(
+                    f"Expected a number from -{MOST_FACTOR:g} to {MOST_FACTOR:g} as {name}, got {value}: the picture "
+                    "would be black or noise."
+                )
         if not self.strength >= 0:
             raise SettingsError(
                 f"Expected a strength of 0 or more, got {self.strength}. 1 is what InfuseNet was trained at."

@@ -136,7 +136,7 @@ def finite(values: Tensor, what: str) -> Tensor:
     """
     if not bool(values.isfinite().all()):
         raise NotFiniteError(
-            f"NaN or infinity in the {what}: the picture would be black. Guidance, true CFG or strength may be too large, "
-            "the weights damaged, or the precision too small: try smaller values, other files, or bfloat16."
+            f"NaN or infinity in the {what}: the picture would be black. Guidance, true CFG or strength may be "
+            "too large, the weights damaged, or the precision too small: try smaller values, other files, or bfloat16."
         )
     return values

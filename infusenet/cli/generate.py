@@ -34,9 +34,19 @@ def _size(text: str) -> tuple[int, int]:
 
 
 def _face(text: str) -> str | int:
-    if text == "largest" or text.isdigit():
-        return int(text) if text.isdigit() else text
+    if text == "largest" or (text.isascii() and text.isdigit()):
+        return text if text == "largest" else int(text)
     raise argparse.ArgumentTypeError(f"expected 'largest' or a number counted from the left, 0 first, got {text!r}")
+
+
+def _named(text: str) -> str:
+    if not text.strip():
+        raise argparse.ArgumentTypeError("expected a name or a path, got nothing")
+    return text
+
+
+def _file(text: str) -> Path:
+    return Path(_named(text))
 
 
 def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
@@ -50,6 +60,7 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
     need.add_argument(
         "--backbone",
         required=True,
+        type=_named,
         metavar="NAME|PATH",
         help="mini-schnell, mini-dev, flux-schnell, flux-dev, or a path",
     )
@@ -58,7 +69,7 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
         required=True,
         nargs="+",
         action="extend",
-        type=Path,
+        type=_file,
         metavar="FILE",
         help="one photo or several of the same person",
     )

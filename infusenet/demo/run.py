@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import generate
 from ..backbones import BACKBONES
+from ..errors import SettingsError
 from ..files import Picture, open_picture, png, save_picture, write_atomically
 from .findings import BackboneResults, DemoResults, MeasuredPicture, summarise
 from .page import demo_page
@@ -128,8 +129,10 @@ def run_demo(out: Path, *, face: Path | None = None, seed: int = 0, quiet: bool 
         What summary.json holds.
 
     Raises:
-        InfuseNetError: the reference is no picture, or shows no face.
+        InfuseNetError: the reference is no picture, or shows no face; a seed that is none.
     """
+    if not 0 <= seed < 2**62:
+        raise SettingsError(f"Expected a seed between 0 and 2^62 - 1, got {seed}.")
     from tqdm import tqdm
 
     from ..faces import FaceRecognizer

@@ -127,4 +127,8 @@ def torch_device(device: str | torch.device) -> torch.device:
         raise SettingsError(f'Expected the device "auto", "cpu", "cuda" or "cuda:N", got {str(device)!r}.') from error
     if place.type == "cuda" and not torch.cuda.is_available():
         raise SettingsError(f'The device "{device}" was asked for, but PyTorch sees no GPU. Use "cpu" or "auto".')
+    if place.type == "mps" and not torch.backends.mps.is_available():
+        raise SettingsError(
+            f'The device "{device}" was asked for, but PyTorch finds no Apple GPU. Use "cpu" or "auto".'
+        )
     return place
