@@ -196,7 +196,7 @@ def _eight_bits(image: Image.Image) -> Image.Image:
     from PIL import Image
 
     if image.mode.startswith("I;16") or image.mode in ("I", "F"):
-        values = np.asarray(image).astype(np.float64)
+        values = np.nan_to_num(np.asarray(image).astype(np.float64), posinf=0, neginf=0)  # NaN would blacken all of it
         values *= 255 / _white_level(values, image.mode)
         return Image.fromarray(values.clip(0, 255).round().astype(np.uint8))
     if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
@@ -220,6 +220,8 @@ def _hint(path: Path) -> str:
         return " (the file is empty or huge)"
     if start.lstrip().lower().startswith((b"<!doctype", b"<html")):
         return " but an HTML page"
+    if start[4:8] == b"ftyp" and start[8:12] in (b"heic", b"heix", b"mif1", b"msf1"):
+        return " that Pillow reads but HEIC: convert it to JPEG or PNG"
     if start[8:9] == b"{":
         return " but a weight file"
     return ""

@@ -7,7 +7,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterable
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from urllib.parse import quote
 
 import folder_paths
@@ -150,10 +150,12 @@ def find(name: str, *folders: str) -> Path:
     Raises:
         SettingsError: it is gone, or lies outside the folders; the message names the folders searched.
     """
+    way = PureWindowsPath(name)  # it knows every sign of a path, on any system; what a link brings may be any text
+    inside = not way.anchor and not Path(name).anchor and ".." not in way.parts
     for folder in folders:
         for root in roots(folder):
             path = root / name
-            if ".." not in Path(name).parts and path.exists():
+            if inside and path.exists():
                 return path
     searched = [p for folder in folders for p in folder_paths.folder_names_and_paths.get(folder, ([],))[0]]
     raise SettingsError(

@@ -190,3 +190,17 @@ def test_names_that_cannot_be_written(tmp_path: Path) -> None:
         save_picture(sample(), tmp_path / "out.jpg")
     with pytest.raises(PictureError, match="no folder"):
         save_picture(sample(), tmp_path / "absent" / "out.png")
+
+
+def test_one_pixel_without_a_value_does_not_blacken_the_picture(tmp_path: Path) -> None:
+    values = np.full((8, 8), 0.5, np.float32)
+    values[0, 0], values[0, 1] = np.nan, np.inf
+    Image.fromarray(values).save(tmp_path / "odd.tif")
+    picture = open_picture(tmp_path / "odd.tif")
+    assert (picture[1:] == 128).all()
+
+
+def test_heic_is_named(tmp_path: Path) -> None:
+    (tmp_path / "photo.heic").write_bytes(b"\0\0\0\x18ftypheic" + b"\0" * 64)
+    with pytest.raises(PictureError, match="HEIC: convert it"):
+        open_picture(tmp_path / "photo.heic")

@@ -487,3 +487,13 @@ def test_the_hosts_loaders_get_the_users_files(pack, run, folders, tmp_path, mon
     assert asked["clip"] == ([str(tmp_path / n) for n in ("t5.safetensors", "l.safetensors")], comfy.sd.CLIPType.FLUX)
     assert asked["t5xxl_min_length"] == length
     assert asked["vae"] == ["decoder.conv_in.weight"] and asked["valid"]
+
+
+@pytest.mark.parametrize(
+    "name", ["/etc/passwd", "../../etc/passwd", "..\\..\\secret", "C:\\secret", "C:secret", "\\\\host\\file"]
+)
+def test_a_name_that_a_link_brings_stays_inside_the_hosts_folders(pack, tmp_path, folders, name):
+    folders("infinite_you", tmp_path)
+    errors = pack.module("infusenet.errors")
+    with pytest.raises(errors.SettingsError, match="was not found. Searched"):
+        pack.module("nodes.paths").find(name, "infinite_you")
