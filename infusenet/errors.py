@@ -1,5 +1,8 @@
 """What can go wrong for a user. Every message says what was expected, what came, and what to do next."""
 
+import errno
+import re
+
 
 class InfuseNetError(Exception):
     """Base of all errors that a user can cause and mend. The command prints the message alone and exits with code 2."""
@@ -27,3 +30,33 @@ class SettingsError(InfuseNetError):
 
 class NotFiniteError(InfuseNetError):
     """A result holds NaN or infinity."""
+
+
+class MachineError(InfuseNetError):
+    """The machine lacks memory, threads or open files."""
+
+
+_WANT = re.compile(
+    "start new thread|pthread_create|resource temporarily unavailable|bad_alloc|bad allocation|allocate memory|"
+    "not enough memory|out of memory|too many open files|no space left",
+    re.IGNORECASE,
+)
+_NUMBERS = (errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOSPC)
+
+
+def raise_if_in_want(error: Exception, doing: object) -> None:
+    """Tell a failure for want of memory, threads, files or room from a damaged file, of which it says nothing.
+
+    Args:
+        error: what was raised.
+        doing: what was being read, for the message.
+
+    Raises:
+        MachineError: that is what the error says.
+    """
+    if isinstance(error, MemoryError) or getattr(error, "errno", None) in _NUMBERS or _WANT.search(str(error)):
+        reason = " ".join(str(error).split())[:120] or "out of memory"
+        raise MachineError(
+            f"The machine lacks memory, threads, open files or room on its disk ({reason}); {doing} may be in order. "
+            "Close other programs, or raise the limit, and try again."
+        ) from error

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import PictureError, SettingsError
+from .errors import PictureError, SettingsError, raise_if_in_want
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -72,9 +72,8 @@ def open_picture(path: str | Path) -> Picture:
     except Image.DecompressionBombError as error:
         raise PictureError(f"{path} is too large a picture ({error}). Scale it down first.") from error
     except (OSError, SyntaxError, ValueError, EOFError, MemoryError) as error:
-        raise PictureError(
-            f"{path} is a damaged or incomplete picture ({error}). Save or download it again."
-        ) from error
+        raise_if_in_want(error, path)
+        raise PictureError(f"{path} is a damaged or incomplete picture ({error}). Save or load it again.") from error
 
 
 def as_rgb(picture: Any) -> Picture:

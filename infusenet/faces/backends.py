@@ -14,7 +14,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from ..errors import InfuseNetError, WeightsError
+from ..errors import InfuseNetError, WeightsError, raise_if_in_want
 from . import opencv_zoo
 from .packages import import_model_zoo, pip_command
 from .runtime import provider_of, providers_for, session_options, tell_provider
@@ -291,6 +291,7 @@ def open_network(file: PackFile, task: str, device: str) -> Any:
     except InfuseNetError:
         raise
     except Exception as error:  # ONNX Runtime's own classes, protobuf's, or an assertion of InsightFace
+        raise_if_in_want(error, path)
         reason = str(error).strip().split("\n", 1)[0][:200] or type(error).__name__
         raise WeightsError(
             f"The face network {path} cannot be opened ({reason}). It is damaged, incomplete or no ONNX file: "

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import WeightsError
+from ..errors import WeightsError, raise_if_in_want
 from .layouts import TensorInfo
 
 if TYPE_CHECKING:
@@ -137,7 +137,8 @@ def read_safetensors(path: Path, device: str | torch.device) -> dict[str, Tensor
     safetensors_header(path)  # its errors are clearer
     try:
         return load_file(path, device=str(device))
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, OSError, MemoryError) as error:
+        raise_if_in_want(error, path)
         raise WeightsError(f"{path} cannot be read ({error}). {AGAIN}") from error
 
 
@@ -172,6 +173,7 @@ def read_pickle(path: Path, device: str | torch.device = "cpu") -> dict[str, Ten
     except pickle.UnpicklingError as error:
         raise WeightsError(_pickle_complaint(path, str(error))) from error
     except Exception as error:  # damaged bytes raise anything: struct.error, EOFError
+        raise_if_in_want(error, path)
         reason = str(error).strip().split("\n", 1)[0][:200] or type(error).__name__
         raise WeightsError(f"{path} is incomplete or damaged, or not PyTorch's ({reason}). {AGAIN}") from error
     state = _unwrapped(held)

@@ -448,3 +448,40 @@ def test_weights_that_are_no_floating_numbers_are_refused(dtype: torch.dtype) ->
     infos = {name: weights.TensorInfo(tuple(tensor.shape), str(dtype)) for name, tensor in state().items()}
     with pytest.raises(WeightsError, match="floating-point weights"):
         weights.check(infos, state(), "m.bin", "a network")
+
+
+WANTS = [
+    MemoryError(),
+    RuntimeError("can't start new thread"),
+    OSError(24, "Too many open files"),
+    RuntimeError("std::bad_alloc"),
+    RuntimeError("pthread_create failed: Resource temporarily unavailable"),
+]
+
+
+@pytest.mark.parametrize("error", WANTS, ids=repr)
+def test_want_of_memory_or_threads_is_no_damage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    from PIL import Image
+
+    from infusenet import miniature
+    from infusenet.errors import MachineError
+    from infusenet.faces import FaceDetector
+    from infusenet.files import open_picture
+
+    def fail(*_: Any, **__: Any) -> Any:
+        raise error
+
+    torch.save(state(), tmp_path / "m.pt")
+    Image.new("RGB", (8, 8)).save(tmp_path / "p.png")
+    monkeypatch.setattr(torch, "load", fail)
+    monkeypatch.setattr("PIL.ImageOps.exif_transpose", fail)
+    monkeypatch.setattr("onnxruntime.InferenceSession.__init__", fail)
+    with pytest.raises(MachineError, match="may be in order"):
+        weights.read_weights(tmp_path / "m.pt")
+    with pytest.raises(MachineError, match="may be in order"):
+        FaceDetector.from_pack(miniature.FACE_PACK)
+    if isinstance(error, OSError | MemoryError):
+        with pytest.raises(MachineError, match="may be in order"):
+            open_picture(tmp_path / "p.png")
