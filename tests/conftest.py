@@ -104,6 +104,11 @@ def deviation_of() -> Callable[[Any, Any], float]:
     return deviation
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest file first: of several processes none waits at the end for the one that came to it last."""
+    items.sort(key=lambda item: item.path.name != "test_runner.py")
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "golden_case" in metafunc.fixturenames:
         metafunc.parametrize("golden_case", Goldens(FOLDER).case_names(), indirect=True)
