@@ -59,7 +59,8 @@ class TestBadInput:
             ({"steps": 0}, ["1 step", "4 with schnell"]),
             ({"steps": "four"}, ["four"]),
             ({"prompt": "  "}, ["prompt"]),
-            ({"start": 0.8, "end": 0.2}, ["start 0.8", "end 0.2"]),
+            ({"start": 1.5}, ["start", "1.5"]),
+            ({"end": "nan"}, ["end", "nan"]),
             ({"strength": -1}, ["strength"]),
             ({"strength": "nan"}, ["strength"]),
             ({"size": "big"}, ["WIDTHxHEIGHT", "big"]),
@@ -182,6 +183,30 @@ def order(face, out, **changes):
     """Arguments for one small picture."""
     given = {"backbone": "mini-schnell", "face": face, "prompt": "a person", "out": out} | changes
     return ["generate", "--quiet", *(str(part) for key, value in given.items() for part in (f"--{key}", value))]
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"start": 0.8, "end": 0.2}, ["start (0.8)", "acts in no step"]),
+        ({"strength": 0}, ["strength 0"]),
+        ({"steps": 2, "end": 0.4}, ["none of the 2 steps"]),
+        ({"guidance": 3}, ["has no guidance"]),
+        ({"true-cfg": 3}, ["no negative prompt", "true CFG"]),
+        ({"negative": "rain", "true-cfg": 1}, ["true CFG 1"]),
+        ({"size": "70x64"}, ["64x64"]),
+    ],
+)
+def test_a_setting_that_does_nothing_is_told_and_the_picture_made(capsys, tmp_path, face, changes, words):
+    out = tmp_path / "x.png"
+    assert main(order(face, out, **{"size": "64x64", "steps": 1, **changes})) == 0
+    printed, told = capsys.readouterr()
+    assert str(out) in printed
+    assert told.startswith("warning: ") and told.count("\n") == 1
+    written = json.loads(Image.open(out).text["parameters"])["warnings"]
+    assert told == f"warning: {written[0]}\n"
+    for word in words:
+        assert word in told
 
 
 class TestGenerate:

@@ -18,7 +18,14 @@ from torch import Tensor
 
 from ...backbones import BackboneSpec, published, variant_of
 from ...errors import SettingsError
-from ...sampling import check_steps, conditioning_window, denoised_from_velocity, pack_latents, unpack_latents
+from ...sampling import (
+    check_steps,
+    conditioning_window,
+    denoised_from_velocity,
+    no_effect,
+    pack_latents,
+    unpack_latents,
+)
 from ..base import Branches, check_branches, finite
 from .arguments import Batch, Residuals, RunInputs, Text, batch_of, check_packed, control_pixels, picture_size, single
 from .model import InfuseNetModel
@@ -146,9 +153,10 @@ class InfuseNetPipeline(FluxControlNetPipeline):
             negative = self._text(negative_prompt, negative_prompt_2, *ready, batch, length)
 
         scale = single(controlnet_conditioning_scale)
-        window = conditioning_window(steps, single(control_guidance_start), single(control_guidance_end))
-        if scale and not any(window):
-            log.warning("InfuseNet acts in none of the %d steps: widen control_guidance_start and _end.", steps)
+        share = single(control_guidance_start), single(control_guidance_end)
+        window = conditioning_window(steps, *share)
+        if identity is not None and (why := no_effect(scale, *share, steps)):
+            log.warning(why)
         scales = [scale * on * (identity is not None) for on in window]
         tokens = self._tokens(identity, batch) if any(scales) else None
         control = None
