@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +14,8 @@ from ..infusenet.backbones import BackboneSpec, get_backbone
 from ..infusenet.errors import SettingsError
 from . import paths
 from .flux import files, miniature
-from .infusenet.adapter import load_infusenet
-from .shared import load_once
+from .infusenet.load import load_infusenet
+from .shared import load_once, show
 from .sockets import MINIATURE, NONE, EncoderSocket, InfuseNetSocket, schema
 
 log = logging.getLogger(__name__)
@@ -293,11 +292,3 @@ def chosen_pack(name: str, what: str) -> Path:
     if name in (NONE, MINIATURE):
         return chosen(name, shipped.FACE_PACK, what)
     return paths.find_face_pack(name)
-
-
-def show(node: type[io.ComfyNode], text: str) -> None:
-    """Show a line of text on the executing node, where there is a server."""
-    server = getattr(getattr(sys.modules.get("server"), "PromptServer", None), "instance", None)
-    identifier = getattr(getattr(node, "hidden", None), "unique_id", None)
-    if server is not None and identifier is not None:
-        server.send_progress_text(text, identifier)

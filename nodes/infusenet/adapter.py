@@ -8,15 +8,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
 
-import comfy.ldm.flux.controlnet
 import comfy.model_management
-import comfy.ops
-import comfy.supported_models
-import comfy.utils
 import torch
 import torch.nn.functional as F
 from comfy.controlnet import ControlNet
@@ -25,16 +20,13 @@ from torch import Tensor
 
 from ...infusenet.errors import SettingsError
 from ...infusenet.flux.blocks import residual_index
-from ...infusenet.flux.networks import expected_tensors, flux_config
-from ...infusenet.weights import check, read_header, read_weights
-from ..flux.layout import fill, host_config
 from ..flux.sizes import FluxSizes, flux_sizes
+from ..shared import tell
 from .gate import clock_hooks, is_on
 from .hint import fit_pose
 
 log = logging.getLogger(__name__)
 
-WHAT = "InfuseNet"
 _PIXELS = 8  # of a side for one latent
 
 
@@ -54,6 +46,8 @@ class InfuseNetControl(ControlNet):
         self.gate = "percent"
         self.window = (0.0, 1.0)
         self.recognizer: str | None = None
+        self.node: str | None = None
+        self._asked = self._acted = False  # in this run
         self.black: WeakKeyDictionary[Any, dict[tuple[int, int], Tensor]] = WeakKeyDictionary()
         self._main: FluxSizes | None = None
         self._hints: dict[tuple[int, int], Tensor] = {}
@@ -72,7 +66,7 @@ class InfuseNetControl(ControlNet):
         other.control_model_wrapped = self.control_model_wrapped
         self.copy_to(other)
         other.tokens, other.mask, other.black = self.tokens, self.mask, self.black
-        other.gate, other.window, other.recognizer = self.gate, self.window, self.recognizer
+        other.gate, other.window, other.recognizer, other.node = self.gate, self.window, self.recognizer, self.node
         return other
 
     def bind(
@@ -86,6 +80,7 @@ class InfuseNetControl(ControlNet):
         pose: Tensor | None = None,
         mask: Tensor | None = None,
         recognizer: str | None = None,
+        node: str | None = None,
     ) -> InfuseNetControl:
         """A copy that carries an identity.
 
@@ -98,9 +93,10 @@ class InfuseNetControl(ControlNet):
             pose: landmarks drawn on black, IMAGE [n, H, W, 3]; None = a black picture.
             mask: where the identity acts, [n, H, W] 0..1; None = everywhere.
             recognizer: file name of the network that read the identity, for the records.
+            node: id of the node that binds it, which shows what becomes of it.
         """
         other = self.copy()
-        other.tokens, other.mask, other.recognizer = tokens, mask, recognizer
+        other.tokens, other.mask, other.recognizer, other.node = tokens, mask, recognizer, node
         other.gate = gate
         other.set_cond_hint(pose, strength, window, vae=vae)
         return other.set_window(window)
@@ -120,10 +116,25 @@ class InfuseNetControl(ControlNet):
                 f"{self._main.width}. The miniature InfuseNet goes with the miniature backbones only, and the "
                 "published one with FLUX.1 dev and schnell."
             )
+        self._asked = self._acted = False
         super().pre_run(model, percent_to_timestep_function)
+
+    @property
+    def idle(self) -> str | None:
+        """What to say of a run in which it was asked and never acted."""
+        if self._acted or not self._asked:
+            return None
+        start, end = self.window
+        return (
+            f"The identity acted in no step of this run (start {start:g}, end {end:g}, counted by {self.gate}). Widen "
+            "start and end, unless another sampler does the part in which it acts."
+        )
 
     def cleanup(self) -> None:
         """After sampling: what belonged to this run goes."""
+        if self._main is not None and self.idle:  # once a run
+            log.warning(self.idle)
+            tell(self.node, self.idle)
         self._hints, self._masks, self._placed = {}, {}, {}
         self._main = None
         super().cleanup()
@@ -150,8 +161,10 @@ class InfuseNetControl(ControlNet):
         before = None
         if self.previous_controlnet is not None:
             before = self.previous_controlnet.get_control(x_noisy, t, cond, batched_number, transformer_options)
+        self._asked = True
         if not self._acts(t, transformer_options):
             return before
+        self._acted = True
         residuals = self._residuals(x_noisy, t, cond, batched_number)
         return self.control_merge(residuals, before, output_dtype=None)
 
@@ -260,46 +273,3 @@ def spread(residuals: tuple[Tensor, ...], blocks: int, mask: Tensor | None) -> l
         return []
     unique = [residual if mask is None else residual * mask for residual in residuals]
     return [unique[residual_index(block, blocks, len(unique))] for block in range(blocks)]
-
-
-def load_infusenet(path: Path, dtype: torch.dtype | None = None) -> InfuseNetControl:
-    """Load InfuseNet's weights into the host's FLUX ControlNet, all of them or none.
-
-    Args:
-        path: a diffusers folder, sharded or not, or a single file in bf16 or fp8.
-        dtype: what the weights are stored in; None = as the host prefers, fp8 files staying fp8.
-
-    Raises:
-        WeightsError: the file is missing, damaged or another model's, or tensors are missing, unexpected or of other
-            shapes.
-    """
-    header = read_header(path)
-    config = flux_config(header, path, WHAT)
-    expected = expected_tensors(config, controlnet=True)
-    check(header, expected, path, WHAT)  # before anything is allocated
-    state = read_weights(path)
-    check(state, expected, path, WHAT)  # now the values too
-    stored = comfy.utils.weight_dtype(state)
-    device = comfy.model_management.get_torch_device()
-    computed = comfy.supported_models.Flux.supported_inference_dtypes  # bf16 first: fp16 overflows in FLUX's blocks
-    if dtype is None:
-        dtype = stored if is_fp8(stored) else comfy.model_management.unet_dtype(device, -1, computed, stored)
-    manual_cast = comfy.model_management.unet_manual_cast(dtype, device, computed)
-    network = comfy.ldm.flux.controlnet.ControlNetFlux(
-        latent_input=True,
-        control_latent_channels=config["in_channels"] // 4,
-        operations=comfy.ops.pick_operations(dtype, manual_cast, disable_fast_fp8=True),
-        device=comfy.model_management.unet_offload_device(),
-        dtype=dtype,
-        **host_config(config, path),
-    )
-    fill(network, state, dtype)
-    # one residual for each of its own blocks: which of the backbone's blocks get it, is told when that is known
-    network.main_model_double, network.main_model_single = config["num_layers"], config["num_single_layers"]
-    log.info("InfuseNet %s: %s, computed in %s", path.name, dtype, manual_cast or dtype)
-    return InfuseNetControl(network.eval(), load_device=device, manual_cast_dtype=manual_cast)
-
-
-def is_fp8(dtype: torch.dtype | None) -> bool:
-    """Whether weights of this dtype are stored in 8 bits."""
-    return dtype in (torch.float8_e4m3fn, torch.float8_e5m2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import torch
@@ -9,9 +10,13 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ...infusenet.errors import SettingsError
+from ...infusenet.sampling import no_effect
 from ..flux.sizes import LATENT_CHANNELS
+from ..shared import show
 from ..sockets import IdentitySocket, InfuseNetSocket, schema
 from .adapter import InfuseNetControl
+
+log = logging.getLogger(__name__)
 
 Conditioning = list[list[Any]]
 
@@ -70,6 +75,20 @@ def check_mask(mask: Tensor | None) -> Tensor | None:
     if mask.ndim not in (2, 3) or mask.numel() == 0:
         raise SettingsError(f"Expected a MASK [batch, height, width], got the shape {list(mask.shape)}.")
     return mask[None] if mask.ndim == 2 else mask
+
+
+def clamped(mask: Tensor | None) -> tuple[Tensor | None, list[str]]:
+    """A mask [n, H, W] within 0..1, and what to say of it."""
+    if mask is None:
+        return None, []
+    low, high = float(mask.min()), float(mask.max())
+    notices = []
+    if low < 0 or high > 1:
+        notices.append(f"The mask's values ({low:g}..{high:g}) were brought into 0..1.")
+        mask = mask.clamp(0, 1)
+    if high <= 0:
+        notices.append("The mask is black everywhere: the identity acts nowhere.")
+    return mask, notices
 
 
 class ApplyInfuseNet(io.ComfyNode):
@@ -147,6 +166,7 @@ class ApplyInfuseNet(io.ComfyNode):
                 io.Conditioning.Output("out_positive", display_name="positive", tooltip="With the identity."),
                 io.Conditioning.Output("out_negative", display_name="negative", tooltip="Without it by default."),
             ],
+            hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
@@ -167,6 +187,11 @@ class ApplyInfuseNet(io.ComfyNode):
     ) -> io.NodeOutput:
         """Bind and attach."""
         empty = zeroed(positive) if negative is None else negative
+        mask, of_mask = clamped(check_mask(mask))
+        notices = list(filter(None, (no_effect(strength, start_percent, end_percent), *of_mask)))
+        if notices:
+            log.warning("Apply InfuseNet: %s", " ".join(notices))
+            show(cls, "\n".join(notices))
         if strength == 0:
             return io.NodeOutput(positive, empty)
         check_fit(infusenet, identity.tokens, vae)
@@ -177,8 +202,9 @@ class ApplyInfuseNet(io.ComfyNode):
             window=(start_percent, end_percent),
             gate=gate,
             pose=pose_image,
-            mask=check_mask(mask),
+            mask=mask,
             recognizer=identity.recognizer,
+            node=getattr(getattr(cls, "hidden", None), "unique_id", None),
         )
         empty = with_shared(positive, empty)
         if on_negative:

@@ -6,7 +6,7 @@ from comfy_api.latest import io
 
 from ...infusenet.faces.align import face_pose
 from ..convert import crops_to_image, image_to_pictures, pictures_to_image
-from ..loaders import show
+from ..shared import show
 from ..sockets import EncoderSocket, IdentitySocket, schema
 
 
@@ -71,6 +71,8 @@ class EncodeIdentity(io.ComfyNode):
             on_no_face=on_no_face,
         )
         notices, used = list(identity.notices), len(identity.faces)
+        if face == "largest" and face_index:
+            notices.append(f"face_index {face_index} is not used: face is 'largest'. Set face to 'index' to choose.")
         if batch != "fuse" and used < len(pictures):
             notices.append(
                 f"What was left out takes no place: {used} identities for {len(pictures)} pictures, so those after it "

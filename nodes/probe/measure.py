@@ -15,7 +15,7 @@ from torch import Tensor
 from ...infusenet.errors import SettingsError
 from ...infusenet.measures import PictureMeasure, Rule
 from ..convert import Picture, pictures_to_image
-from ..loaders import show
+from ..shared import show
 from ..sockets import RecognizerSocket, schema
 
 _SAMPLED = 64  # values of each weight that its digest is made of

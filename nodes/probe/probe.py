@@ -15,8 +15,8 @@ from ...infusenet.measures import LEAST_IMPOSTORS, Baseline, Reference, as_measu
 from ...infusenet.miniature.people import drawn_strangers
 from ...infusenet.probe.stopping import SHARE, TAIL
 from ..convert import image_to_pictures
-from ..loaders import chosen_pack, face_inputs, show
-from ..shared import load_once
+from ..loaders import chosen_pack, face_inputs
+from ..shared import load_once, show
 from ..sockets import RecognizerSocket, TraceSocket, recognizer_input, reference_input, schema, strangers_input
 from .run import AFTER, LIVE
 from .stopping import MODES, SHORT, StopRule

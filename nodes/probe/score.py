@@ -12,7 +12,7 @@ from comfy_api.latest import io
 from ...infusenet.measures import as_measure
 from ...infusenet.measures.scores import TOLD, Scores
 from ..convert import Picture, image_to_pictures, pictures_to_image
-from ..loaders import show as tell
+from ..shared import show as tell
 from ..sockets import recognizer_input, reference_input, schema, strangers_input
 from .probe import ONE, other_people, read_references, references_input
 

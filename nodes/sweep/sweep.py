@@ -10,9 +10,9 @@ from comfy_api.latest import io
 from ...infusenet.axes import AXES, MOST, NOTHING, Tried, best_of, in_words, parse_values, to_csv
 from ...infusenet.measures import Reference, as_measure
 from ..convert import Picture, image_to_pictures, pictures_to_image, with_samples
-from ..loaders import show
 from ..probe.decoders import full_decoder
 from ..probe.probe import other_people
+from ..shared import show
 from ..sockets import recognizer_input, reference_input, schema
 from . import trials
 
