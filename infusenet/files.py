@@ -153,11 +153,7 @@ def _as_png(image: Image.Image, chunks: Any = None) -> bytes:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file that appears whole or not at all.
-
-    Args:
-        path: file to write; an earlier one is replaced.
-        content: its bytes.
+    """Write a file that appears whole or not at all; an earlier one is replaced.
 
     Raises:
         OSError: the folder is missing or not writable; nothing is left behind.
@@ -176,6 +172,14 @@ def check_writable(path: Path) -> None:
     if path.is_dir() or not home.is_dir() or not os.access(home, os.W_OK | os.X_OK):
         obstacle = "a folder of that name is there" if path.is_dir() else f"{home} is not a folder you may write to"
         raise SettingsError(f"{path} cannot be written: {obstacle}. Choose another name.")
+
+
+def check_folder(folder: Path, *names: str) -> None:
+    """Raise SettingsError unless files of these names, or any, can be written into a folder, which need not exist."""
+    if folder.exists() and not folder.is_dir():
+        raise SettingsError(f"{folder} is a file, not a folder. Name a folder.")
+    for name in names or (".written",):
+        check_writable(folder / name)
 
 
 def _chunks(metadata: Mapping[str, Any], generated: bool) -> Any:
@@ -236,9 +240,6 @@ def _same_file(left: Path, right: Path) -> bool:
         return left.samefile(right)
     except OSError:
         return left.absolute() == right.absolute()
-
-
-# -- one process at a time in a folder ------------------------------------------------------------------------------
 
 
 @contextmanager

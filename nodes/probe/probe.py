@@ -10,7 +10,7 @@ from typing import Any
 from comfy_api.latest import io
 
 from ...infusenet import miniature as shipped
-from ...infusenet.errors import SettingsError
+from ...infusenet.errors import SettingsError, require
 from ...infusenet.measures import LEAST_IMPOSTORS, Baseline, Reference, as_measure, impostors
 from ...infusenet.miniature.people import drawn_strangers
 from ...infusenet.probe.stopping import SHARE, TAIL
@@ -127,6 +127,7 @@ class IdentityProbe(io.ComfyNode):
         cls, model, recognizer, reference, when, every, vae=None, strangers=None, references=ONE
     ) -> io.NodeOutput:
         """Read the reference, then listen."""
+        require("matplotlib")  # for the report, which comes after the sampling
         people = read_references(recognizer, reference, references)
         others, message = other_people(recognizer, people, strangers)
         if message is not None:

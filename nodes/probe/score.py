@@ -9,6 +9,7 @@ import comfy.model_management
 import comfy.utils
 from comfy_api.latest import io
 
+from ...infusenet.errors import require
 from ...infusenet.measures import as_measure
 from ...infusenet.measures.scores import TOLD, Scores
 from ..convert import Picture, image_to_pictures, pictures_to_image
@@ -86,6 +87,7 @@ class Score(io.ComfyNode):
     @classmethod
     def execute(cls, images, recognizer, reference, show, strangers=None, references=ONE) -> io.NodeOutput:
         """Read the reference, then each picture."""
+        require("matplotlib")
         pictures, people = image_to_pictures(images), read_references(recognizer, reference, references)
         others, message = other_people(recognizer, people, strangers)
         scores = Scores.of(as_measure(recognizer), one_by_one(pictures), people, others)
