@@ -9,11 +9,14 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ...infusenet.errors import SettingsError
+from ..checks import checked
+from ..convert import check_image
 from ..flux.sizes import LATENT_CHANNELS
 from ..sockets import IdentitySocket, InfuseNetSocket, schema
 from .adapter import InfuseNetControl
 
 Conditioning = list[list[Any]]
+_OVERSHOOT = 0.1  # by which resampling may leave 0..1
 
 
 def attach(conditionings: list[Conditioning], control: InfuseNetControl) -> list[Conditioning]:
@@ -60,16 +63,29 @@ def zeroed(conditioning: Conditioning) -> Conditioning:
 
 
 def check_mask(mask: Tensor | None) -> Tensor | None:
-    """A mask as [n, H, W].
+    """A mask as [n, H, W] of 0..1.
 
     Raises:
-        SettingsError: not a mask.
+        SettingsError: not a mask, or with numbers that are none or far outside 0..1.
     """
     if mask is None:
         return None
     if mask.ndim not in (2, 3) or mask.numel() == 0:
         raise SettingsError(f"Expected a MASK [batch, height, width], got the shape {list(mask.shape)}.")
-    return mask[None] if mask.ndim == 2 else mask
+    mask = (mask[None] if mask.ndim == 2 else mask).float()
+    low, high = mask.aminmax()
+    if not -_OVERSHOOT <= low <= high <= 1 + _OVERSHOOT:  # NaN is neither
+        raise SettingsError(f"Expected a MASK of 0..1, got {low:.4g}..{high:.4g}. Look at what made the mask.")
+    return mask.clamp(0, 1)
+
+
+def check_pose(pose: Tensor | None) -> Tensor | None:
+    """A control picture as an IMAGE of three channels, 0..1.
+
+    Raises:
+        PictureError: not an IMAGE, or with numbers that are none.
+    """
+    return None if pose is None else check_image(pose)[..., :3].expand(-1, -1, -1, 3).clamp(0, 1)
 
 
 class ApplyInfuseNet(io.ComfyNode):
@@ -150,6 +166,7 @@ class ApplyInfuseNet(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(
         cls,
         positive,
@@ -176,7 +193,7 @@ class ApplyInfuseNet(io.ComfyNode):
             strength=strength,
             window=(start_percent, end_percent),
             gate=gate,
-            pose=pose_image,
+            pose=check_pose(pose_image),
             mask=check_mask(mask),
             recognizer=identity.recognizer,
         )
@@ -187,9 +204,7 @@ class ApplyInfuseNet(io.ComfyNode):
 
 
 def check_fit(infusenet: InfuseNetControl, tokens: Tensor, vae: Any) -> None:
-    """Raise SettingsError unless the identity's tokens are this InfuseNet's and there is a VAE."""
-    if vae is None:
-        raise SettingsError("Apply InfuseNet needs FLUX's VAE (ae.safetensors) for its control picture. Connect one.")
+    """Raise SettingsError unless the identity's tokens are this InfuseNet's and the VAE is FLUX's."""
     channels = getattr(vae, "latent_channels", LATENT_CHANNELS)
     if channels != LATENT_CHANNELS:
         raise SettingsError(

@@ -167,30 +167,32 @@ def values_of(spec: Any) -> st.SearchStrategy[Any]:
     if options is not None:
         told = st.sampled_from([*options, *NAMES] if options[0] == "none" else list(options))
     elif kind in ("INT", "FLOAT"):
-        told = st.one_of(numbers(spec, kind == "INT"), numbers(spec, kind == "INT"), st.sampled_from(WRONG))
+        told = numbers(spec, kind == "INT")
     elif kind == "BOOLEAN":
         told = st.booleans()
     elif kind == "STRING":
-        told = st.one_of(st.text(max_size=20), st.text("0123456789.,:-+e ", max_size=20))
+        usual = st.sampled_from(["1, 2", "0.5", "1:3:1", "0", "2, 1, 2"])
+        told = st.one_of(usual, usual, st.text(max_size=20), st.text("0123456789.,:-+e ", max_size=20))
     elif kind in ODD:
         return st.one_of(*[odd_things(kind)] * 6, st.sampled_from(WRONG))
     else:
         return st.sampled_from(WRONG)
-    return st.one_of(told, told, told, st.sampled_from(WRONG), st.sampled_from(NAMES))
+    return st.one_of(*[told] * 6, st.sampled_from(WRONG), st.sampled_from(NAMES))
 
 
 def numbers(spec: Any, whole: bool) -> st.SearchStrategy[Any]:
     """Numbers in a range, at its edges and beyond; and what is none."""
-    low, high = spec.min, spec.max
-    step = 1 if whole else 1e-6
+    low, high, step = spec.min, spec.max, 1 if whole else 1e-6
     odd = [low, high, low - step, high + step, 0, -1, NAN, INF, -INF, 1e300, 2**64, -(2**63) - 1, 10**400]
-    inside = st.integers(low, min(high, low + 40)) if whole else st.floats(low, high)
-    return st.one_of(inside, st.sampled_from(odd))
+    usual = st.integers(low, min(high, low + 40)) if whole else st.floats(low, high)
+    return st.one_of(usual, usual, st.sampled_from(odd))
 
 
 def changes_of(specs: list[Any], most: int = 2) -> st.SearchStrategy[dict[str, Any]]:
     """Some of a node's inputs, and what they are instead of the usual."""
-    return st.lists(st.sampled_from(specs), min_size=1, max_size=most, unique_by=lambda spec: spec.id).flatmap(
+    told = [spec for spec in specs if hasattr(spec, "default") or str(spec.get_io_type()) in ODD]
+    some = st.sampled_from([*specs, *told * 5])  # objects of other nodes can only be wrong
+    return st.lists(some, min_size=1, max_size=most, unique_by=lambda spec: spec.id).flatmap(
         lambda chosen: st.fixed_dictionaries({spec.id: values_of(spec) for spec in chosen})
     )
 
@@ -202,16 +204,15 @@ def must_refuse(spec: Any, value: Any) -> bool:
         if not isinstance(value, (int, float)) or isinstance(value, bool):
             return not isinstance(value, bool)
         return not spec.min <= value <= spec.max or (kind == "INT" and value != int(value))
-    options = getattr(spec, "options", None)
-    if options is not None:
-        return options[0] != "none" and value not in options  # a list of files may have become longer since
+    if getattr(spec, "options", None) is not None:
+        return spec.options[0] != "none" and value not in spec.options  # there may be more files since
     if kind in ("BOOLEAN", "STRING"):
         return not isinstance(value, bool if kind == "BOOLEAN" else str)
     return not isinstance(value, (Thing, torch.Tensor)) and value in WRONG and not (value is None and optional)
 
 
 def without_effect(settings: dict[str, Any], steps: int) -> bool:
-    """Whether legal settings of Apply cannot act in a run of so many steps: then the picture is the one without it."""
+    """Whether legal settings of Apply cannot act in a run of so many steps: a picture without the identity is right."""
     mask = dict(settings["mask"].changes) if isinstance(settings["mask"], Thing) else {}
     if settings["strength"] < 1e-4 or mask.get("fill") == 0:
         return True
@@ -256,8 +257,7 @@ class Tally:
         """Count a verdict."""
         self.counts[verdict] += 1
         if verdict in FAULTS:
-            entry = self.faults.setdefault(f"{verdict}: {word}", [0, sum(self.counts.values()), case])
-            entry[0] += 1
+            self.faults.setdefault(f"{verdict}: {word}", [0, sum(self.counts.values()), case])[0] += 1
 
     def close(self) -> None:
         """Tell of all cases; fail if there was a fault."""

@@ -73,7 +73,7 @@ def usual(name, specs, world):
     given = {}
     for spec in specs:
         kind = str(spec.get_io_type())
-        given[spec.id] = world.get(kind, spec.default)
+        given[spec.id] = world.get(kind, getattr(spec, "default", None))
     if name == "StopAtPeak":
         given["model"] = world["watched"]
     return given | FIXED.get(name, {})
@@ -168,8 +168,11 @@ def too_dear(name, changes):
 
 
 @pytest.mark.parametrize("name", NODES)
-def test_a_node_gives_a_right_result_or_one_clear_refusal(name, pack, world, attacks, tmp_path, monkeypatch):
+def test_a_node_gives_a_right_result_or_one_clear_refusal(name, pack, world, attacks, tmp_path, monkeypatch, folders):
     import folder_paths
+
+    for kind in ("infinite_you", "insightface", "opencv_zoo", "diffusion_models", "text_encoders", "vae"):
+        folders(kind, tmp_path)  # so that names are looked for somewhere
 
     node, error = pack.nodes[name], pack.module("infusenet.errors").InfuseNetError
     specs = node.define_schema().inputs
