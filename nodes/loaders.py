@@ -13,6 +13,7 @@ from ..infusenet import miniature as shipped
 from ..infusenet.backbones import BackboneSpec, get_backbone
 from ..infusenet.errors import SettingsError
 from . import paths
+from .checks import checked
 from .flux import files, miniature
 from .infusenet.load import load_infusenet
 from .shared import load_once, show
@@ -87,6 +88,7 @@ class LoadBackbone(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(cls, backbone, diffusion_model, text_encoder_1, text_encoder_2, vae, weight_dtype) -> io.NodeOutput:
         """Load what is not loaded yet."""
         spec = get_backbone(backbone)
@@ -151,6 +153,7 @@ class LoadInfuseNet(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(cls, infusenet, weight_dtype) -> io.NodeOutput:
         """Load it, unless it is loaded."""
         path = chosen(
@@ -221,6 +224,7 @@ class LoadIdentityEncoder(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(cls, image_proj, arcface, face_pack, device) -> io.NodeOutput:
         """Load them, unless they are loaded; say where the detector runs."""
         if image_proj == MINIATURE:

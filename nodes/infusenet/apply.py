@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from typing import Any
 
 import torch
@@ -11,6 +12,8 @@ from torch import Tensor
 
 from ...infusenet.errors import SettingsError
 from ...infusenet.sampling import no_effect
+from ..checks import checked
+from ..convert import check_image
 from ..flux.sizes import LATENT_CHANNELS
 from ..shared import show
 from ..sockets import IdentitySocket, InfuseNetSocket, schema
@@ -19,6 +22,7 @@ from .adapter import InfuseNetControl
 log = logging.getLogger(__name__)
 
 Conditioning = list[list[Any]]
+_ROUNDING = 1e-3  # by which resampling may leave a mask's range without a word
 
 
 def attach(conditionings: list[Conditioning], control: InfuseNetControl) -> list[Conditioning]:
@@ -64,31 +68,35 @@ def zeroed(conditioning: Conditioning) -> Conditioning:
     return entries
 
 
-def check_mask(mask: Tensor | None) -> Tensor | None:
-    """A mask as [n, H, W].
+def check_mask(mask: Tensor | None) -> tuple[Tensor | None, list[str]]:
+    """A mask as [n, H, W] of 0..1, and what to say of it.
 
     Raises:
-        SettingsError: not a mask.
+        SettingsError: not a mask, or with numbers that are none.
     """
     if mask is None:
-        return None
+        return None, []
     if mask.ndim not in (2, 3) or mask.numel() == 0:
         raise SettingsError(f"Expected a MASK [batch, height, width], got the shape {list(mask.shape)}.")
-    return mask[None] if mask.ndim == 2 else mask
-
-
-def clamped(mask: Tensor | None) -> tuple[Tensor | None, list[str]]:
-    """A mask [n, H, W] within 0..1, and what to say of it."""
-    if mask is None:
-        return None, []
-    low, high = float(mask.min()), float(mask.max())
+    mask = (mask[None] if mask.ndim == 2 else mask).float()
+    low, high = map(float, mask.aminmax())
+    if not math.isfinite(low + high):
+        raise SettingsError("Expected a MASK of 0..1, got NaN or infinity in it. Look at what made the mask.")
     notices = []
-    if low < 0 or high > 1:
+    if low < -_ROUNDING or high > 1 + _ROUNDING:
         notices.append(f"The mask's values ({low:g}..{high:g}) were brought into 0..1.")
-        mask = mask.clamp(0, 1)
     if high <= 0:
         notices.append("The mask is black everywhere: the identity acts nowhere.")
-    return mask, notices
+    return mask.clamp(0, 1), notices
+
+
+def check_pose(pose: Tensor | None) -> Tensor | None:
+    """A control picture as an IMAGE of three channels, 0..1.
+
+    Raises:
+        PictureError: not an IMAGE, or with numbers that are none.
+    """
+    return None if pose is None else check_image(pose)[..., :3].expand(-1, -1, -1, 3).clamp(0, 1)
 
 
 class ApplyInfuseNet(io.ComfyNode):
@@ -170,6 +178,7 @@ class ApplyInfuseNet(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(
         cls,
         positive,
@@ -187,7 +196,7 @@ class ApplyInfuseNet(io.ComfyNode):
     ) -> io.NodeOutput:
         """Bind and attach."""
         empty = zeroed(positive) if negative is None else negative
-        mask, of_mask = clamped(check_mask(mask))
+        mask, of_mask = check_mask(mask)
         notices = list(filter(None, (no_effect(strength, start_percent, end_percent), *of_mask)))
         if notices:
             log.warning("Apply InfuseNet: %s", " ".join(notices))
@@ -201,7 +210,7 @@ class ApplyInfuseNet(io.ComfyNode):
             strength=strength,
             window=(start_percent, end_percent),
             gate=gate,
-            pose=pose_image,
+            pose=check_pose(pose_image),
             mask=mask,
             recognizer=identity.recognizer,
             node=getattr(getattr(cls, "hidden", None), "unique_id", None),
@@ -213,9 +222,7 @@ class ApplyInfuseNet(io.ComfyNode):
 
 
 def check_fit(infusenet: InfuseNetControl, tokens: Tensor, vae: Any) -> None:
-    """Raise SettingsError unless the identity's tokens are this InfuseNet's and there is a VAE."""
-    if vae is None:
-        raise SettingsError("Apply InfuseNet needs FLUX's VAE (ae.safetensors) for its control picture. Connect one.")
+    """Raise SettingsError unless the identity's tokens are this InfuseNet's and the VAE is FLUX's."""
     channels = getattr(vae, "latent_channels", LATENT_CHANNELS)
     if channels != LATENT_CHANNELS:
         raise SettingsError(

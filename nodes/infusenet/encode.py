@@ -5,6 +5,7 @@ from __future__ import annotations
 from comfy_api.latest import io
 
 from ...infusenet.faces.align import face_pose
+from ..checks import checked
 from ..convert import crops_to_image, image_to_pictures, pictures_to_image
 from ..shared import show
 from ..sockets import EncoderSocket, IdentitySocket, schema
@@ -61,6 +62,7 @@ class EncodeIdentity(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(cls, encoder, image, batch, face, face_index, on_no_face) -> io.NodeOutput:
         """One call into the library."""
         pictures = image_to_pictures(image)
@@ -119,6 +121,7 @@ class FacePose(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(cls, encoder, image, width, height) -> io.NodeOutput:
         """One call into the library for each photo."""
         poses = [face_pose(picture, encoder, width, height) for picture in image_to_pictures(image)]

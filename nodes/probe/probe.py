@@ -14,6 +14,7 @@ from ...infusenet.errors import SettingsError, require
 from ...infusenet.measures import LEAST_IMPOSTORS, Baseline, Reference, as_measure, impostors
 from ...infusenet.miniature.people import drawn_strangers
 from ...infusenet.probe.stopping import SHARE, TAIL
+from ..checks import checked
 from ..convert import image_to_pictures
 from ..loaders import chosen_pack, face_inputs
 from ..shared import load_once, show
@@ -53,6 +54,7 @@ class LoadFaceRecognizer(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(cls, face_pack, device) -> io.NodeOutput:
         """Open it, unless it is open; say where it runs."""
         path = chosen_pack(face_pack, "a face pack, as antelopev2, in models/insightface or models/opencv_zoo")
@@ -123,6 +125,7 @@ class IdentityProbe(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(
         cls, model, recognizer, reference, when, every, vae=None, strangers=None, references=ONE
     ) -> io.NodeOutput:
@@ -261,6 +264,7 @@ class StopAtPeak(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(cls, model, patience, min_steps, tolerance, mode=SHORT, share=SHARE, tail_steps=TAIL) -> io.NodeOutput:
         """Set the rule for the last live probe."""
         key = last_live_probe(model)

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 import comfy.model_management
 import folder_paths
+import torch
 from torch import Tensor
 
 from ...infusenet.errors import SettingsError
@@ -95,9 +96,9 @@ class Run:
             self._trouble = f"the start: {type(error).__name__}: {error}"
 
     def _begin(self, base_model: Any, sigmas: Tensor, sampler: str) -> None:
-        self._model, self._follows = base_model, sampler not in OWN_PACE
         os.makedirs(folder_paths.get_temp_directory(), exist_ok=True)
         levels = sigmas.detach().float().cpu()
+        self._model, self._follows = base_model, sampler not in OWN_PACE and bool(torch.isfinite(levels).all())
         self._leaves_noise = float(levels[-1]) > NOISE_LEFT
         steps = len(levels) - 1 if self._follows else None
         info = replace(self._info, steps=steps, sampler=sampler or None)
@@ -199,6 +200,8 @@ class Run:
             return "interrupted", "it was cancelled."
         if error is not None:
             return "failed", f"{type(error).__name__}: {error}"
+        if self.final is not None and not bool(torch.isfinite(self.final).all()):
+            return "failed", "the sampler's result is not finite (NaN or infinity), so its picture is black."
         if self._trouble:
             return "failed", self._trouble
         if self.cut is not None:

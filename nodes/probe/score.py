@@ -12,6 +12,7 @@ from comfy_api.latest import io
 from ...infusenet.errors import require
 from ...infusenet.measures import as_measure
 from ...infusenet.measures.scores import TOLD, Scores
+from ..checks import checked
 from ..convert import Picture, image_to_pictures, pictures_to_image
 from ..shared import show as tell
 from ..sockets import recognizer_input, reference_input, schema, strangers_input
@@ -85,6 +86,7 @@ class Score(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(cls, images, recognizer, reference, show, strangers=None, references=ONE) -> io.NodeOutput:
         """Read the reference, then each picture."""
         require("matplotlib")

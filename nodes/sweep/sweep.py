@@ -10,6 +10,7 @@ from comfy_api.latest import io
 from ...infusenet.axes import AXES, MOST, NOTHING, Tried, best_of, in_words, parse_values, to_csv
 from ...infusenet.errors import require
 from ...infusenet.measures import Reference, as_measure
+from ..checks import checked
 from ..convert import Picture, image_to_pictures, pictures_to_image, with_samples
 from ..probe.decoders import full_decoder
 from ..probe.probe import other_people
@@ -99,6 +100,7 @@ class Sweep(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(
         cls,
         model,

@@ -484,7 +484,7 @@ def test_an_infusenet_of_another_width_is_refused_before_sampling(pack, run, fol
 
 
 def test_no_vae_is_said(pack, applied):
-    with pytest.raises(pack.module("infusenet.errors").SettingsError, match="needs FLUX's VAE"):
+    with pytest.raises(pack.module("infusenet.errors").SettingsError, match="vae must be a VAE, got nothing"):
         applied(vae=None)
 
 
