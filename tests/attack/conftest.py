@@ -56,8 +56,11 @@ def fonts() -> None:
 
 
 @pytest.fixture
-def attack(record_property: Callable[[str, object], None]) -> Callable[[SearchStrategy[Any], Case], None]:
-    """`attack(strategy, case)`: judge a case of everything that is drawn, and fail with all faults."""
+def attack(
+    record_property: Callable[[str, object], None], pytestconfig: pytest.Config
+) -> Callable[[SearchStrategy[Any], Case], None]:
+    """`attack(strategy, case)`: judge a case of everything that is drawn, and fail with all faults; the first, with -x."""
+    first = pytestconfig.getoption("maxfail") == 1
 
     def run(strategy: SearchStrategy[Any], case: Case, *, share: float = 1.0) -> None:
         tally = Tally()
@@ -72,6 +75,8 @@ def attack(record_property: Callable[[str, object], None]) -> Callable[[SearchSt
         )
         @given(strategy)
         def one(drawn: Any) -> None:
+            if first and tally.faults:
+                return
             with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
                 place = Place(Path(folder).resolve())
                 tally.add(drawn, lambda: judge(place, case(place, drawn)))

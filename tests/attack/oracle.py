@@ -148,6 +148,7 @@ class Place:
 
     root: Path
     allowed: list[Path] = field(default_factory=list)
+    replaced: list[Path] = field(default_factory=list)  # files that the case may write over
 
     def __post_init__(self) -> None:
         for folder in (self.given, self.out, self.outside):
@@ -244,7 +245,8 @@ def _check_files(place: Place, before: dict[Path, str], after: dict[Path, str], 
     changed = [path for path in before if after.get(path) != before[path]]
     new = [path for path in after if path not in before]
     for path in changed:
-        if not any(path.is_relative_to(folder) for folder in place.allowed) or path.is_relative_to(place.given):
+        of_out = path.is_relative_to(place.out)
+        if not (of_out or path in place.replaced):
             raise Fault("outside", f"{path.relative_to(place.root)} was changed or is gone")
     for path in new:
         name = path.relative_to(place.root)

@@ -53,6 +53,18 @@ GENERATE: dict[str, tuple[str, ...]] = {
     "--dtype": DTYPES,
     "--offload": (), "--verbose": (),
 }  # fmt: skip
+CONFLICTS: tuple[list[tuple[str, ...]], ...] = (
+    [("--face", "in/pose.drift.png"), ("--out", "in/pose.png"), ("--probe",)],
+    [("--pose", "in/pose.drift.png"), ("--out", "in/pose.png"), ("--probe",)],
+    [("--out", "in/face.png")],
+    [("--out", "in/link.png")],
+    [("--probe",), ("--others", "in"), ("--out", "in/face.png")],
+    [("--start", "1"), ("--end", "0")],
+    [("--seed", "7"), ("--steps", "2"), ("--probe",)],
+    [("--seed", "9223372036854775807"), ("--size", "100x72"), ("--strength", "0")],
+    [("--negative", "a hat"), ("--true-cfg", "1.5"), ("--identity-on-both",)],
+    [("--negative", ""), ("--true-cfg", "-1")],
+)
 COMPARE: dict[str, tuple[str, ...]] = {
     "--with": PATHS, "--others": PATHS, "--genuine": PATHS, "--other-photo": PATHS, "--face-pack": PACKS,
     "--second": PACKS,
@@ -79,6 +91,7 @@ REFUSING_DEMO += [
 def furnish(place: Place, face: Path) -> None:
     """What the odd paths lead to."""
     (place.given / "face.png").write_bytes(face.read_bytes())
+    (place.given / "pose.drift.png").write_bytes(face.read_bytes())
     (place.given / "text.png").write_text("no picture at all")
     (place.given / "empty.png").touch()
     (place.given / "link.png").symlink_to("face.png")
@@ -137,6 +150,10 @@ def test_generate(attack: Callable[..., None], face: Path) -> None:
         furnish(place, face)
         asked, words = together(base, *drawn)
         place.allowed += parent_of(asked.get("--out", ""), place)
+        inputs = {os.path.realpath(place.home / value) for name, value in asked.items() if name != "--out"}
+        out = place.home / asked.get("--out", "")
+        outs = [out, *(out.with_suffix(end) for end in (".trace.json", ".drift.png") if out.name)]
+        place.replaced += [path for path in outs if os.path.realpath(path) not in inputs]
 
         def act() -> None:
             said = command("generate", "--quiet", *words)
@@ -165,7 +182,8 @@ def test_generate(attack: Callable[..., None], face: Path) -> None:
         return act
 
     dropped = st.sampled_from(("", "", "", "", *base))
-    attack(st.tuples(options(GENERATE), dropped), case)
+    chosen = st.one_of(options(GENERATE), options(GENERATE), st.sampled_from(CONFLICTS))
+    attack(st.tuples(chosen, dropped), case)
 
 
 def test_compare(attack: Callable[..., None], face: Path) -> None:
