@@ -47,7 +47,10 @@ def describe_keys(tensors: Shapes) -> str:
         return "a file without tensors"
     bare = {_bare(key): value for key, value in tensors.items()}
     name = next((name for matches, name in _rules() if (matches(bare))), None)
-    title = name(bare) if name else f"an unknown network (first key {next(iter(tensors))!r})"
+    try:
+        title = name(bare) if name else f"an unknown network (first key {next(iter(tensors))!r:.80})"
+    except (IndexError, ValueError):
+        title = "a known network's names with other shapes"
     return f"{title}, {_main_dtype(tensors)}, {_amount(tensors)}"
 
 

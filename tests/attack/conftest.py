@@ -8,7 +8,6 @@ Without it each surface gets the same few. A run goes on after a fault, and ends
 from __future__ import annotations
 
 import os
-import sys
 import tempfile
 from collections.abc import Callable
 from importlib import import_module
@@ -20,12 +19,11 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis.configuration import set_hypothesis_home_dir
 from hypothesis.strategies import SearchStrategy
 
+from .oracle import Place, Tally, judge
+
 _CACHES = tempfile.TemporaryDirectory(prefix="attack-")  # of libraries: nothing is left in the checkout or at home
 os.environ.setdefault("MPLCONFIGDIR", _CACHES.name)
 set_hypothesis_home_dir(_CACHES.name)
-sys.path.insert(0, str(Path(__file__).parents[1]))  # `attack` is found as a package, whatever imports the tests
-
-from attack.oracle import Place, Tally, judge  # noqa: E402 - found by the line above
 
 CASES = int(os.environ.get("INFUSENET_ATTACK", "0"))
 FEW = 25
@@ -59,7 +57,7 @@ def fonts() -> None:
 def attack(
     record_property: Callable[[str, object], None], pytestconfig: pytest.Config
 ) -> Callable[[SearchStrategy[Any], Case], None]:
-    """`attack(strategy, case)`: judge a case of everything that is drawn, and fail with all faults; the first, with -x."""
+    """`attack(strategy, case)`: judge a case of all that is drawn, and fail with all faults; with -x the first."""
     first = pytestconfig.getoption("maxfail") == 1
 
     def run(strategy: SearchStrategy[Any], case: Case, *, share: float = 1.0) -> None:

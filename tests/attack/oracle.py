@@ -301,7 +301,8 @@ def command(*argv: str) -> str:
         logging.getLogger().setLevel(level)
     said, line = (stream.buffer.getvalue().decode() for stream in (out, err))
     if code == 2:
-        raise Refused(line.removesuffix("\n"))
+        named = any("secret" in word for word in argv)  # then it is an input, and its first words may be told
+        raise Refused((line.replace(SECRET, "") if named else line).removesuffix("\n"))
     if code != 0 or SECRET in said:
         raise Fault("wrong", f"exit code {code}, {line[:200]!r}" if code else "a file that is no input is quoted")
     return said

@@ -157,7 +157,7 @@ def _options(odd: Odd) -> dict[str, Any]:
 
 def _encoded(odd: Odd, image: Image.Image) -> bytes:
     image, content, options = _in_mode(odd, image), io.BytesIO(), _options(odd)
-    if odd.frames > 1 and odd.kind in ("GIF", "WEBP", "TIFF", "PNG"):
+    if odd.frames > 1 and odd.kind in ("GIF", "WEBP", "TIFF"):
         options |= {"save_all": True, "append_images": [image.transpose(_T.ROTATE_180)] * (odd.frames - 1)}
     image.save(content, odd.kind, **options)
     return content.getvalue()

@@ -13,7 +13,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from mutate import Mistake, copy_to, tests_the_copy  # noqa: E402 - found by the line above
+from mutate import Mistake, copy_to, tests_the_copy
 
 WEIGHTS, PICTURES, SETTINGS = (f"tests/attack/test_{name}.py" for name in ("weights", "pictures", "settings"))
 MENDS = (

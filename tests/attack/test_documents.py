@@ -10,8 +10,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from attack.odd import Change, changed, changes
-from attack.oracle import Place, command, expect
 from hypothesis import strategies as st
 
 from infusenet.charts import similarity_figure
@@ -19,6 +17,9 @@ from infusenet.probe import Trace
 from infusenet.probe.drift import in_words
 from infusenet.probe.trajectory import analyse
 from infusenet.sweep.spec import read_spec
+
+from .odd import Change, changed, changes
+from .oracle import Place, command, expect
 
 OLD = Path(__file__).parents[1] / "old"
 TRACES = sorted((OLD / "traces").glob("*.json"))

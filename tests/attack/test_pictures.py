@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from attack.oracle import Place, check_picture, command, expect, finite_json
-from attack.pictures import Odd, odd_pictures, write
 from hypothesis import strategies as st
 
 from infusenet.files import open_picture
+
+from .oracle import Place, check_picture, command, expect, finite_json
+from .pictures import Odd, odd_pictures, write
 
 
 def luminance(picture: np.ndarray) -> np.ndarray:

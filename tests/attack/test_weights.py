@@ -8,9 +8,6 @@ from typing import Any
 
 import pytest
 import torch
-from attack.odd import changed, changes
-from attack.oracle import Place, command, expect
-from attack.weight_files import Broken, broken_files, in_want, write
 from hypothesis import strategies as st
 
 from infusenet import IdentityEncoder, load_pipeline, miniature, weights
@@ -20,6 +17,10 @@ from infusenet.adapters.infusenet.resampler import Resampler
 from infusenet.errors import InfuseNetError, MachineError
 from infusenet.files import open_picture
 from infusenet.generate import GenerateRequest, generate
+
+from .odd import changed, changes
+from .oracle import Place, command, expect
+from .weight_files import Broken, broken_files, in_want, write
 
 
 @pytest.fixture(scope="module")
