@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import WeightsError, raise_if_in_want
-from ..weights import Shapes, count_blocks, misfit
+from ..weights import Shapes, depth_of, misfit
 
 _TIME_CHANNELS = 256
 _MLP = 4  # a block's inner width over its outer
@@ -50,9 +50,9 @@ def flux_config(shapes: Shapes, path: object, what: str) -> dict[str, Any]:
     Raises:
         WeightsError: these are the weights of something else.
     """
-    double, single = (count_blocks(shapes, f"{stem}.") for stem in ("transformer_blocks", "single_transformer_blocks"))
-    block = "transformer_blocks" if double else "single_transformer_blocks"
     try:
+        double, single = (depth_of(shapes, f"{stem}.") for stem in ("transformer_blocks", "single_transformer_blocks"))
+        block = "transformer_blocks" if double else "single_transformer_blocks"
         inner, channels = shapes["x_embedder.weight"].shape
         (head,) = shapes[f"{block}.0.attn.norm_q.weight"].shape
         return {

@@ -157,7 +157,7 @@ def read_safetensors(path: Path, device: str | torch.device) -> dict[str, Tensor
         return load_file(path, device=str(device))
     except (SafetensorError, OSError, MemoryError, RuntimeError) as error:
         raise_if_in_want(error, path)
-        raise WeightsError(f"{path} cannot be read ({error}). {AGAIN}") from error
+        raise WeightsError(f"{path} cannot be read ({one_line(error, 100)}). {AGAIN}") from error
 
 
 def _refuse_bomb(path: Path) -> None:

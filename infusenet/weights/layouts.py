@@ -57,7 +57,19 @@ def describe_keys(tensors: Shapes) -> str:
 def count_blocks(tensors: Mapping[str, object], stem: str) -> int:
     """How many numbered blocks follow a stem, as `transformer_blocks.` in `transformer_blocks.3.norm1`; 0 if none."""
     numbers = {key[len(stem) :].split(".", 1)[0] for key in tensors if key.startswith(stem)}
-    return 1 + max((int(number) for number in numbers if number.isdigit()), default=-1)
+    return 1 + max((int(number) for number in numbers if number.isdecimal()), default=-1)
+
+
+def depth_of(tensors: Mapping[str, object], stem: str) -> int:
+    """`count_blocks`, to build as many.
+
+    Raises:
+        ValueError: there are fewer tensors than that.
+    """
+    count = count_blocks(tensors, stem)
+    if count > len(tensors):
+        raise ValueError(f"{stem}{count - 1} is numbered beyond its {len(tensors)} tensors")
+    return count
 
 
 def _bare(key: str) -> str:

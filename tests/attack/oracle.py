@@ -250,7 +250,11 @@ def _check_files(place: Place, before: dict[Path, str], after: dict[Path, str], 
             raise Fault("outside", f"{path.relative_to(place.root)} was changed or is gone")
     for path in new:
         name = path.relative_to(place.root)
-        if path.suffix == ".part" or path.name == ".lock" or (ending == REFUSED and path.name != "compare.csv"):
+        if (
+            path.suffix == ".part"
+            or path.name == ".lock"
+            or (ending == REFUSED and not path.name.startswith("compare."))
+        ):
             raise Fault("left behind", f"{name} after a case that was {ending}")
         if path.suffix == ".png":
             check_picture(path)

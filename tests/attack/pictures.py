@@ -16,7 +16,7 @@ from PIL import Image
 
 MODES = ("RGB", "RGBA", "L", "LA", "P", "1", "CMYK", "I;16", "I", "F", "YCbCr", "LAB", "PA", "RGBX")
 FORMATS = {
-    "PNG": ("RGB", "RGBA", "L", "LA", "P", "1", "I;16", "I"),
+    "PNG": ("RGB", "RGBA", "L", "LA", "P", "1", "I;16"),
     "JPEG": ("RGB", "L", "CMYK", "YCbCr"),
     "WEBP": ("RGB", "RGBA"),
     "TIFF": ("RGB", "RGBA", "L", "LA", "P", "1", "CMYK", "I;16", "I", "F", "YCbCr", "LAB"),

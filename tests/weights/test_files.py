@@ -534,3 +534,16 @@ def test_names_are_told_in_short_and_plain() -> None:
 def test_known_names_with_other_shapes_are_described() -> None:
     flat = {key: torch.ones(1) for key in ("latents", "proj_in.weight", "proj_out.weight")}
     assert "with other shapes" in layouts.describe_keys(flat)
+
+
+@pytest.mark.parametrize("far", ["body.9999999.res_layer.1.weight", "body.²", "body.x.y"])
+def test_an_arcface_numbered_beyond_its_tensors_is_refused_at_once(tmp_path: Path, far: str) -> None:
+    save_file({**IRSE(widths=(16, 16, 16, 16)).state_dict(), far: torch.ones(1)}, tmp_path / "m.safetensors")
+    with pytest.raises(WeightsError, match=r"numbered beyond|1 unexpected"):
+        IRSE.from_file(tmp_path / "m.safetensors")
+
+
+def test_a_resampler_numbered_beyond_its_tensors_is_refused_at_once(tmp_path: Path) -> None:
+    save_file({**resampler().state_dict(), "layers.999999999.0": torch.ones(1)}, tmp_path / "m.safetensors")
+    with pytest.raises(WeightsError, match="numbered beyond its 30 tensors"):
+        Resampler.from_file(tmp_path / "m.safetensors")
