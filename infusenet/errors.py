@@ -76,6 +76,13 @@ class MachineError(InfuseNetError):
     """The machine lacks memory, threads or open files."""
 
 
+def one_line(text: object, longest: int = 400) -> str:
+    """A text in one line that a terminal shows as it is: what it would obey is spelled out, and no word is endless."""
+    first, last = longest // 2, longest // 4
+    words = (word if len(word) <= longest else f"{word[:first]}...{word[-last:]}" for word in str(text).split())
+    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in " ".join(words))
+
+
 _WANT = re.compile(
     "start new thread|pthread_create|resource temporarily unavailable|bad_alloc|bad allocation|allocate memory|"
     "not enough memory|out of memory|too many open files|no space left",

@@ -64,14 +64,17 @@ def open_picture(path: str | Path) -> Picture:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of odd EXIF data and of large, still acceptable sizes
-            with Image.open(path) as image:
+            # by a file, not by a name: of a name Pillow maps the pixels, and scrambles a TIFF that is turned
+            with path.open("rb") as file, Image.open(file) as image:
+                if image.format == "EPS":  # a program, which Pillow would have run
+                    raise UnidentifiedImageError
                 image.load()
                 return as_rgb(_eight_bits(ImageOps.exif_transpose(image)))
     except UnidentifiedImageError as error:
         raise PictureError(f"{path} is not a picture{_hint(path)}. Expected PNG, JPEG, WebP or the like.") from error
     except Image.DecompressionBombError as error:
         raise PictureError(f"{path} is too large a picture ({error}). Scale it down first.") from error
-    except (OSError, SyntaxError, ValueError, EOFError, MemoryError) as error:
+    except Exception as error:  # damaged bytes raise anything: SyntaxError, struct.error, EOFError
         raise_if_in_want(error, path)
         raise PictureError(f"{path} is a damaged or incomplete picture ({error}). Save or load it again.") from error
 
@@ -225,6 +228,8 @@ def _hint(path: Path) -> str:
         return " but an HTML page"
     if start[4:8] == b"ftyp" and start[8:12] in (b"heic", b"heix", b"mif1", b"msf1"):
         return " that Pillow reads but HEIC: convert it to JPEG or PNG"
+    if start.startswith(b"%!PS"):
+        return " but a drawing in PostScript: convert it to PNG"
     if start[8:9] == b"{":
         return " but a weight file"
     return ""

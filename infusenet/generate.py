@@ -27,20 +27,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Files:
-    """The weight files of one set-up: a backbone, what conditions it, and what measures faces.
+    """The weight files of one set-up: a backbone, what conditions it, and what measures faces."""
 
-    Attributes:
-        backbone: what `load_pipeline` takes.
-        expected: a name of BACKBONES that the weights must match, if one was asked for.
-        parts: the adapter's files, by the names in its `AdapterSpec.parts`.
-        face_pack: detector and measuring recognizer.
-        adapter: a name of ADAPTERS.
-    """
-
-    backbone: str | Path
-    expected: str | None
-    parts: Mapping[str, Path]
-    face_pack: Path
+    backbone: str | Path  # what `load_pipeline` takes
+    expected: str | None  # a name of BACKBONES that the weights must match, if one was asked for
+    parts: Mapping[str, Path]  # the adapter's files, by the names in its `AdapterSpec.parts`
+    face_pack: Path  # detector and measuring recognizer
     adapter: str = INFUSENET.name
 
     def names(self) -> dict[str, str]:
@@ -112,16 +104,12 @@ Settings = GenerateRequest  # its older name, until 0.2
 
 @dataclass(frozen=True)
 class Result:
-    """A finished picture RGB uint8 [H, W, 3], what it was made with, and the trace where a probe listened.
-
-    Attributes:
-        warnings: which of the settings did nothing, in sentences.
-    """
+    """A finished picture RGB uint8 [H, W, 3], what it was made with, and the trace where a probe listened."""
 
     picture: Picture
     made_with: dict[str, Any]
     trace: Trace | None = None
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()  # which of the settings did nothing, in sentences
 
     def metadata(self, files: Files, photos: int) -> dict[str, Any]:
         """What the picture tells about itself: with what and from what it was made. No embedding, no user's folder."""
@@ -175,14 +163,10 @@ def load_adapter(files: Files, device: str = "auto", dtype: str | None = None) -
 def load_pipeline(
     files: Files, device: str = "auto", dtype: str | None = None, *, adapter: Adapter | None = None, **options: Any
 ) -> Any:
-    """The pipeline of a set-up, quiet.
+    """The pipeline of a set-up, quiet; with an `adapter` of `load_adapter`, else InfuseNet itself is bound.
 
-    Args:
-        files: the set-up.
-        device: "auto", "cpu", "cuda", "cuda:N" or "mps".
-        dtype: a floating dtype of torch's by name; by default the device's usual one.
-        adapter: from `load_adapter`; without one InfuseNet itself is bound.
-        options: `loading.load_pipeline`'s.
+    `device` is "auto", "cpu", "cuda", "cuda:N" or "mps", `dtype` a floating dtype of torch's by name (by default the
+    device's usual one), and `options` are `loading.load_pipeline`'s.
     """
     from .loading import load_pipeline as load
     from .weights.pretrained import torch_device
@@ -223,11 +207,8 @@ def warnings_of(request: GenerateRequest, spec: BackboneSpec) -> tuple[str, ...]
         found.append("With true CFG 1 the negative prompt changes nothing.")
     asked, fitted = request.size or (spec.width, spec.height), fitted_size(request, spec)
     if asked != fitted:
-        found.append(
-            "A size of {}x{} is not made of multiples of {}: the picture has {}x{}.".format(
-                *asked, spec.size_multiple, *fitted
-            )
-        )
+        words = "A size of {}x{} is not made of multiples of {}: the picture has {}x{}."
+        found.append(words.format(*asked, spec.size_multiple, *fitted))
     return tuple(filter(None, found))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -116,7 +117,7 @@ def _find(
     name = str(backbone)
     path = Path(backbone)
     for mini, folder in miniature.BACKBONES.items():
-        if name == mini or path.resolve() == folder.resolve():
+        if name == mini or os.path.realpath(path) == os.path.realpath(folder):
             return folder, [folder, miniature.BACKBONES["mini-dev"]], BACKBONES[mini]
     if not path.exists():
         spec = get_backbone(name) if name in BACKBONES or path.name == name else None

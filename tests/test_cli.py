@@ -361,3 +361,30 @@ def test_module_form():
     assert importlib.util.find_spec("infusenet.__main__") is not None
     done = subprocess.run([sys.executable, "-m", "infusenet", "--version"], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["generate", "--steps", "9" * 5000], "999..."),
+        (["report", "a\x1b[31m\u202eb"], r"a\x1b[31m\u202eb holds no sweep"),
+        (["models", "a" * 5000], "cannot be used (File name too long). Check the path"),
+        (["sweep", "\udcff", "--out", "out"], r"\udcff: no such file"),
+    ],
+)
+def test_a_complaint_is_one_short_line_that_a_terminal_shows_as_it_is(capsys, arguments, told):
+    line = complaint(capsys, *arguments)
+    assert told in line and len(line) < 1000 and line.removesuffix("\n").isprintable()
+
+
+@pytest.mark.parametrize("error", [MemoryError(), OSError(24, "Too many open files")])
+def test_want_is_told_whatever_was_at_work(capsys, monkeypatch, error):
+    monkeypatch.setattr("infusenet.weights.catalogue.find_all", lambda _: (_ for _ in ()).throw(error))
+    assert "The machine lacks memory" in complaint(capsys, "models")
+
+
+@pytest.mark.parametrize("option", ["--face", "--pose"])
+def test_a_link_to_itself_is_no_picture(capsys, tmp_path, face, option):
+    loop = tmp_path / "loop.png"
+    loop.symlink_to(loop.name)
+    assert "There is no picture" in complaint(capsys, *order(face, tmp_path / "x.png"), option, loop)

@@ -204,3 +204,23 @@ def test_heic_is_named(tmp_path: Path) -> None:
     (tmp_path / "photo.heic").write_bytes(b"\0\0\0\x18ftypheic" + b"\0" * 64)
     with pytest.raises(PictureError, match="HEIC: convert it"):
         open_picture(tmp_path / "photo.heic")
+
+
+@pytest.mark.parametrize("mode", ["L", "RGBA", "CMYK", "RGB", "I;16"])
+def test_a_turned_tiff_is_not_scrambled(tmp_path: Path, mode: str) -> None:
+    ramp = np.linspace(10, 240, 17 * 5).reshape(5, 17).astype(np.uint8)
+    stored = Image.fromarray(ramp).transpose(Image.Transpose.ROTATE_270)
+    stored = Image.fromarray(np.asarray(stored).astype(np.uint16) * 257) if mode == "I;16" else stored.convert("RGB")
+    exif = Image.Exif()
+    exif[0x0112] = 8
+    (stored if mode == "I;16" else stored.convert(mode)).save(tmp_path / "p.tif", exif=exif)
+    got = open_picture(tmp_path / "p.tif")
+    assert got.shape == (5, 17, 3)
+    assert np.abs(got[..., 0].astype(int) - ramp).max() < 3
+
+
+def test_a_drawing_that_is_a_program_is_not_run(tmp_path: Path) -> None:
+    path = tmp_path / "p.png"
+    path.write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n(x) (w) file\n")
+    with pytest.raises(PictureError, match="PostScript: convert it to PNG"):
+        open_picture(path)

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from ..errors import InfuseNetError, PackageError
+from ..errors import InfuseNetError, MachineError, PackageError, one_line, raise_if_in_want
 from ..weights import catalogue
 from . import compare, demo, generate, models, sweep
 
@@ -37,7 +37,7 @@ class _Parser(argparse.ArgumentParser):
     """Says what is wrong in one line."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(BAD_INPUT, f"{self.prog}: {message}. See: {self.prog} --help\n")
+        self.exit(BAD_INPUT, one_line(f"{self.prog}: {message}. See: {self.prog} --help") + "\n")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -98,6 +98,19 @@ def _report(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _in_words(error: Exception) -> str:
+    """What is wrong and what to do; of the system's errors too, which say neither."""
+    if isinstance(error, InfuseNetError):
+        return str(error)
+    try:
+        raise_if_in_want(error, "what was read")
+    except MachineError as want:
+        return str(want)
+    name, reason = getattr(error, "filename", None), getattr(error, "strerror", None)
+    what = "A file or folder" if name is None else name
+    return f"{what} cannot be used ({reason or error}). Check the path, and what you may read and write there."
+
+
 _RUN = {
     "demo": demo.run,
     "generate": generate.run,
@@ -138,8 +151,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # whoever read the output has had enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except (InfuseNetError, OSError) as error:
-        print(f"infusenet {arguments.command}: {' '.join(str(error).split())}", file=sys.stderr)
+    except (InfuseNetError, OSError, MemoryError) as error:
+        print(one_line(f"infusenet {arguments.command}: {_in_words(error)}"), file=sys.stderr)
         return BAD_INPUT
     except KeyboardInterrupt:
         print("Stopped.", file=sys.stderr)

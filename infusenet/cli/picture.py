@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,10 +77,11 @@ class PictureRequest:
             raise SettingsError(
                 f"Expected an output ending in .png, got {self.out.name!r}: PNG keeps what a picture was made with."
             )
-        inputs = {path.resolve() for path in self.inputs}
-        folders = {path.resolve() for path in self.others if path.is_dir()}
+        inputs = {os.path.realpath(path) for path in self.inputs}  # Path.resolve breaks off at a link to itself
+        folders = {os.path.realpath(path) for path in self.others if path.is_dir()}
         for path in (self.out, self.trace, self.chart):
-            if path.resolve() in inputs or (path.exists() and path.resolve().parent in folders):
+            real = os.path.realpath(path)
+            if real in inputs or (path.exists() and os.path.dirname(real) in folders):
                 raise SettingsError(f"The output {path} is one of the inputs. Choose another name.")
 
     @property

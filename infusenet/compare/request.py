@@ -132,8 +132,8 @@ def _inside(folder: Path, skip: Path | None) -> Iterator[Path]:
 
 
 def digest(path: Path) -> str | None:
-    """A file's content in short; None where it cannot be read."""
+    """A file's content in short; None where it cannot be read, or is a pipe, which would be waited for."""
     try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
+        return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
     except OSError:
         return None

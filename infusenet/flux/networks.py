@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..errors import WeightsError
-from ..weights import Shapes, count_blocks, misfit
+from ..errors import WeightsError, raise_if_in_want
+from ..weights import Shapes, depth_of, misfit
 
 _TIME_CHANNELS = 256
 _MLP = 4  # a block's inner width over its outer
@@ -29,7 +29,8 @@ def read_config(folder: Path) -> dict[str, Any]:
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         return {key: value for key, value in config.items() if not key.startswith("_")}
-    except (OSError, ValueError, AttributeError) as error:
+    except (OSError, ValueError, AttributeError, RecursionError, MemoryError) as error:
+        raise_if_in_want(error, folder)
         raise WeightsError(
             f"Expected a diffusers model folder with config.json at {folder} ({error}). Check the path."
         ) from error
@@ -49,9 +50,9 @@ def flux_config(shapes: Shapes, path: object, what: str) -> dict[str, Any]:
     Raises:
         WeightsError: these are the weights of something else.
     """
-    double, single = (count_blocks(shapes, f"{stem}.") for stem in ("transformer_blocks", "single_transformer_blocks"))
-    block = "transformer_blocks" if double else "single_transformer_blocks"
     try:
+        double, single = (depth_of(shapes, f"{stem}.") for stem in ("transformer_blocks", "single_transformer_blocks"))
+        block = "transformer_blocks" if double else "single_transformer_blocks"
         inner, channels = shapes["x_embedder.weight"].shape
         (head,) = shapes[f"{block}.0.attn.norm_q.weight"].shape
         return {
@@ -67,6 +68,19 @@ def flux_config(shapes: Shapes, path: object, what: str) -> dict[str, Any]:
         }
     except (KeyError, ValueError, IndexError, StopIteration) as error:
         raise WeightsError(misfit(shapes, path, what, error, f"{what} in diffusers' layout")) from error
+
+
+def disagreements(config: Mapping[str, Any], shapes: Shapes) -> list[str]:
+    """What a FLUX network's config says otherwise than its weights; nothing where these are not whole."""
+    try:
+        sizes = flux_config(shapes, "", "")
+    except WeightsError:  # the check of all names and shapes says what is missing
+        return []
+    return [
+        f"{name} {config[name]!r:.40}, the weights {size}"
+        for name, size in sizes.items()
+        if name in config and config[name] != size
+    ]
 
 
 def rope_axes(head_dim: int) -> list[int]:

@@ -1,7 +1,7 @@
 """Dataclasses out of JSON, checked field by field."""
 
 import dataclasses
-import math
+import sys
 import types
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -51,7 +51,7 @@ def _value(hint: Any, value: Any, where: str) -> Any:
         return value
     if dataclasses.is_dataclass(hint):
         return build(hint, value, where)  # type: ignore[arg-type]
-    if hint is float and isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value):
+    if hint is float and type(value) in (int, float) and abs(value) <= sys.float_info.max:  # NaN is not
         return float(value)
     if hint in (int, bool, str) and type(value) is hint:
         return value

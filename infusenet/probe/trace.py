@@ -171,7 +171,7 @@ class Trace:
         """
         try:
             data = json.loads(text, parse_constant=_refuse)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise TraceError(f"Expected a trace in JSON, got text that is not JSON ({error}).") from error
         if not isinstance(data, dict) or data.pop("format", None) != FORMAT:
             raise TraceError(f'Expected a trace with "format": "{FORMAT}", got another kind of file.')

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from PIL import Image
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from ..errors import InfuseNetError
 from ..files import save_picture, write_atomically
@@ -50,6 +50,13 @@ class Streams(_Record):
     residual_double: list[Number] | None
     residual_single: list[Number] | None
 
+    @model_validator(mode="after")
+    def _are_of_the_same_blocks(self) -> Streams:
+        for blocks, residuals in ((self.double, self.residual_double), (self.single, self.residual_single)):
+            if residuals and len(residuals) != len(blocks):
+                raise ValueError(f"{len(residuals)} residuals of {len(blocks)} blocks")
+        return self
+
 
 class JobResult(_Record):
     """What came of one job. Metrics stand beside these fields under their own names, see `metric`."""
@@ -73,6 +80,12 @@ class JobResult(_Record):
     rule: str | None = None  # how these two measured
     device: str | None = None
     versions: dict[str, str] = {}  # of the libraries
+
+    @model_validator(mode="after")
+    def _are_of_the_same_steps(self) -> JobResult:
+        if self.trajectory and self.streams and len(self.trajectory) != len(self.streams):
+            raise ValueError(f"a trajectory of {len(self.trajectory)} steps, streams of {len(self.streams)}")
+        return self
 
     def metric(self, name: str) -> float | None:
         """The value of a metric; None where it is undefined or was not measured."""

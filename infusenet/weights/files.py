@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ..errors import WeightsError
-from .formats import AGAIN, file_kind, first_few, other_kind, read_pickle, read_safetensors, safetensors_header
+from ..errors import WeightsError, raise_if_in_want
+from .formats import AGAIN, file_kind, first_few, other_kind, read_pickle, read_safetensors, reading, safetensors_header
 from .layouts import Shapes, TensorInfo, describe_keys
 
 if TYPE_CHECKING:
@@ -64,11 +64,12 @@ def read_header(path: str | Path) -> dict[str, TensorInfo]:
     """
     header: dict[str, TensorInfo] = {}
     for file in weight_files(path):
-        if file_kind(file) == "safetensors":
-            header |= safetensors_header(file)
-        else:
-            tensors = read_pickle(file)
-            header |= {k: TensorInfo(tuple(v.shape), str(v.dtype).removeprefix("torch.")) for k, v in tensors.items()}
+        with reading(file):
+            if file_kind(file) == "safetensors":
+                header |= safetensors_header(file)
+            else:
+                held = read_pickle(file)
+                header |= {k: TensorInfo(tuple(v.shape), str(v.dtype).removeprefix("torch.")) for k, v in held.items()}
     return _unprefixed(header)
 
 
@@ -87,7 +88,8 @@ def read_weights(path: str | Path, *, device: str | torch.device = "cpu") -> dic
     """
     state: dict[str, Tensor] = {}
     for file in weight_files(path):
-        state |= read_safetensors(file, device) if file_kind(file) == "safetensors" else read_pickle(file, device)
+        with reading(file):
+            state |= read_safetensors(file, device) if file_kind(file) == "safetensors" else read_pickle(file, device)
     return _unprefixed(state)
 
 
@@ -201,7 +203,8 @@ def _shards(index: Path) -> list[Path]:
     """The files that an index names, all of them present."""
     try:
         names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, MemoryError) as error:
+        raise_if_in_want(error, index)
         raise WeightsError(f"The shard index {index} cannot be read ({error!r}). {AGAIN}") from error
     if any(not isinstance(name, str) or Path(name).name != name for name in names):
         raise WeightsError(f"The shard index {index} names files outside its own folder. {AGAIN}")
@@ -226,7 +229,7 @@ def _unprefixed(tensors: dict[str, _Value]) -> dict[str, _Value]:
 
 
 def _check_finite(state: Shapes, path: object, what: str) -> None:
-    """Raise if a tensor at hand holds NaN or infinity."""
+    """Raise if a tensor at hand holds NaN or infinity, or if all of them are zero."""
     if all(isinstance(tensor, TensorInfo) for tensor in state.values()):
         return
     import torch
@@ -237,6 +240,16 @@ def _check_finite(state: Shapes, path: object, what: str) -> None:
             f"{path} holds values that are not finite in {len(bad)} of {len(state)} tensors ({first_few(bad)}), "
             f"so it cannot be used as {what}. {AGAIN}"
         )
+    held = [value for value in state.values() if isinstance(value, torch.Tensor) and value.is_floating_point()]
+    if held and all(_is_blank(value) for value in held):
+        raise WeightsError(
+            f"{path} holds nothing but zeros, like a download that broke off, so it cannot be used as {what}. {AGAIN}"
+        )
+
+
+def _is_blank(tensor: Tensor) -> bool:
+    """Whether all its values are zero; the first weights of a whole file tell."""
+    return not tensor.is_meta and not bool(tensor.detach().float().any())
 
 
 def _finite(tensor: Tensor) -> bool:

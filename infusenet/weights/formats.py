@@ -11,11 +11,12 @@ import pickle
 import re
 import struct
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import WeightsError, raise_if_in_want
+from ..errors import WeightsError, one_line, raise_if_in_want
 from .layouts import TensorInfo
 
 if TYPE_CHECKING:
@@ -53,6 +54,22 @@ _MAGIC = (
 )
 
 
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """While it lasts, what the system says of a file is told in words: want of something, or that it may not be read.
+
+    Raises:
+        MachineError: memory or open files are lacking.
+        WeightsError: the file cannot be read.
+    """
+    try:
+        yield
+    except (OSError, MemoryError) as error:
+        raise_if_in_want(error, path)
+        reason = getattr(error, "strerror", None) or error
+        raise WeightsError(f"{path} cannot be read ({reason}). Check that you may read it, and its disk.") from error
+
+
 def file_kind(path: Path) -> str:
     """ "safetensors" or "pickle", told from the first bytes.
 
@@ -75,6 +92,7 @@ def other_kind(path: Path) -> str | None:
         with path.open("rb") as file:
             start = file.read(512)
     except OSError as error:
+        raise_if_in_want(error, path)
         return f"unreadable ({error.strerror})"
     if not start:
         return "an empty file"
@@ -137,9 +155,9 @@ def read_safetensors(path: Path, device: str | torch.device) -> dict[str, Tensor
     safetensors_header(path)  # its errors are clearer
     try:
         return load_file(path, device=str(device))
-    except (SafetensorError, OSError, MemoryError) as error:
+    except (SafetensorError, OSError, MemoryError, RuntimeError) as error:
         raise_if_in_want(error, path)
-        raise WeightsError(f"{path} cannot be read ({error}). {AGAIN}") from error
+        raise WeightsError(f"{path} cannot be read ({one_line(error, 100)}). {AGAIN}") from error
 
 
 def _refuse_bomb(path: Path) -> None:
@@ -213,4 +231,4 @@ def _unwrapped(held: object) -> dict[str, Tensor]:
 def first_few(items: Iterable[object]) -> str:
     """The first few of a list."""
     every = list(items)
-    return ", ".join(map(str, every[:_SHOWN])) + (", ..." if len(every) > _SHOWN else "")
+    return ", ".join(one_line(item, 100) for item in every[:_SHOWN]) + (", ..." if len(every) > _SHOWN else "")

@@ -47,14 +47,29 @@ def describe_keys(tensors: Shapes) -> str:
         return "a file without tensors"
     bare = {_bare(key): value for key, value in tensors.items()}
     name = next((name for matches, name in _rules() if (matches(bare))), None)
-    title = name(bare) if name else f"an unknown network (first key {next(iter(tensors))!r})"
+    try:
+        title = name(bare) if name else f"an unknown network (first key {next(iter(tensors))!r:.80})"
+    except (IndexError, ValueError):
+        title = "a known network's names with other shapes"
     return f"{title}, {_main_dtype(tensors)}, {_amount(tensors)}"
 
 
 def count_blocks(tensors: Mapping[str, object], stem: str) -> int:
     """How many numbered blocks follow a stem, as `transformer_blocks.` in `transformer_blocks.3.norm1`; 0 if none."""
     numbers = {key[len(stem) :].split(".", 1)[0] for key in tensors if key.startswith(stem)}
-    return 1 + max((int(number) for number in numbers if number.isdigit()), default=-1)
+    return 1 + max((int(number) for number in numbers if number.isdecimal()), default=-1)
+
+
+def depth_of(tensors: Mapping[str, object], stem: str) -> int:
+    """`count_blocks`, to build as many.
+
+    Raises:
+        ValueError: there are fewer tensors than that.
+    """
+    count = count_blocks(tensors, stem)
+    if count > len(tensors):
+        raise ValueError(f"{stem}{count - 1} is numbered beyond its {len(tensors)} tensors")
+    return count
 
 
 def _bare(key: str) -> str:

@@ -22,7 +22,7 @@ def config_of(folder: Path) -> dict[str, Any]:
     path = folder / "config.json"
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise WeightsError(
             f"{folder} is not a model's folder as transformers saves it: config.json cannot be read ({error}). Name "
             "the folder that holds config.json and model.safetensors."
@@ -46,7 +46,7 @@ def weight_files(folder: Path) -> list[Path]:
     try:
         named = json.loads(first.read_text(encoding="utf-8"))["weight_map"].values()
         shards = [folder / name for name in sorted(set(named))]
-    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+    except (OSError, ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
         raise WeightsError(f"{first} is no index of weights ({error!r}). Download the folder again.") from error
     missing = [path.name for path in shards if not path.is_file()]
     if missing:

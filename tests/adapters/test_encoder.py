@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from infusenet.adapters.infusenet.arcface import IRSE, crops_to_input
 from infusenet.adapters.infusenet.encoder import IdentityEncoder, fused, torch_device
 from infusenet.adapters.infusenet.resampler import Resampler
-from infusenet.errors import FaceError, PictureError, SettingsError, WeightsError
+from infusenet.errors import FaceError, NotFiniteError, PictureError, SettingsError, WeightsError
 from infusenet.faces.align import norm_crop
 
 Scene = Callable[..., np.ndarray]
@@ -231,3 +231,11 @@ def test_a_photo_on_its_side_is_turned_with_a_notice(
     assert found.notices == (
         "The picture (128x128) was turned by 270 degrees (counter-clockwise), in which its face is found best.",
     )
+
+
+def test_tokens_that_overflow_are_refused(files: dict[str, Path], scene: Scene) -> None:
+    encoder = IdentityEncoder.from_files(**files)
+    with torch.no_grad():
+        encoder.projector.proj_in.weight.mul_(1e38)
+    with pytest.raises(NotFiniteError, match="identity tokens"):
+        encoder.encode([scene((64, 56, 32))])

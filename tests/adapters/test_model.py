@@ -198,3 +198,28 @@ def test_shapes_are_checked_before_tensors_are_read(tmp_path, state, monkeypatch
     monkeypatch.setattr("infusenet.weights.files.read_weights", lambda *_: pytest.fail("tensors were read"))
     with pytest.raises(WeightsError, match="unexpected"):
         InfuseNetModel.load(tmp_path / "more.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"num_layers": 1_000_000}, "num_layers 1000000, the weights"),
+        ({"axes_dims_rope": [1, 1, 1]}, r"axes_dims_rope \[1, 1, 1\], the weights"),
+        ({"attention_head_dim": "8"}, "attention_head_dim '8'"),
+    ],
+)
+def test_a_config_that_says_otherwise_than_its_weights(tmp_path, folder, changes, told):
+    config = json.loads((folder / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | changes))
+    for path in folder.glob("*.safetensors"):
+        (tmp_path / path.name).symlink_to(path)
+    with pytest.raises(WeightsError, match=told):
+        InfuseNetModel.load(tmp_path)
+
+
+def test_a_config_of_endless_nesting(tmp_path, folder):
+    (tmp_path / "config.json").write_text("[" * 100_000)
+    for path in folder.glob("*.safetensors"):
+        (tmp_path / path.name).symlink_to(path)
+    with pytest.raises(WeightsError, match=r"Expected a diffusers model folder with config\.json"):
+        InfuseNetModel.load(tmp_path)

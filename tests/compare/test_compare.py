@@ -515,3 +515,10 @@ def test_the_readmes_photographs_score_what_it_says(tmp_path):
     for value in (found["small.png"], found["astronaut.png"], blank):
         assert f"{value:.2f}" in text
     assert found["chelsea.png"] is None  # a cat
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes here")
+def test_a_pipe_is_not_waited_for(photos, tmp_path):
+    os.mkfifo(tmp_path / "pipe.png")
+    (result,) = compare(request(photos, tmp_path / "pipe.png", others=(tmp_path / "pipe.png",))).pictures
+    assert "There is no picture" in result.first.reason

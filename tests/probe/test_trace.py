@@ -185,3 +185,16 @@ def test_a_trace_from_before_rules_were_recorded_is_read(trace: Trace) -> None:
     assert old == trace and old.rule is None
     faint = replace(old.records[0], found=(True,) * old.batch, score=(0.4,) * old.batch)
     assert not old.sees(faint, 0), "such traces noted faces from .3 on"
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"format":' * 100_000])
+def test_endless_nesting_is_no_trace(text: str) -> None:
+    with pytest.raises(TraceError, match="not JSON"):
+        Trace.from_json(text)
+
+
+def test_a_number_that_no_float_holds_is_refused(trace: Trace) -> None:
+    data = json.loads(trace.to_json())
+    data["seconds_after"] = 10**400
+    with pytest.raises(TraceError, match=r"seconds_after: expected float"):
+        Trace.from_json(json.dumps(data))

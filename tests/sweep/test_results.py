@@ -11,7 +11,7 @@ import pytest
 from infusenet.errors import InfuseNetError
 from infusenet.sweep.jobs import Job, SweepPlan
 from infusenet.sweep.request import report
-from infusenet.sweep.results import is_whole, pending, picture_path, read_results, result_path
+from infusenet.sweep.results import JobResult, is_whole, pending, picture_path, read_results, result_path
 from infusenet.sweep.runner import Do, run
 
 from .conftest import save_tiny_picture  # type: ignore[import-not-found]
@@ -174,3 +174,21 @@ def test_a_key_of_later_days_is_kept_from_harm(swept: tuple[SweepPlan, Path]) ->
     path.write_text(json.dumps({**json.loads(path.read_text()), "mood": {"of": ["later"]}}))
     assert read_results(out).of[plan.jobs[0].id].similarity == 0.1
     assert pending(plan, out) == []
+
+
+STREAM = {"double": [1.0, 1.0], "single": [1.0], "residual_double": [0.5, 0.5], "residual_single": None}
+SEEN = {"step": 1, "similarity": 0.5, "sharpness": 0.1, "contrast": 0.1}
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"streams": [{**STREAM, "residual_double": [0.5]}]}, "1 residuals of 2 blocks"),
+        ({"streams": [STREAM, STREAM], "trajectory": [SEEN]}, "a trajectory of 1 steps, streams of 2"),
+    ],
+)
+def test_what_belongs_together_is_of_one_length(changes: dict[str, Any], told: str) -> None:
+    usual = {"id": "x", "status": "done"}
+    JobResult.model_validate({**usual, "streams": [STREAM], "trajectory": [SEEN]})
+    with pytest.raises(ValueError, match=told):
+        JobResult.model_validate({**usual, **changes})

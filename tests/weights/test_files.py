@@ -15,7 +15,7 @@ from torch import nn
 from infusenet import weights
 from infusenet.adapters.infusenet.arcface import IRSE
 from infusenet.adapters.infusenet.resampler import Resampler
-from infusenet.errors import WeightsError
+from infusenet.errors import MachineError, WeightsError
 from infusenet.weights import layouts
 
 FLUX_NAMES = {
@@ -485,3 +485,65 @@ def test_want_of_memory_or_threads_is_no_damage(
     if isinstance(error, OSError | MemoryError):
         with pytest.raises(MachineError, match="may be in order"):
             open_picture(tmp_path / "p.png")
+
+
+@pytest.mark.parametrize("name", ["m.safetensors", "m.bin", "shards"])
+@pytest.mark.parametrize("error", [MemoryError(), OSError(24, "Too many open files")])
+@pytest.mark.parametrize("turn", [1, 2, 3])
+def test_want_at_any_opening_is_told_as_want(tmp_path: Path, monkeypatch, name, error, turn) -> None:
+    path, opened, left = tmp_path / name, Path.open, [turn]
+    if name == "shards":
+        path.mkdir()
+        sharded(path)
+    else:
+        (save_file if path.suffix == ".safetensors" else torch.save)(state(), path)
+
+    def failing(*arguments: Any, **options: Any) -> Any:
+        left[0] -= 1
+        if not left[0]:
+            raise error
+        return opened(*arguments, **options)
+
+    monkeypatch.setattr(Path, "open", failing)
+    with pytest.raises(MachineError, match="may be in order"):
+        weights.read_weights(path)
+
+
+def test_an_allocator_in_want_is_no_damage(tmp_path: Path, monkeypatch) -> None:
+    save_file(state(), tmp_path / "m.safetensors")
+    want = RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 400 bytes")
+    monkeypatch.setattr("safetensors.torch.load_file", lambda *_, **__: (_ for _ in ()).throw(want))
+    with pytest.raises(MachineError):
+        weights.read_weights(tmp_path / "m.safetensors")
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float8_e4m3fn])
+def test_nothing_but_zeros_is_a_broken_download(dtype: torch.dtype) -> None:
+    blank, shapes = torch.zeros(7).to(dtype), {"v": (7,), "w": (7,)}
+    with pytest.raises(WeightsError, match="nothing but zeros"):
+        weights.check({"v": blank, "w": blank}, shapes, "m.bin", "a test net")
+    weights.check({"v": blank, "w": torch.ones(7).to(dtype)}, shapes, "m.bin", "a test net")
+
+
+def test_names_are_told_in_short_and_plain() -> None:
+    with pytest.raises(WeightsError) as caught:
+        weights.check({"n" * 3000: torch.ones(1), "a\x1b[31m": torch.ones(1)}, {}, "m.bin", "a test net")
+    assert len(str(caught.value)) < 500 and str(caught.value).isprintable()
+
+
+def test_known_names_with_other_shapes_are_described() -> None:
+    flat = {key: torch.ones(1) for key in ("latents", "proj_in.weight", "proj_out.weight")}
+    assert "with other shapes" in layouts.describe_keys(flat)
+
+
+@pytest.mark.parametrize("far", ["body.9999999.res_layer.1.weight", "body.²", "body.x.y"])
+def test_an_arcface_numbered_beyond_its_tensors_is_refused_at_once(tmp_path: Path, far: str) -> None:
+    save_file({**IRSE(widths=(16, 16, 16, 16)).state_dict(), far: torch.ones(1)}, tmp_path / "m.safetensors")
+    with pytest.raises(WeightsError, match=r"numbered beyond|1 unexpected"):
+        IRSE.from_file(tmp_path / "m.safetensors")
+
+
+def test_a_resampler_numbered_beyond_its_tensors_is_refused_at_once(tmp_path: Path) -> None:
+    save_file({**resampler().state_dict(), "layers.999999999.0": torch.ones(1)}, tmp_path / "m.safetensors")
+    with pytest.raises(WeightsError, match="numbered beyond its 30 tensors"):
+        Resampler.from_file(tmp_path / "m.safetensors")

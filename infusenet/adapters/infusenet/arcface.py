@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...errors import WeightsError
-from ...weights import Shapes, load_checked, load_module, misfit
+from ...weights import Shapes, depth_of, load_checked, load_module, misfit
 
 if TYPE_CHECKING:
     from ...faces.align import Picture
@@ -160,7 +160,7 @@ class IRSE(nn.Module):
 def _sizes(state: Shapes) -> tuple[list[int], int, list[int], int]:
     """Widths, embedding, depths and squeeze that a state dict's shapes show."""
     embedding = state["output_layer.3.weight"].shape[0]  # first, so that another network's file is told by its absence
-    count = 1 + max(int(key.split(".")[1]) for key in state if key.startswith("body."))
+    count = depth_of(state, "body.")
     starts = [n for n in range(count) if n == 0 or any(key.startswith(f"body.{n}.shortcut_layer.") for key in state)]
     widths = [state[f"body.{n}.res_layer.1.weight"].shape[0] for n in starts]
     depths = [end - start for start, end in zip(starts, [*starts[1:], count], strict=True)]

@@ -18,6 +18,7 @@ from ...faces.detect import Face, FaceDetector, choose_face
 from ...faces.turns import upright
 from ...files import Picture, as_rgb
 from ...weights.pretrained import torch_device
+from ..base import finite
 from .arcface import IRSE, embed_crops
 from .resampler import Resampler
 
@@ -149,9 +150,12 @@ class IdentityEncoder:
         """Identity tokens: float32 [n, 512] -> [n, 8, dim] in the projector's dtype, on the CPU.
 
         The embedding is cast to the projector's dtype first, as in the original pipeline.
+
+        Raises:
+            NotFiniteError: the projector's weights are damaged, or overflow in its dtype.
         """
         tokens: Tensor = self.projector(embedding[:, None].to(self.device, self.dtype))
-        return tokens.cpu()
+        return finite(tokens, "identity tokens").cpu()
 
     def encode(
         self,

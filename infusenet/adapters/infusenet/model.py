@@ -11,8 +11,9 @@ from diffusers import FluxControlNetModel
 from torch import Tensor, nn
 
 from ...errors import SettingsError, WeightsError
-from ...flux.networks import flux_config, read_config
+from ...flux.networks import disagreements, flux_config, read_config
 from ...weights import Shapes, load_module
+from ...weights.formats import AGAIN
 
 GUIDANCE = 1.0  # whatever the main guidance is: so InfuseNet was trained
 
@@ -174,11 +175,15 @@ def load_network(network: Any, path: Path, what: str, *, dtype: torch.dtype, dev
 
     def build(shapes: Shapes) -> Any:
         config = read_config(path) if path.is_dir() else flux_config(shapes, path, what)
+        if wrong := disagreements(config, shapes):  # before a million layers are built, or fail in the run
+            raise WeightsError(
+                f"{path / 'config.json'} does not fit the weights beside it: it says {'; '.join(wrong)}. {AGAIN}"
+            )
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", FutureWarning)  # diffusers' own FluxControlNetModel causes one in it
                 return network.from_config(config)
-        except (TypeError, ValueError, ZeroDivisionError) as error:
+        except Exception as error:  # many kinds, all of them about the config
             raise WeightsError(f"{path / 'config.json'} is not the config of {what} ({error}).") from error
 
     # torch's own `to`: diffusers' says at every call that no module needs float32

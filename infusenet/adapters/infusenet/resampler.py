@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ...errors import WeightsError
-from ...weights import Shapes, load_checked, load_module, misfit
+from ...weights import Shapes, depth_of, load_checked, load_module, misfit
 
 WHAT = "an identity Resampler"
 
@@ -166,7 +166,7 @@ def _sizes(state: Shapes, dim_head: int | None) -> dict[str, int]:
     output_dim, _ = state["proj_out.weight"].shape
     return {
         "dim": dim,
-        "depth": 1 + max(int(key.split(".")[1]) for key in state if key.startswith("layers.")),
+        "depth": depth_of(state, "layers."),
         "dim_head": dim_head,
         "heads": inner // dim_head,
         "num_queries": num_queries,
