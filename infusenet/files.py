@@ -80,11 +80,7 @@ def open_picture(path: str | Path) -> Picture:
 
 
 def as_rgb(picture: Any) -> Picture:
-    """A picture as RGB uint8 [H, W, 3]: an array with 1, 3 or 4 channels or none, or a PIL image.
-
-    Raises:
-        PictureError: another shape or dtype, or no pixels.
-    """
+    """A picture as RGB uint8 [H, W, 3]: an array with 1, 3 or 4 channels or none, or a PIL image; else PictureError."""
     array = np.asarray(picture)
     if array.dtype != np.uint8 or array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 3, 4)):
         raise PictureError(
@@ -119,10 +115,7 @@ def save_picture(
         generated: mark it as AI-generated. False only for what no model made: a chart, a copy of a photo.
 
     Returns:
-        The path written.
-
-    Raises:
-        PictureError: not a PNG name, no such folder, an input would be overwritten, or the disk refuses.
+        The path written; PictureError where the name is no PNG's or an input's, or the disk refuses.
     """
     from PIL import Image
 

@@ -126,11 +126,8 @@ def files_for(
 ) -> Files:
     """All weight files for a backbone: those given, else the miniature's for a miniature, else the best found.
 
-    Args:
-        backbone: a name of BACKBONES, a diffusers folder, or a file.
-        folders: where to look, from `catalogue.search_folders`.
-        adapter: a name of ADAPTERS.
-        given: `face_pack` and the adapter's parts, each a path or None.
+    `backbone` is a name of BACKBONES, a diffusers folder, or a file; `folders` come from `catalogue.search_folders`;
+    `given` are `face_pack` and the adapter's parts, each a path or None.
 
     Raises:
         SettingsError: an unknown name that is no path either, or an adapter that does not fit the backbone.
@@ -201,7 +198,8 @@ def warnings_of(request: GenerateRequest, spec: BackboneSpec) -> tuple[str, ...]
     if request.guidance and not spec.guidance_embeds and request.negative is None:
         found.append(f"{spec.title} has no guidance: guidance {request.guidance:g} changes nothing.")
     if request.negative is None:
-        given = {"true CFG": request.true_cfg != _field("true_cfg"), "branches": request.branches != _field("branches")}
+        usual = GenerateRequest(request.prompt)
+        given = {"true CFG": request.true_cfg != usual.true_cfg, "branches": request.branches != usual.branches}
         found += [f"There is no negative prompt, so {name} changes nothing." for name, set_ in given.items() if set_]
     elif request.true_cfg == 1:
         found.append("With true CFG 1 the negative prompt changes nothing.")
@@ -210,11 +208,6 @@ def warnings_of(request: GenerateRequest, spec: BackboneSpec) -> tuple[str, ...]
         words = "A size of {}x{} is not made of multiples of {}: the picture has {}x{}."
         found.append(words.format(*asked, spec.size_multiple, *fitted))
     return tuple(filter(None, found))
-
-
-def _field(name: str) -> Any:
-    """What a request has where nobody said otherwise."""
-    return GenerateRequest.__dataclass_fields__[name].default
 
 
 @contextmanager
