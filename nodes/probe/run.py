@@ -122,8 +122,10 @@ class Run:
         if not hasattr(self, "_sigmas"):  # it could not start
             return
         try:
-            self._count += 1
-            step = index + 1 if self._follows else self._count
+            step = index + 1 if self._follows else self._count + 1
+            if self._follows and not self._count < step < len(self._sigmas):
+                return  # some samplers report their last step twice: a run has as many records as steps
+            self._count = step
             sigma = self._sigmas[index] if self._follows and index < len(self._sigmas) else None
             latents = self._model.process_latent_out(x0.detach().float())
             self.volume = latents.ndim == 5

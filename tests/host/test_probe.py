@@ -117,6 +117,31 @@ def test_a_record_that_is_kept_keeps_no_model(probe, sample, pack, when):
     assert only(watch).trace.status == "complete" and network() is None
 
 
+@pytest.mark.parametrize("index", [0, 1])  # as the last step again, or as one beyond it
+def test_a_sampler_that_reports_its_last_step_twice_has_as_many_records_as_steps(probe, text, index):
+    import comfy.k_diffusion.sampling
+    import comfy.sample
+    import comfy.samplers
+
+    def twice(model, x, sigmas, extra_args=None, callback=None, disable=None):
+        def told(state):
+            callback(state)
+            if state["i"] == len(sigmas) - 2:
+                callback({**state, "i": state["i"] + index})
+
+        return comfy.k_diffusion.sampling.sample_euler(model, x, sigmas, extra_args, told, disable)
+
+    model, watch = probe()
+    latents = torch.zeros(1, 16, 16, 16)
+    noise = comfy.sample.prepare_noise(latents, 5)
+    sigmas = torch.linspace(1, 0, 4)
+    guider = comfy.samplers.CFGGuider(model)
+    guider.set_conds(text, text)
+    guider.set_cfg(1.0)
+    guider.sample(noise, latents, comfy.samplers.KSAMPLER(twice), sigmas, seed=5)
+    assert [record.step for record in only(watch).trace.records] == [1, 2, 3]
+
+
 @pytest.mark.exact
 def test_several_probes_may_be_stacked(probe, sample, mini):
     first, one = probe(when="live")
