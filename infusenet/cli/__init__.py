@@ -144,10 +144,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         try:
             return _RUN[arguments.command](arguments)
-        except ImportError as error:
-            if (error.name or "").partition(".")[0] == __name__.partition(".")[0]:
+        except (ImportError, RuntimeError) as error:
+            missed = error if isinstance(error, ImportError) else error.__cause__  # as lazy packages wrap it
+            if not isinstance(missed, ImportError) or (missed.name or "").startswith(__name__.partition(".")[0]):
                 raise  # a fault of ours
-            raise PackageError.of(error) from error
+            raise PackageError.of(missed) from error
     except BrokenPipeError:  # whoever read the output has had enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
