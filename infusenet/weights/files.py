@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ..errors import WeightsError, raise_if_in_want
+from ..errors import WeightsError, raise_if_in_want, reason_of
 from .formats import AGAIN, file_kind, first_few, other_kind, read_pickle, read_safetensors, reading, safetensors_header
 from .layouts import Shapes, TensorInfo, describe_keys
 
@@ -205,7 +205,7 @@ def _shards(index: Path) -> list[Path]:
         names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, MemoryError) as error:
         raise_if_in_want(error, index)
-        raise WeightsError(f"The shard index {index} cannot be read ({error!r}). {AGAIN}") from error
+        raise WeightsError(f"The shard index {index} cannot be read ({reason_of(error)}). {AGAIN}") from error
     if any(not isinstance(name, str) or Path(name).name != name for name in names):
         raise WeightsError(f"The shard index {index} names files outside its own folder. {AGAIN}")
     missing = [name for name in names if not (index.parent / name).is_file()]

@@ -547,3 +547,13 @@ def test_a_resampler_numbered_beyond_its_tensors_is_refused_at_once(tmp_path: Pa
     save_file({**resampler().state_dict(), "layers.999999999.0": torch.ones(1)}, tmp_path / "m.safetensors")
     with pytest.raises(WeightsError, match="numbered beyond its 30 tensors"):
         Resampler.from_file(tmp_path / "m.safetensors")
+
+
+def test_a_header_that_is_no_text_is_not_quoted(tmp_path: Path) -> None:
+    save_file(dict(resampler().state_dict()), tmp_path / "m.safetensors")
+    content = bytearray((tmp_path / "m.safetensors").read_bytes())
+    content[60] = 0xFF
+    (tmp_path / "m.safetensors").write_bytes(content)
+    with pytest.raises(WeightsError, match=r"UnicodeDecodeError: .utf-8. codec") as caught:
+        weights.read_header(tmp_path / "m.safetensors")
+    assert len(str(caught.value)) < 500
