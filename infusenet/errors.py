@@ -1,7 +1,9 @@
 """What can go wrong for a user. Every message says what was expected, what came, and what to do next."""
 
 import errno
+import importlib
 import re
+import sys
 
 
 class InfuseNetError(Exception):
@@ -21,7 +23,45 @@ class FaceError(InfuseNetError):
 
 
 class PackageError(InfuseNetError):
-    """An optional package is missing or broken; the message holds the command that installs it."""
+    """A package is missing or broken; the message holds the command that installs it."""
+
+    @classmethod
+    def of(cls, error: ImportError) -> "PackageError":
+        """What to do about an import that failed: which distribution is missing, by the module that was not found."""
+        module = (error.name or "").partition(".")[0]
+        distribution = _DISTRIBUTIONS.get(module, module)
+        if not isinstance(error, ModuleNotFoundError) or not module:
+            again = pip_command("install --force-reinstall --no-deps", distribution) if module else "install it again"
+            return cls(f"A package cannot be imported ({error}). Run: {again}" if module else f"{error}. {again}.")
+        return cls(f"{distribution} is needed, but is not installed. Run: {pip_command('install', distribution)}")
+
+
+_DISTRIBUTIONS = {  # where pip knows a module by another name
+    "cv2": "opencv-python-headless",
+    "google": "protobuf",
+    "PIL": "pillow",
+    "skimage": "scikit-image",
+    "sklearn": "scikit-learn",
+    "yaml": "pyyaml",
+}
+
+
+def pip_command(*arguments: str) -> str:
+    """The command that runs pip for this very Python, to be copied."""
+    return " ".join([f'"{sys.executable}"' if " " in sys.executable else sys.executable, "-m pip", *arguments])
+
+
+def require(*modules: str) -> None:
+    """Find out now, not after minutes of work, that a package is missing.
+
+    Raises:
+        PackageError: one of the modules cannot be imported.
+    """
+    for module in modules:
+        try:
+            importlib.import_module(module)
+        except ImportError as error:
+            raise PackageError.of(error) from error
 
 
 class SettingsError(InfuseNetError):

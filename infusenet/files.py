@@ -80,11 +80,7 @@ def open_picture(path: str | Path) -> Picture:
 
 
 def as_rgb(picture: Any) -> Picture:
-    """A picture as RGB uint8 [H, W, 3]: an array with 1, 3 or 4 channels or none, or a PIL image.
-
-    Raises:
-        PictureError: another shape or dtype, or no pixels.
-    """
+    """A picture as RGB uint8 [H, W, 3]: an array with 1, 3 or 4 channels or none, or a PIL image; else PictureError."""
     array = np.asarray(picture)
     if array.dtype != np.uint8 or array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 3, 4)):
         raise PictureError(
@@ -119,10 +115,7 @@ def save_picture(
         generated: mark it as AI-generated. False only for what no model made: a chart, a copy of a photo.
 
     Returns:
-        The path written.
-
-    Raises:
-        PictureError: not a PNG name, no such folder, an input would be overwritten, or the disk refuses.
+        The path written; PictureError where the name is no PNG's or an input's, or the disk refuses.
     """
     from PIL import Image
 
@@ -156,11 +149,7 @@ def _as_png(image: Image.Image, chunks: Any = None) -> bytes:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file that appears whole or not at all.
-
-    Args:
-        path: file to write; an earlier one is replaced.
-        content: its bytes.
+    """Write a file that appears whole or not at all; an earlier one is replaced.
 
     Raises:
         OSError: the folder is missing or not writable; nothing is left behind.
@@ -179,6 +168,14 @@ def check_writable(path: Path) -> None:
     if path.is_dir() or not home.is_dir() or not os.access(home, os.W_OK | os.X_OK):
         obstacle = "a folder of that name is there" if path.is_dir() else f"{home} is not a folder you may write to"
         raise SettingsError(f"{path} cannot be written: {obstacle}. Choose another name.")
+
+
+def check_folder(folder: Path, *names: str) -> None:
+    """Raise SettingsError unless files of these names, or any, can be written into a folder, which need not exist."""
+    if folder.exists() and not folder.is_dir():
+        raise SettingsError(f"{folder} is a file, not a folder. Name a folder.")
+    for name in names or (".written",):
+        check_writable(folder / name)
 
 
 def _chunks(metadata: Mapping[str, Any], generated: bool) -> Any:
@@ -241,9 +238,6 @@ def _same_file(left: Path, right: Path) -> bool:
         return left.samefile(right)
     except OSError:
         return left.absolute() == right.absolute()
-
-
-# -- one process at a time in a folder ------------------------------------------------------------------------------
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,25 +24,15 @@ if TYPE_CHECKING:
 
     Picture = NDArray[np.uint8]
 
-log = logging.getLogger(__name__)
-
 
 @dataclass(frozen=True)
 class Files:
-    """The weight files of one set-up: a backbone, what conditions it, and what measures faces.
+    """The weight files of one set-up: a backbone, what conditions it, and what measures faces."""
 
-    Attributes:
-        backbone: what `load_pipeline` takes.
-        expected: a name of BACKBONES that the weights must match, if one was asked for.
-        parts: the adapter's files, by the names in its `AdapterSpec.parts`.
-        face_pack: detector and measuring recognizer.
-        adapter: a name of ADAPTERS.
-    """
-
-    backbone: str | Path
-    expected: str | None
-    parts: Mapping[str, Path]
-    face_pack: Path
+    backbone: str | Path  # what `load_pipeline` takes
+    expected: str | None  # a name of BACKBONES that the weights must match, if one was asked for
+    parts: Mapping[str, Path]  # the adapter's files, by the names in its `AdapterSpec.parts`
+    face_pack: Path  # detector and measuring recognizer
     adapter: str = INFUSENET.name
 
     def names(self) -> dict[str, str]:
@@ -89,10 +79,10 @@ class GenerateRequest:
         if self.size is not None and not (min(self.size) >= 16 and max(self.size) <= MOST_PIXELS):
             sides = "{}x{}".format(*self.size)
             raise SettingsError(f"Expected a size from 16x16 to {MOST_PIXELS}x{MOST_PIXELS}, got {sides}.")
-        if not 0 <= self.start <= self.end <= 1:  # NaN fails too
-            raise SettingsError(
-                f"Expected 0 <= start <= end <= 1, got start {self.start} and end {self.end}: shares of the run."
-            )
+        for name in ("start", "end"):
+            share = getattr(self, name)
+            if not 0 <= share <= 1:  # NaN fails too
+                raise SettingsError(f"Expected {name} as a share of the run between 0 and 1, got {share}.")
         for name in ("guidance", "true_cfg", "strength"):
             value = getattr(self, name)
             if value is not None and not abs(value) <= MOST_FACTOR:  # NaN fails too
@@ -119,12 +109,15 @@ class Result:
     picture: Picture
     made_with: dict[str, Any]
     trace: Trace | None = None
+    warnings: tuple[str, ...] = ()  # which of the settings did nothing, in sentences
 
     def metadata(self, files: Files, photos: int) -> dict[str, Any]:
         """What the picture tells about itself: with what and from what it was made. No embedding, no user's folder."""
         from . import __version__
 
         parameters = {**self.made_with, "models": files.names(), "photos": photos}
+        if self.warnings:
+            parameters["warnings"] = list(self.warnings)
         return {"Software": f"infusenet {__version__}", "parameters": parameters}
 
 
@@ -133,11 +126,8 @@ def files_for(
 ) -> Files:
     """All weight files for a backbone: those given, else the miniature's for a miniature, else the best found.
 
-    Args:
-        backbone: a name of BACKBONES, a diffusers folder, or a file.
-        folders: where to look, from `catalogue.search_folders`.
-        adapter: a name of ADAPTERS.
-        given: `face_pack` and the adapter's parts, each a path or None.
+    `backbone` is a name of BACKBONES, a diffusers folder, or a file; `folders` come from `catalogue.search_folders`;
+    `given` are `face_pack` and the adapter's parts, each a path or None.
 
     Raises:
         SettingsError: an unknown name that is no path either, or an adapter that does not fit the backbone.
@@ -170,14 +160,10 @@ def load_adapter(files: Files, device: str = "auto", dtype: str | None = None) -
 def load_pipeline(
     files: Files, device: str = "auto", dtype: str | None = None, *, adapter: Adapter | None = None, **options: Any
 ) -> Any:
-    """The pipeline of a set-up, quiet.
+    """The pipeline of a set-up, quiet; with an `adapter` of `load_adapter`, else InfuseNet itself is bound.
 
-    Args:
-        files: the set-up.
-        device: "auto", "cpu", "cuda", "cuda:N" or "mps".
-        dtype: a floating dtype of torch's by name; by default the device's usual one.
-        adapter: from `load_adapter`; without one InfuseNet itself is bound.
-        options: `loading.load_pipeline`'s.
+    `device` is "auto", "cpu", "cuda", "cuda:N" or "mps", `dtype` a floating dtype of torch's by name (by default the
+    device's usual one), and `options` are `loading.load_pipeline`'s.
     """
     from .loading import load_pipeline as load
     from .weights.pretrained import torch_device
@@ -197,32 +183,44 @@ def _torch_dtype(name: str | None) -> Any:
 
 
 def fitted_size(request: GenerateRequest, spec: BackboneSpec) -> tuple[int, int]:
-    """The size to sample at, floored to what the backbone can make with a notice, as the original does."""
+    """The size to sample at, floored to what the backbone can make, as the original does."""
     from .sampling import floor_size
 
-    width, height = request.size or (spec.width, spec.height)
-    fitted = floor_size(width, height, spec.size_multiple)
-    if fitted != (width, height):
-        log.warning(
-            "A size of %dx%d is not made of multiples of %d: the picture has %dx%d.",
-            *(width, height, spec.size_multiple, *fitted),
-        )
-    return fitted
+    return floor_size(*(request.size or (spec.width, spec.height)), spec.size_multiple)
+
+
+def warnings_of(request: GenerateRequest, spec: BackboneSpec) -> tuple[str, ...]:
+    """Which settings do nothing on this backbone, or something else than they say, in sentences."""
+    from .sampling import no_effect
+
+    steps = request.steps or spec.num_inference_steps
+    found = [no_effect(request.strength, request.start, request.end, steps)]
+    if request.guidance and not spec.guidance_embeds and request.negative is None:
+        found.append(f"{spec.title} has no guidance: guidance {request.guidance:g} changes nothing.")
+    if request.negative is None:
+        usual = GenerateRequest(request.prompt)
+        given = {"true CFG": request.true_cfg != usual.true_cfg, "branches": request.branches != usual.branches}
+        found += [f"There is no negative prompt, so {name} changes nothing." for name, set_ in given.items() if set_]
+    elif request.true_cfg == 1:
+        found.append("With true CFG 1 the negative prompt changes nothing.")
+    asked, fitted = request.size or (spec.width, spec.height), fitted_size(request, spec)
+    if asked != fitted:
+        words = "A size of {}x{} is not made of multiples of {}: the picture has {}x{}."
+        found.append(words.format(*asked, spec.size_multiple, *fitted))
+    return tuple(filter(None, found))
 
 
 @contextmanager
-def without_notices() -> Iterator[None]:
-    """What a person would be told of is asked for on purpose: guidance on schnell, an adapter that acts in no step."""
-    from .adapters.infusenet.pipeline import log as of_the_pipeline
+def _untold() -> Iterator[None]:
+    """What the pipeline would log of settings without effect is in the result's warnings already."""
+    from .adapters.infusenet.pipeline import log as told
 
-    levels = {each: each.level for each in (log, of_the_pipeline)}
+    level = told.level
+    told.setLevel(logging.ERROR)
     try:
-        for each in levels:
-            each.setLevel(logging.ERROR)
         yield
     finally:
-        for each, level in levels.items():
-            each.setLevel(level)
+        told.setLevel(level)
 
 
 def generate(
@@ -262,7 +260,7 @@ def generate(
             "callback_on_step_end_tensor_inputs": recorder.tensor_inputs,
         }
     conditioning = adapter or InfuseNetAdapter()
-    with conditioning.acting(pipeline, condition, request, pose) as arguments:
+    with conditioning.acting(pipeline, condition, request, pose) as arguments, _untold():
         picture = pipeline(
             prompt=request.prompt,
             width=width,
@@ -274,13 +272,16 @@ def generate(
             **options,
         ).images[0]
     pixels = np.array(picture.convert("RGB"))
-    return Result(pixels, made_with, recorder.finish(pixels[None]) if recorder is not None else None)
+    warnings = warnings_of(request, pipeline.spec)
+    trace = None
+    if recorder is not None:
+        trace = recorder.finish(pixels[None])
+        trace = replace(trace, warnings=(*trace.warnings, *warnings))
+    return Result(pixels, made_with, trace, warnings)
 
 
 def _made_with(spec: BackboneSpec, request: GenerateRequest, pose: bool) -> dict[str, Any]:
     """What a picture tells of how it was made; what the request leaves open is the backbone's own."""
-    if request.guidance and not spec.guidance_embeds and request.negative is None:
-        log.warning("%s has no guidance: --guidance %g changes nothing.", spec.title, request.guidance)
     return {
         "prompt": request.prompt,
         "negative": request.negative,

@@ -121,6 +121,28 @@ def conditioning_window(steps: int, start: float, end: float) -> list[bool]:
     return [not (i / steps < start or (i + 1) / steps > end) for i in range(steps)]
 
 
+def no_effect(strength: float, start: float, end: float, steps: int | None = None) -> str | None:
+    """Why settings that are legal let an adapter do nothing, in a sentence; None where it acts.
+
+    Args:
+        strength: how much, 0 or more.
+        start: first share of the run, 0..1.
+        end: last share of the run, 0..1.
+        steps: number of steps N; None where whole steps do not count, or are not known yet.
+    """
+    plain = "so the picture is the plain model's"
+    if strength == 0:
+        return f"With strength 0 the identity does not act, {plain}."
+    if start > end:
+        return f"The start ({start:g}) lies after the end ({end:g}): the identity acts in no step, {plain}."
+    if steps is not None and not any(conditioning_window(steps, start, end)):
+        return (
+            f"Between start {start:g} and end {end:g} lies none of the {steps} steps as a whole: the identity acts in "
+            f"none, {plain}. Widen them; a step is {1 / steps:.3g} of the run."
+        )
+    return None
+
+
 def denoised_from_velocity(sample: Tensor, velocity: Tensor, sigma: float | Tensor) -> Tensor:
     """The x0 prediction of a flow model: x - sigma v, in the arithmetic of diffusers' Euler step.
 

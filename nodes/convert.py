@@ -14,22 +14,38 @@ from ..infusenet.errors import PictureError
 Picture = NDArray[np.uint8]
 
 
-def image_to_pictures(image: Tensor) -> list[Picture]:
-    """An IMAGE's pictures as RGB uint8 [H, W, 3]; gray is repeated, transparency is laid over white.
+def check_image(image: Tensor) -> Tensor:
+    """An IMAGE as float32 on the CPU.
 
     Raises:
-        PictureError: not an IMAGE [B, H, W, 1, 3 or 4], or empty.
+        PictureError: not an IMAGE [B, H, W, 1, 3 or 4] of floats, or empty, or with numbers that are none.
     """
     if not isinstance(image, Tensor) or image.ndim != 4 or image.shape[-1] not in (1, 3, 4) or 0 in image.shape:
         found = list(image.shape) if isinstance(image, Tensor) else type(image).__name__
         raise PictureError(f"Expected an IMAGE of shape [batch, height, width, 1, 3 or 4], got {found}.")
     pixels = image.detach().float().cpu()
+    if not image.is_floating_point() or not bool(torch.isfinite(pixels).all()):
+        found = "NaN or infinity in it" if image.is_floating_point() else str(image.dtype).removeprefix("torch.")
+        raise PictureError(
+            f"Expected an IMAGE of floats 0..1, got {found}. NaN is what a VAE gives of latents that overflowed: look "
+            "at the node that made this picture."
+        )
+    return pixels
+
+
+def image_to_pictures(image: Tensor) -> list[Picture]:
+    """An IMAGE's pictures as RGB uint8 [H, W, 3]; gray is repeated, transparency is laid over white.
+
+    Raises:
+        PictureError: see `check_image`.
+    """
+    pixels = check_image(image)
     if pixels.shape[-1] == 4:
         alpha = pixels[..., 3:]
         pixels = pixels[..., :3] * alpha + (1 - alpha)
     elif pixels.shape[-1] == 1:
         pixels = pixels.expand(-1, -1, -1, 3)
-    pixels = torch.nan_to_num(pixels).clamp(0, 1).mul(255).round().to(torch.uint8)
+    pixels = pixels.clamp(0, 1).mul(255).round().to(torch.uint8)
     return [picture.numpy() for picture in pixels.contiguous()]
 
 

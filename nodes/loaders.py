@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +13,10 @@ from ..infusenet import miniature as shipped
 from ..infusenet.backbones import BackboneSpec, get_backbone
 from ..infusenet.errors import SettingsError
 from . import paths
+from .checks import checked
 from .flux import files, miniature
-from .infusenet.adapter import load_infusenet
-from .shared import load_once
+from .infusenet.load import load_infusenet
+from .shared import load_once, show
 from .sockets import MINIATURE, NONE, EncoderSocket, InfuseNetSocket, schema
 
 log = logging.getLogger(__name__)
@@ -88,6 +88,7 @@ class LoadBackbone(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(cls, backbone, diffusion_model, text_encoder_1, text_encoder_2, vae, weight_dtype) -> io.NodeOutput:
         """Load what is not loaded yet."""
         spec = get_backbone(backbone)
@@ -152,6 +153,7 @@ class LoadInfuseNet(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(cls, infusenet, weight_dtype) -> io.NodeOutput:
         """Load it, unless it is loaded."""
         path = chosen(
@@ -222,6 +224,7 @@ class LoadIdentityEncoder(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(cls, image_proj, arcface, face_pack, device) -> io.NodeOutput:
         """Load them, unless they are loaded; say where the detector runs."""
         if image_proj == MINIATURE:
@@ -293,11 +296,3 @@ def chosen_pack(name: str, what: str) -> Path:
     if name in (NONE, MINIATURE):
         return chosen(name, shipped.FACE_PACK, what)
     return paths.find_face_pack(name)
-
-
-def show(node: type[io.ComfyNode], text: str) -> None:
-    """Show a line of text on the executing node, where there is a server."""
-    server = getattr(getattr(sys.modules.get("server"), "PromptServer", None), "instance", None)
-    identifier = getattr(getattr(node, "hidden", None), "unique_id", None)
-    if server is not None and identifier is not None:
-        server.send_progress_text(text, identifier)

@@ -155,10 +155,10 @@ def find(name: str, *folders: str) -> Path:
     for folder in folders:
         for root in roots(folder):
             path = root / name
-            if inside and path.exists():
+            if inside and os.path.exists(path):  # False too where no file can have such a name
                 return path
     searched = [p for folder in folders for p in folder_paths.folder_names_and_paths.get(folder, ([],))[0]]
     raise SettingsError(
-        f"{name} was not found. Searched: {', '.join(searched) or 'no folder'}. "
+        f"{name:.200} was not found. Searched: {', '.join(searched) or 'no folder'}. "
         "Put the file there, refresh the page (R), and choose it again."
     )

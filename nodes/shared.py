@@ -1,7 +1,8 @@
-"""Loaded networks that several nodes share: kept as long as somebody holds them, and no longer."""
+"""What several nodes share: loaded networks, kept as long as somebody holds them, and words shown on a node."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Hashable
 from pathlib import Path
 from typing import Any
@@ -42,3 +43,15 @@ def stamp(path: Path) -> tuple[int, int]:
     except OSError:
         return (0, 0)
     return stat.st_size, stat.st_mtime_ns
+
+
+def show(node: Any, text: str) -> None:
+    """Show a line of text on the executing node, where there is a server."""
+    tell(getattr(getattr(node, "hidden", None), "unique_id", None), text)
+
+
+def tell(identifier: str | None, text: str) -> None:
+    """Show a line of text on the node of this id, where there is a server."""
+    server = getattr(getattr(sys.modules.get("server"), "PromptServer", None), "instance", None)
+    if server is not None and identifier is not None:
+        server.send_progress_text(text, identifier)

@@ -2,6 +2,8 @@
 
 import importlib.util
 import json
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -59,7 +61,8 @@ class TestBadInput:
             ({"steps": 0}, ["1 step", "4 with schnell"]),
             ({"steps": "four"}, ["four"]),
             ({"prompt": "  "}, ["prompt"]),
-            ({"start": 0.8, "end": 0.2}, ["start 0.8", "end 0.2"]),
+            ({"start": 1.5}, ["start", "1.5"]),
+            ({"end": "nan"}, ["end", "nan"]),
             ({"strength": -1}, ["strength"]),
             ({"strength": "nan"}, ["strength"]),
             ({"size": "big"}, ["WIDTHxHEIGHT", "big"]),
@@ -182,6 +185,82 @@ def order(face, out, **changes):
     """Arguments for one small picture."""
     given = {"backbone": "mini-schnell", "face": face, "prompt": "a person", "out": out} | changes
     return ["generate", "--quiet", *(str(part) for key, value in given.items() for part in (f"--{key}", value))]
+
+
+def without(module: str, *arguments: object, **environment: str) -> "subprocess.CompletedProcess[str]":
+    """The command where a module cannot be imported."""
+    code = "import sys; sys.modules[sys.argv[1]] = None; from infusenet.cli import main; sys.exit(main(sys.argv[2:]))"
+    given = [sys.executable, "-c", code, module, *map(str, arguments)]
+    return subprocess.run(given, capture_output=True, text=True, timeout=300, env={**os.environ, **environment})
+
+
+@pytest.mark.parametrize(
+    ("module", "distribution"),
+    [
+        ("matplotlib", "matplotlib"),
+        ("diffusers", "diffusers"),
+        ("transformers", "transformers"),
+        ("PIL", "pillow"),
+        ("cv2", "opencv-python-headless"),
+        ("scipy", "scipy"),
+        ("skimage", "scikit-image"),
+        ("tqdm", "tqdm"),
+    ],
+)
+def test_a_missing_package_is_one_line_with_its_own_command_and_nothing_was_made(tmp_path, face, module, distribution):
+    done = without(module, *order(face, tmp_path / "x.png", steps=1), "--probe")
+    if done.returncode == 0:
+        pytest.skip(f"what is installed here works without {module}")
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1 and f"install {distribution}" in done.stderr, done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("module", "command"), [("pandas", ("sweep", "step-budget", "--quick")), ("jinja2", ("demo",)), ("tqdm", ("demo",))]
+)
+def test_what_a_page_needs_is_missed_before_the_work(tmp_path, module, command):
+    done = without(module, *command, "--out", tmp_path / "out", "--quiet")
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1 and f"install {module}" in done.stderr, done.stderr
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_a_terminal_that_knows_no_utf_8(tmp_path, face):
+    named = tmp_path / "café ×.png"
+    shutil.copy(face, named)
+    settings = order(named, tmp_path / "größe.png", steps=1, size="64x64", guidance=3)
+    done = without("nothing", *settings, PYTHONIOENCODING="ascii")
+    assert done.returncode == 0 and "gr\\xf6\\xdfe.png" in done.stdout, done.stderr
+    (tmp_path / "größe.png").unlink()
+    done = without("nothing", *settings, "--probe", PYTHONIOENCODING="ascii", PYTHONUTF8="0", LC_ALL="C")
+    assert done.returncode == 0 and (tmp_path / "größe.png").is_file(), done.stderr
+    missing = without("nothing", *order("größe.jpg", tmp_path / "y.png"), PYTHONIOENCODING="ascii")
+    assert missing.returncode == 2 and missing.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"start": 0.8, "end": 0.2}, ["start (0.8)", "acts in no step"]),
+        ({"strength": 0}, ["strength 0"]),
+        ({"steps": 2, "end": 0.4}, ["none of the 2 steps"]),
+        ({"guidance": 3}, ["has no guidance"]),
+        ({"true-cfg": 3}, ["no negative prompt", "true CFG"]),
+        ({"negative": "rain", "true-cfg": 1}, ["true CFG 1"]),
+        ({"size": "70x64"}, ["64x64"]),
+    ],
+)
+def test_a_setting_that_does_nothing_is_told_and_the_picture_made(capsys, tmp_path, face, changes, words):
+    out = tmp_path / "x.png"
+    assert main(order(face, out, **{"size": "64x64", "steps": 1, **changes})) == 0
+    printed, told = capsys.readouterr()
+    assert str(out) in printed
+    assert told.startswith("warning: ") and told.count("\n") == 1
+    written = json.loads(Image.open(out).text["parameters"])["warnings"]
+    assert told == f"warning: {written[0]}\n"
+    for word in words:
+        assert word in told
 
 
 class TestGenerate:

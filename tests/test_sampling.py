@@ -15,6 +15,7 @@ from infusenet.sampling import (
     floor_size,
     flux_mu,
     flux_sigmas,
+    no_effect,
     pack_latents,
     residual_index,
     tail,
@@ -88,6 +89,23 @@ def test_window_of_the_readme():
 def test_a_window_outside_the_run_is_refused(start, end):
     with pytest.raises(SettingsError, match="between 0 and 1"):
         conditioning_window(4, start, end)
+
+
+@pytest.mark.parametrize(
+    ("settings", "word"),
+    [
+        ((1.0, 0.0, 1.0), None),
+        ((1.0, 0.0, 1.0, 1), None),
+        ((1.0, 0.5, 0.5), None),  # of noise levels nobody knows yet
+        ((0.0, 0.0, 1.0), "strength 0"),
+        ((1.0, 0.8, 0.2), "after the end"),
+        ((1.0, 0.5, 0.5, 4), "none of the 4 steps"),
+        ((1.0, 0.0, 0.9, 1), "a step is 1 of the run"),
+    ],
+)
+def test_settings_that_do_nothing_are_told(settings, word):
+    why = no_effect(*settings)
+    assert why is None if word is None else word in why
 
 
 def test_mapping_equals_the_recorded_table(goldens):

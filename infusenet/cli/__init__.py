@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import logging
 import os
 import sys
@@ -11,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from ..errors import InfuseNetError, MachineError, one_line, raise_if_in_want
+from ..errors import InfuseNetError, MachineError, PackageError, one_line, raise_if_in_want
 from ..weights import catalogue
 from . import compare, demo, generate, models, sweep
 
@@ -72,6 +73,9 @@ def _prepare(arguments: argparse.Namespace) -> None:
         MPLBACKEND="Agg",
     )
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # spin briefly between small layers, sleep when cores are busy
+    for stream in (sys.stdout, sys.stderr):  # a terminal that cannot show a sign gets it spelled out
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     logging.basicConfig(level=logging.INFO if arguments.verbose else logging.WARNING, format="%(message)s")
     if not arguments.verbose:
         os.environ.update(TRANSFORMERS_VERBOSITY="error", DIFFUSERS_VERBOSITY="error", HF_HUB_VERBOSITY="error")
@@ -138,7 +142,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     _prepare(arguments)
     try:
-        return _RUN[arguments.command](arguments)
+        try:
+            return _RUN[arguments.command](arguments)
+        except ImportError as error:
+            if (error.name or "").partition(".")[0] == __name__.partition(".")[0]:
+                raise  # a fault of ours
+            raise PackageError.of(error) from error
     except BrokenPipeError:  # whoever read the output has had enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0

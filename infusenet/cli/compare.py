@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..errors import require
 from ..weights import catalogue
 
 if TYPE_CHECKING:
@@ -121,6 +122,7 @@ def run(arguments: argparse.Namespace) -> int:
     asked = request_of(arguments, pack)
     if arguments.out is not None:
         check_out(arguments.out, asked)
+        require("jinja2")
     result = compare(asked, None if arguments.quiet else _bar)
     page = None if arguments.out is None else write(result, arguments.out)
     print(f"face networks: {title}\n{table(result)}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -165,6 +166,8 @@ def run(arguments: argparse.Namespace) -> int:
         **{name: getattr(arguments, name) for name in same},
     )
     result = make_picture(request)
+    for warning in result.warnings if result.trace is None else ():  # a trace's words hold them
+        print(f"warning: {warning}", file=sys.stderr)
     print(f"{request.out}  ({result.made_with['steps']} steps, seed {result.made_with['seed']})")
     if result.trace is not None:
         from ..probe.drift import in_words

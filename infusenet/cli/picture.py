@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from ..errors import SettingsError
+from ..errors import SettingsError, require
 from ..generate import Files, GenerateRequest, Result, fitted_size, generate, load_adapter, load_pipeline
 from ..measures.baselines import LEAST_IMPOSTORS
 from ..measures.registry import FACE, get_measure
@@ -115,7 +115,9 @@ def make_picture(request: PictureRequest) -> Result:
     from ..charts import save_chart
     from ..files import check_writable, open_picture, save_picture
 
-    check_writable(request.out)  # now, not after minutes of work
+    for path in (request.out, *((request.trace, request.chart) if request.probe else ())):
+        check_writable(path)  # now, not after minutes of work
+    require(*(["matplotlib"] if request.probe else []))
     photos = [open_picture(path) for path in request.faces]
     pose = None if request.pose is None else open_picture(request.pose)
     adapter = load_adapter(request.files, request.device, request.dtype)

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from ..errors import SettingsError
-from ..files import Picture, check_writable, png, write_atomically
+from ..files import Picture, check_folder, png, write_atomically
 from ..pages import data_uri
 from .page import FEW, compare_page
 from .request import FACES, CompareRequest
@@ -18,10 +18,7 @@ PAGE, FIGURES, TABLE = "compare.html", "compare.json", "compare.csv"
 
 def check_out(out: Path, request: CompareRequest) -> None:
     """Raise SettingsError unless the files can be written into a folder, and none of them is an input."""
-    if out.exists() and not out.is_dir():
-        raise SettingsError(f"{out} is a file. Name a folder with --out.")
-    for name in (PAGE, FIGURES, TABLE):
-        check_writable(out / name)
+    check_folder(out, PAGE, FIGURES, TABLE)
     faces = os.path.realpath(out / FACES)
     given = (*request.reference, *request.pictures, *request.others, *request.genuine, request.other_photo)
     for path in given:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from .. import generate
 from ..backbones import BACKBONES
-from ..errors import SettingsError
-from ..files import Picture, open_picture, png, save_picture, write_atomically
+from ..errors import SettingsError, require
+from ..files import Picture, check_folder, open_picture, png, save_picture, write_atomically
 from .findings import BackboneResults, DemoResults, MeasuredPicture, summarise
 from .page import demo_page
 
@@ -139,6 +139,8 @@ def run_demo(out: Path, *, face: Path | None = None, seed: int = 0, quiet: bool 
     from ..miniature.captions import NINE
     from ..probe import Baseline, ProbeRecorder, Reference, vae_decoder
 
+    check_folder(out)
+    require("jinja2", "matplotlib")
     out.mkdir(parents=True, exist_ok=True)
     subjects = drawn_subjects(seed) if face is None else user_subjects(face, seed)
     prompts = tuple(prompt.text for prompt in NINE)

@@ -14,9 +14,9 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from ..errors import InfuseNetError, WeightsError, raise_if_in_want
+from ..errors import InfuseNetError, WeightsError, pip_command, raise_if_in_want
 from . import opencv_zoo
-from .packages import import_model_zoo, pip_command
+from .packages import import_model_zoo
 from .runtime import provider_of, providers_for, session_options, tell_provider
 
 log = logging.getLogger(__name__)

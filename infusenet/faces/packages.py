@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import logging
-import sys
 from importlib import metadata
 from typing import Any
 
-from ..errors import PackageError
+from ..errors import PackageError, pip_command
 
 log = logging.getLogger(__name__)
 
@@ -15,11 +14,6 @@ RUNTIMES = ("onnxruntime", "onnxruntime-gpu")
 """Two distributions of one import folder: whichever was installed last wins, and removing one breaks the other."""
 
 _OLDEST = 2
-
-
-def pip_command(*arguments: str) -> str:
-    """The command that runs pip for this very Python, to be copied."""
-    return " ".join([f'"{sys.executable}"' if " " in sys.executable else sys.executable, "-m pip", *arguments])
 
 
 def import_cv2() -> Any:
@@ -105,6 +99,8 @@ def _is_installed(name: str) -> bool:
 
 def _complaint(error: Exception) -> str:
     """What to do about a face stack that cannot be imported."""
+    if isinstance(error, ModuleNotFoundError) and error.name not in (None, "insightface", "onnxruntime"):
+        return str(PackageError.of(error))  # something that these two need
     runtimes = installed_runtimes()
     if not _is_installed("insightface"):
         command = pip_command("install", quoted("insightface>=2.0"))

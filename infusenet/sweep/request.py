@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from ..errors import SettingsError
+from ..errors import require
+from ..files import check_folder
 from .jobs import Job, SweepPlan, check_size, expand
 from .levels import save_levels
 from .people import filter_people, find_people
@@ -81,8 +82,8 @@ def _sweep(request: SweepRequest) -> str:
     plan = make_plan(spec, request.models, request.command)
     if request.dry_run:
         return _outlook(plan, request)
-    if request.out.exists() and not request.out.is_dir():
-        raise SettingsError(f"{request.out} is a file. Name a folder with --out.")
+    check_folder(request.out)
+    require("jinja2", "matplotlib", "pandas", "scipy")  # for the report, which comes last
 
     def make(rank: Rank, device: str) -> Do:
         crowded = rank.local_world > 1 and not device.startswith("cuda")

@@ -7,6 +7,7 @@ from torch import Tensor, zeros
 
 from ...infusenet.backbones import BackboneSpec, published
 from ...infusenet.sampling import flux_sigmas
+from ..checks import checked
 from ..sockets import schema
 from .sizes import latent_tokens, variant_of_model
 
@@ -68,6 +69,7 @@ class Sigmas(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(cls, model, latent, steps, denoise) -> io.NodeOutput:
         """Read the variant off the model, count the tokens, make the schedule."""
         spec = published(variant_of_model(model.model))

@@ -7,16 +7,11 @@ host's `control` dict.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterator
 from typing import Any
 from weakref import WeakKeyDictionary
 
-import comfy.ldm.flux.controlnet
 import comfy.model_management
-import comfy.ops
-import comfy.supported_models
-import comfy.utils
 import torch
 import torch.nn.functional as F
 from comfy.controlnet import ControlNet
@@ -25,16 +20,13 @@ from torch import Tensor
 
 from ...infusenet.errors import SettingsError
 from ...infusenet.flux.blocks import residual_index
-from ...infusenet.flux.networks import expected_tensors, flux_config
-from ...infusenet.weights import check, read_header, read_weights
-from ..flux.layout import fill, host_config
 from ..flux.sizes import FluxSizes, flux_sizes
+from ..shared import tell
 from .gate import clock_hooks, is_on
-from .hint import fit_pose
+from .hint import Part, colours, fit_pose, hint_of, part_of, repeated
 
 log = logging.getLogger(__name__)
 
-WHAT = "InfuseNet"
 _PIXELS = 8  # of a side for one latent
 
 
@@ -47,17 +39,21 @@ class InfuseNetControl(ControlNet):
             compression_ratio=1,
             latent_format=Flux(),
             extra_conds=["y"],
+            preprocess_image=colours,
             **settings,
         )
         self.tokens: Tensor | None = None
-        self.mask: Tensor | None = None
+        self.whole = Part(None, None)  # of the picture, with its own sizes
+        self.hint: Tensor | None = None  # the same as others read it, and cut tiles out of it
         self.gate = "percent"
         self.window = (0.0, 1.0)
         self.recognizer: str | None = None
+        self.node: str | None = None
+        self._asked = self._acted = False  # in this run
         self.black: WeakKeyDictionary[Any, dict[tuple[int, int], Tensor]] = WeakKeyDictionary()
         self._main: FluxSizes | None = None
-        self._hints: dict[tuple[int, int], Tensor] = {}
-        self._masks: dict[tuple[int, int], Tensor] = {}
+        self._hints: dict[Any, Tensor] = {}
+        self._tile: tuple[Any, Part] = (None, self.whole)
         self._placed: dict[tuple[Any, ...], Tensor] = {}  # what a run's evaluations share, where it computes
 
     @property
@@ -71,8 +67,8 @@ class InfuseNetControl(ControlNet):
         other.control_model = self.control_model
         other.control_model_wrapped = self.control_model_wrapped
         self.copy_to(other)
-        other.tokens, other.mask, other.black = self.tokens, self.mask, self.black
-        other.gate, other.window, other.recognizer = self.gate, self.window, self.recognizer
+        other.tokens, other.whole, other.hint, other.black = self.tokens, self.whole, self.hint, self.black
+        other.gate, other.window, other.recognizer, other.node = self.gate, self.window, self.recognizer, self.node
         return other
 
     def bind(
@@ -86,6 +82,7 @@ class InfuseNetControl(ControlNet):
         pose: Tensor | None = None,
         mask: Tensor | None = None,
         recognizer: str | None = None,
+        node: str | None = None,
     ) -> InfuseNetControl:
         """A copy that carries an identity.
 
@@ -98,11 +95,14 @@ class InfuseNetControl(ControlNet):
             pose: landmarks drawn on black, IMAGE [n, H, W, 3]; None = a black picture.
             mask: where the identity acts, [n, H, W] 0..1; None = everywhere.
             recognizer: file name of the network that read the identity, for the records.
+            node: id of the node that binds it, which shows what becomes of it.
         """
         other = self.copy()
-        other.tokens, other.mask, other.recognizer = tokens, mask, recognizer
+        other.tokens, other.recognizer, other.node = tokens, recognizer, node
         other.gate = gate
-        other.set_cond_hint(pose, strength, window, vae=vae)
+        other.whole, other.hint = Part(pose, mask), hint_of(pose, mask)
+        cut_by_tilers = [] if mask is None else [mask[:, None]]  # beside latents that these have encoded
+        other.set_cond_hint(other.hint, strength, window, vae=vae, extra_concat=cut_by_tilers)
         return other.set_window(window)
 
     def set_window(self, window: tuple[float, float]) -> InfuseNetControl:
@@ -120,11 +120,26 @@ class InfuseNetControl(ControlNet):
                 f"{self._main.width}. The miniature InfuseNet goes with the miniature backbones only, and the "
                 "published one with FLUX.1 dev and schnell."
             )
+        self._asked = self._acted = False
         super().pre_run(model, percent_to_timestep_function)
+
+    @property
+    def idle(self) -> str | None:
+        """What to say of a run in which it was asked and never acted."""
+        if self._acted or not self._asked:
+            return None
+        start, end = self.window
+        return (
+            f"The identity acted in no step of this run (start {start:g}, end {end:g}, counted by {self.gate}). Widen "
+            "start and end, unless another sampler does the part in which it acts."
+        )
 
     def cleanup(self) -> None:
         """After sampling: what belonged to this run goes."""
-        self._hints, self._masks, self._placed = {}, {}, {}
+        if self._main is not None and self.idle:  # once a run
+            log.warning(self.idle)
+            tell(self.node, self.idle)
+        self._hints, self._placed, self._tile = {}, {}, (None, self.whole)
         self._main = None
         super().cleanup()
 
@@ -150,8 +165,10 @@ class InfuseNetControl(ControlNet):
         before = None
         if self.previous_controlnet is not None:
             before = self.previous_controlnet.get_control(x_noisy, t, cond, batched_number, transformer_options)
+        self._asked = True
         if not self._acts(t, transformer_options):
             return before
+        self._acted = True
         residuals = self._residuals(x_noisy, t, cond, batched_number)
         return self.control_merge(residuals, before, output_dtype=None)
 
@@ -174,40 +191,59 @@ class InfuseNetControl(ControlNet):
         batch, device = x_noisy.shape[0], x_noisy.device
         images = batch // batched_number
 
-        def of_batch(name: str, tensor: Tensor) -> Tensor:
+        def of_batch(name: str, make: Callable[[], Tensor]) -> Tensor:
             key = (name, x_noisy.shape, batched_number, device, dtype)
             if key not in self._placed:
-                self._placed[key] = to_batch(tensor, images, batched_number).to(device=device, dtype=dtype)
+                self._placed[key] = to_batch(make(), images, batched_number).to(device=device, dtype=dtype)
             return self._placed[key]
 
-        pooled = cond.get("y")
+        height, width = x_noisy.shape[-2:]
+        part, pooled = self._part(height, width), cond.get("y")
         sampling = self.model_sampling_current
         result = self.control_model(
             x=sampling.calculate_input(t, x_noisy).to(dtype),
-            hint=of_batch("hint", self._hint(x_noisy)),
+            hint=of_batch("hint", lambda: self._hint(part, height, width)),
             timesteps=sampling.timestep(t).to(dtype),
-            context=of_batch("tokens", self.tokens),
+            context=of_batch("tokens", lambda: self.tokens),
             y=None if pooled is None else comfy.model_management.cast_to_device(pooled, device, dtype),
             guidance=torch.ones(batch, device=device, dtype=dtype),  # always 1: so InfuseNet was trained
         )
-        mask = None if self.mask is None else of_batch("mask", self._token_mask(x_noisy))
+        mask = None
+        if part.mask is not None:
+            mask = of_batch("mask", lambda: mask_to_tokens(part.mask, -(-height // 2), -(-width // 2)))
         main = self._main
         return {
             "input": spread(result["input"], main.double_blocks, mask),
             "output": spread(result.get("output", ()), main.single_blocks, mask),
         }
 
-    def _hint(self, x_noisy: Tensor) -> Tensor:
+    def _part(self, height: int, width: int) -> Part:
+        """The whole picture, or the part of it that a node which samples in tiles has set."""
+        held = self.cond_hint
+        if held is None or tuple(held.shape[2:]) not in ((height, width), (height * _PIXELS, width * _PIXELS)):
+            held = self.cond_hint_original
+        if held is not self._tile[0]:
+            whole = held is self.hint or held is None
+            self._tile = held, self.whole if whole else part_of(held, self.whole.pose is not None)
+            self._placed = {}
+        return self._tile[1]
+
+    def _hint(self, part: Part, height: int, width: int) -> Tensor:
         """The control picture's latents [n, 16, h, w] in the model's space; the black one's are kept for good."""
-        height, width = x_noisy.shape[-2:]
-        kept = self._hints if self.cond_hint_original is not None else self._kept_black()
-        if (height, width) not in kept:
-            pixels = fit_pose(self.cond_hint_original, width * _PIXELS, height * _PIXELS)
+        if part.latents is not None:
+            return part.latents
+        kept, key = self._kept_black(), (height, width)
+        if part.pose is not None:
+            kept = self._hints
+            if part is not self.whole:  # set anew at every step by some
+                key = (*key, hash(part.pose.mul(255).byte().cpu().numpy().tobytes()))
+        if key not in kept:
+            pixels = fit_pose(part.pose, width * _PIXELS, height * _PIXELS)
             in_use = comfy.model_management.loaded_models(only_currently_used=True)
             latents = self.vae.encode(pixels)
             comfy.model_management.load_models_gpu([model for model in in_use if model is not None])
-            kept[height, width] = self.latent_format.process_in(latents)
-        return kept[height, width]
+            kept[key] = self.latent_format.process_in(latents)
+        return kept[key]
 
     def _kept_black(self) -> dict[tuple[int, int], Tensor]:
         """The black picture's latents by size, kept as long as the VAE is (or for this run)."""
@@ -215,13 +251,6 @@ class InfuseNetControl(ControlNet):
             return self.black.setdefault(self.vae, {})
         except TypeError:
             return self._hints
-
-    def _token_mask(self, x_noisy: Tensor) -> Tensor:
-        """The mask averaged over each image token: [n, tokens, 1]."""
-        height, width = x_noisy.shape[-2:]
-        if (height, width) not in self._masks:
-            self._masks[height, width] = mask_to_tokens(self.mask, -(-height // 2), -(-width // 2))
-        return self._masks[height, width]
 
 
 def chain(control: Any) -> Iterator[Any]:
@@ -235,17 +264,16 @@ def to_batch(tensor: Tensor, images: int, repeats: int) -> Tensor:
     """What belongs to images, one or n, repeated to the batch's images, and that for each conditioning in the batch.
 
     Args:
-        tensor: [n, ...]
+        tensor: [n, ...], or a whole batch already [images * repeats, ...]
         images: images of the batch; with fewer in `tensor` they are taken again from the first.
         repeats: conditionings in the batch, one after the other.
 
     Returns:
         [images * repeats, ...]
     """
-    count = tensor.shape[0]
-    if count != images:
-        tensor = tensor[torch.arange(images, device=tensor.device) % count]
-    return torch.cat([tensor] * repeats) if repeats > 1 else tensor
+    if len(tensor) == images * repeats:
+        return tensor
+    return torch.cat([repeated(tensor, images)] * repeats)
 
 
 def mask_to_tokens(mask: Tensor, rows: int, columns: int) -> Tensor:
@@ -260,46 +288,3 @@ def spread(residuals: tuple[Tensor, ...], blocks: int, mask: Tensor | None) -> l
         return []
     unique = [residual if mask is None else residual * mask for residual in residuals]
     return [unique[residual_index(block, blocks, len(unique))] for block in range(blocks)]
-
-
-def load_infusenet(path: Path, dtype: torch.dtype | None = None) -> InfuseNetControl:
-    """Load InfuseNet's weights into the host's FLUX ControlNet, all of them or none.
-
-    Args:
-        path: a diffusers folder, sharded or not, or a single file in bf16 or fp8.
-        dtype: what the weights are stored in; None = as the host prefers, fp8 files staying fp8.
-
-    Raises:
-        WeightsError: the file is missing, damaged or another model's, or tensors are missing, unexpected or of other
-            shapes.
-    """
-    header = read_header(path)
-    config = flux_config(header, path, WHAT)
-    expected = expected_tensors(config, controlnet=True)
-    check(header, expected, path, WHAT)  # before anything is allocated
-    state = read_weights(path)
-    check(state, expected, path, WHAT)  # now the values too
-    stored = comfy.utils.weight_dtype(state)
-    device = comfy.model_management.get_torch_device()
-    computed = comfy.supported_models.Flux.supported_inference_dtypes  # bf16 first: fp16 overflows in FLUX's blocks
-    if dtype is None:
-        dtype = stored if is_fp8(stored) else comfy.model_management.unet_dtype(device, -1, computed, stored)
-    manual_cast = comfy.model_management.unet_manual_cast(dtype, device, computed)
-    network = comfy.ldm.flux.controlnet.ControlNetFlux(
-        latent_input=True,
-        control_latent_channels=config["in_channels"] // 4,
-        operations=comfy.ops.pick_operations(dtype, manual_cast, disable_fast_fp8=True),
-        device=comfy.model_management.unet_offload_device(),
-        dtype=dtype,
-        **host_config(config, path),
-    )
-    fill(network, state, dtype)
-    # one residual for each of its own blocks: which of the backbone's blocks get it, is told when that is known
-    network.main_model_double, network.main_model_single = config["num_layers"], config["num_single_layers"]
-    log.info("InfuseNet %s: %s, computed in %s", path.name, dtype, manual_cast or dtype)
-    return InfuseNetControl(network.eval(), load_device=device, manual_cast_dtype=manual_cast)
-
-
-def is_fp8(dtype: torch.dtype | None) -> bool:
-    """Whether weights of this dtype are stored in 8 bits."""
-    return dtype in (torch.float8_e4m3fn, torch.float8_e5m2)

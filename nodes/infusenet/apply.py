@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import math
 from typing import Any
 
 import torch
@@ -9,11 +11,18 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ...infusenet.errors import SettingsError
+from ...infusenet.sampling import no_effect
+from ..checks import checked
+from ..convert import check_image
 from ..flux.sizes import LATENT_CHANNELS
+from ..shared import show
 from ..sockets import IdentitySocket, InfuseNetSocket, schema
 from .adapter import InfuseNetControl
 
+log = logging.getLogger(__name__)
+
 Conditioning = list[list[Any]]
+_ROUNDING = 1e-3  # by which resampling may leave a mask's range without a word
 
 
 def attach(conditionings: list[Conditioning], control: InfuseNetControl) -> list[Conditioning]:
@@ -59,17 +68,35 @@ def zeroed(conditioning: Conditioning) -> Conditioning:
     return entries
 
 
-def check_mask(mask: Tensor | None) -> Tensor | None:
-    """A mask as [n, H, W].
+def check_mask(mask: Tensor | None) -> tuple[Tensor | None, list[str]]:
+    """A mask as [n, H, W] of 0..1, and what to say of it.
 
     Raises:
-        SettingsError: not a mask.
+        SettingsError: not a mask, or with numbers that are none.
     """
     if mask is None:
-        return None
+        return None, []
     if mask.ndim not in (2, 3) or mask.numel() == 0:
         raise SettingsError(f"Expected a MASK [batch, height, width], got the shape {list(mask.shape)}.")
-    return mask[None] if mask.ndim == 2 else mask
+    mask = (mask[None] if mask.ndim == 2 else mask).float()
+    low, high = map(float, mask.aminmax())
+    if not math.isfinite(low + high):
+        raise SettingsError("Expected a MASK of 0..1, got NaN or infinity in it. Look at what made the mask.")
+    notices = []
+    if low < -_ROUNDING or high > 1 + _ROUNDING:
+        notices.append(f"The mask's values ({low:g}..{high:g}) were brought into 0..1.")
+    if high <= 0:
+        notices.append("The mask is black everywhere: the identity acts nowhere.")
+    return mask.clamp(0, 1), notices
+
+
+def check_pose(pose: Tensor | None) -> Tensor | None:
+    """A control picture as an IMAGE of three channels, 0..1.
+
+    Raises:
+        PictureError: not an IMAGE, or with numbers that are none.
+    """
+    return None if pose is None else check_image(pose)[..., :3].expand(-1, -1, -1, 3).clamp(0, 1)
 
 
 class ApplyInfuseNet(io.ComfyNode):
@@ -147,9 +174,11 @@ class ApplyInfuseNet(io.ComfyNode):
                 io.Conditioning.Output("out_positive", display_name="positive", tooltip="With the identity."),
                 io.Conditioning.Output("out_negative", display_name="negative", tooltip="Without it by default."),
             ],
+            hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
+    @checked
     def execute(
         cls,
         positive,
@@ -167,6 +196,11 @@ class ApplyInfuseNet(io.ComfyNode):
     ) -> io.NodeOutput:
         """Bind and attach."""
         empty = zeroed(positive) if negative is None else negative
+        mask, of_mask = check_mask(mask)
+        notices = list(filter(None, (no_effect(strength, start_percent, end_percent), *of_mask)))
+        if notices:
+            log.warning("Apply InfuseNet: %s", " ".join(notices))
+            show(cls, "\n".join(notices))
         if strength == 0:
             return io.NodeOutput(positive, empty)
         check_fit(infusenet, identity.tokens, vae)
@@ -176,9 +210,10 @@ class ApplyInfuseNet(io.ComfyNode):
             strength=strength,
             window=(start_percent, end_percent),
             gate=gate,
-            pose=pose_image,
-            mask=check_mask(mask),
+            pose=check_pose(pose_image),
+            mask=mask,
             recognizer=identity.recognizer,
+            node=getattr(getattr(cls, "hidden", None), "unique_id", None),
         )
         empty = with_shared(positive, empty)
         if on_negative:
@@ -187,9 +222,7 @@ class ApplyInfuseNet(io.ComfyNode):
 
 
 def check_fit(infusenet: InfuseNetControl, tokens: Tensor, vae: Any) -> None:
-    """Raise SettingsError unless the identity's tokens are this InfuseNet's and there is a VAE."""
-    if vae is None:
-        raise SettingsError("Apply InfuseNet needs FLUX's VAE (ae.safetensors) for its control picture. Connect one.")
+    """Raise SettingsError unless the identity's tokens are this InfuseNet's and the VAE is FLUX's."""
     channels = getattr(vae, "latent_channels", LATENT_CHANNELS)
     if channels != LATENT_CHANNELS:
         raise SettingsError(

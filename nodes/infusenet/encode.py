@@ -5,8 +5,9 @@ from __future__ import annotations
 from comfy_api.latest import io
 
 from ...infusenet.faces.align import face_pose
+from ..checks import checked
 from ..convert import crops_to_image, image_to_pictures, pictures_to_image
-from ..loaders import show
+from ..shared import show
 from ..sockets import EncoderSocket, IdentitySocket, schema
 
 
@@ -61,6 +62,7 @@ class EncodeIdentity(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(cls, encoder, image, batch, face, face_index, on_no_face) -> io.NodeOutput:
         """One call into the library."""
         pictures = image_to_pictures(image)
@@ -71,6 +73,8 @@ class EncodeIdentity(io.ComfyNode):
             on_no_face=on_no_face,
         )
         notices, used = list(identity.notices), len(identity.faces)
+        if face == "largest" and face_index:
+            notices.append(f"face_index {face_index} is not used: face is 'largest'. Set face to 'index' to choose.")
         if batch != "fuse" and used < len(pictures):
             notices.append(
                 f"What was left out takes no place: {used} identities for {len(pictures)} pictures, so those after it "
@@ -117,6 +121,7 @@ class FacePose(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(cls, encoder, image, width, height) -> io.NodeOutput:
         """One call into the library for each photo."""
         poses = [face_pose(picture, encoder, width, height) for picture in image_to_pictures(image)]

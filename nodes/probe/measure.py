@@ -14,8 +14,9 @@ from torch import Tensor
 
 from ...infusenet.errors import SettingsError
 from ...infusenet.measures import PictureMeasure, Rule
+from ..checks import checked
 from ..convert import Picture, pictures_to_image
-from ..loaders import show
+from ..shared import show
 from ..sockets import RecognizerSocket, schema
 
 _SAMPLED = 64  # values of each weight that its digest is made of
@@ -57,6 +58,7 @@ class LikenessMeasure(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(cls, clip_vision) -> io.NodeOutput:
         """Make the measure; its network is loaded when it is first needed."""
         measure = HostMeasure(clip_vision)

@@ -10,13 +10,14 @@ from typing import Any
 from comfy_api.latest import io
 
 from ...infusenet import miniature as shipped
-from ...infusenet.errors import SettingsError
+from ...infusenet.errors import SettingsError, require
 from ...infusenet.measures import LEAST_IMPOSTORS, Baseline, Reference, as_measure, impostors
 from ...infusenet.miniature.people import drawn_strangers
 from ...infusenet.probe.stopping import SHARE, TAIL
+from ..checks import checked
 from ..convert import image_to_pictures
-from ..loaders import chosen_pack, face_inputs, show
-from ..shared import load_once
+from ..loaders import chosen_pack, face_inputs
+from ..shared import load_once, show
 from ..sockets import RecognizerSocket, TraceSocket, recognizer_input, reference_input, schema, strangers_input
 from .run import AFTER, LIVE
 from .stopping import MODES, SHORT, StopRule
@@ -53,6 +54,7 @@ class LoadFaceRecognizer(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(cls, face_pack, device) -> io.NodeOutput:
         """Open it, unless it is open; say where it runs."""
         path = chosen_pack(face_pack, "a face pack, as antelopev2, in models/insightface or models/opencv_zoo")
@@ -123,10 +125,12 @@ class IdentityProbe(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(
         cls, model, recognizer, reference, when, every, vae=None, strangers=None, references=ONE
     ) -> io.NodeOutput:
         """Read the reference, then listen."""
+        require("matplotlib")  # for the report, which comes after the sampling
         people = read_references(recognizer, reference, references)
         others, message = other_people(recognizer, people, strangers)
         if message is not None:
@@ -260,6 +264,7 @@ class StopAtPeak(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(cls, model, patience, min_steps, tolerance, mode=SHORT, share=SHARE, tail_steps=TAIL) -> io.NodeOutput:
         """Set the rule for the last live probe."""
         key = last_live_probe(model)

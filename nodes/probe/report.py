@@ -14,6 +14,7 @@ from ...infusenet.errors import SettingsError
 from ...infusenet.probe import Trace, batch
 from ...infusenet.probe.drift import analyse
 from ...infusenet.probe.lines import first_above
+from ..checks import checked
 from ..convert import pictures_to_image, with_samples
 from ..sockets import TraceSocket, schema
 from . import chart
@@ -85,6 +86,7 @@ class DriftReport(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(cls, trace, samples=None, image=None, vae=None) -> io.NodeOutput:
         """Find the run, and tell of it."""
         if samples is None and image is None:

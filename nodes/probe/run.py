@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 import os
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
 import comfy.model_management
 import folder_paths
+import torch
 from torch import Tensor
 
 from ...infusenet.errors import SettingsError
@@ -80,7 +81,8 @@ class Run:
         self._leaves_noise = False
         self._cancelled = False
         self._count, self._follows = 0, True
-        about = _about(guider)
+        self._controls = tuple(_infusenets(guider))
+        about = _about(guider, self._controls)
         conditioning = conditions(watch.recognizer.name, (about.pop("recognizer", None), *sampler.recognizers))
         self._info = RunInfo(seed=seed, step_offset=sampler.offset, conditioning_recognizer=conditioning, **about)
         self.recorder = self._make_recorder()
@@ -94,9 +96,9 @@ class Run:
             self._trouble = f"the start: {type(error).__name__}: {error}"
 
     def _begin(self, base_model: Any, sigmas: Tensor, sampler: str) -> None:
-        self._model, self._follows = base_model, sampler not in OWN_PACE
         os.makedirs(folder_paths.get_temp_directory(), exist_ok=True)
         levels = sigmas.detach().float().cpu()
+        self._model, self._follows = base_model, sampler not in OWN_PACE and bool(torch.isfinite(levels).all())
         self._leaves_noise = float(levels[-1]) > NOISE_LEFT
         steps = len(levels) - 1 if self._follows else None
         info = replace(self._info, steps=steps, sampler=sampler or None)
@@ -146,6 +148,7 @@ class Run:
             self._end(output, error)
         finally:
             self._model = self._decoder = self.judge = None  # nothing large is kept with the record
+            self._controls = ()
 
     def _end(self, output: Tensor | None, error: BaseException | None) -> None:
         if not hasattr(self, "_sigmas"):  # it failed before its first step
@@ -164,7 +167,8 @@ class Run:
         status, reason = self._outcome(error)
         used = None if self._decoder is None else self._decoder.name
         decoding = None if self._decoder is None else self._decoder.notice
-        notices = [*self._notices, *([decoding] if decoding else [])]
+        idle = dict.fromkeys(control.idle for control in self._controls)
+        notices = [*self._notices, *filter(None, (decoding, *idle))]
         self.trace = replace(
             trace,
             status=status or trace.status,
@@ -196,6 +200,8 @@ class Run:
             return "interrupted", "it was cancelled."
         if error is not None:
             return "failed", f"{type(error).__name__}: {error}"
+        if self.final is not None and not bool(torch.isfinite(self.final).all()):
+            return "failed", "the sampler's result is not finite (NaN or infinity), so its picture is black."
         if self._trouble:
             return "failed", self._trouble
         if self.cut is not None:
@@ -279,13 +285,17 @@ def flat(latents: Tensor) -> Tensor:
     return latents
 
 
-def _about(guider: Any) -> dict[str, Any]:
-    """What the guider tells about the run: model, and how InfuseNet acts."""
-    about: dict[str, Any] = {"backbone": type(guider.model_patcher.model).__name__}
+def _infusenets(guider: Any) -> Iterator[InfuseNetControl]:
+    """The InfuseNets that a guider's conditionings carry."""
     conds = [cond for group in getattr(guider, "conds", {}).values() for cond in group]
     controls = (control for cond in conds for control in chain(cond.get("control")))
-    control = next((control for control in controls if isinstance(control, InfuseNetControl)), None)
-    if control is not None:
+    return (control for control in controls if isinstance(control, InfuseNetControl))
+
+
+def _about(guider: Any, controls: Sequence[InfuseNetControl]) -> dict[str, Any]:
+    """What the guider tells about the run: model, and how InfuseNet acts."""
+    about: dict[str, Any] = {"backbone": type(guider.model_patcher.model).__name__}
+    for control in controls[:1]:
         about |= {"strength": float(control.strength), "start": control.window[0], "end": control.window[1]}
         about["recognizer"] = control.recognizer
     return about

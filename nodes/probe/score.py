@@ -9,10 +9,12 @@ import comfy.model_management
 import comfy.utils
 from comfy_api.latest import io
 
+from ...infusenet.errors import require
 from ...infusenet.measures import as_measure
 from ...infusenet.measures.scores import TOLD, Scores
+from ..checks import checked
 from ..convert import Picture, image_to_pictures, pictures_to_image
-from ..loaders import show as tell
+from ..shared import show as tell
 from ..sockets import recognizer_input, reference_input, schema, strangers_input
 from .probe import ONE, other_people, read_references, references_input
 
@@ -84,8 +86,10 @@ class Score(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(cls, images, recognizer, reference, show, strangers=None, references=ONE) -> io.NodeOutput:
         """Read the reference, then each picture."""
+        require("matplotlib")
         pictures, people = image_to_pictures(images), read_references(recognizer, reference, references)
         others, message = other_people(recognizer, people, strangers)
         scores = Scores.of(as_measure(recognizer), one_by_one(pictures), people, others)

@@ -8,11 +8,13 @@ import comfy.samplers
 from comfy_api.latest import io
 
 from ...infusenet.axes import AXES, MOST, NOTHING, Tried, best_of, in_words, parse_values, to_csv
+from ...infusenet.errors import require
 from ...infusenet.measures import Reference, as_measure
+from ..checks import checked
 from ..convert import Picture, image_to_pictures, pictures_to_image, with_samples
-from ..loaders import show
 from ..probe.decoders import full_decoder
 from ..probe.probe import other_people
+from ..shared import show
 from ..sockets import recognizer_input, reference_input, schema
 from . import trials
 
@@ -98,6 +100,7 @@ class Sweep(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(
         cls,
         model,
@@ -115,6 +118,7 @@ class Sweep(io.ComfyNode):
         sampler_name,
     ) -> io.NodeOutput:
         """Settle what is sampled, sample it, tell what came of it."""
+        require("matplotlib")
         from ...infusenet.charts import contact_sheet, figure_pixels, sheet_tile, values_figure
 
         kind = AXES[axis]

@@ -12,12 +12,13 @@ import comfy.sample
 import comfy.samplers
 import comfy.utils
 import numpy as np
+import torch
 from PIL import Image
 from torch import Tensor
 
-from ...infusenet.axes import Axis, Tried, Value
+from ...infusenet.axes import Axis, Tried, Value, as_text
 from ...infusenet.backbones import published
-from ...infusenet.errors import SettingsError
+from ...infusenet.errors import NotFiniteError, SettingsError
 from ...infusenet.metrics import of_every_picture
 from ..convert import Picture, image_to_pictures
 from ..flux.sigmas import sigmas_for
@@ -247,6 +248,7 @@ def run_trials(
         for trial in trials[start : start + group]:
             began = time.perf_counter()
             latents = sample(model, trial, samples, latent, sampler_name, progress)
+            check_finite(latents, f"What was sampled for the value {as_text(trial.value)}")
             made.append((trial, latents, time.perf_counter() - began))
         for trial, latents, seconds in made:
             comfy.model_management.throw_exception_if_processing_interrupted()
@@ -277,9 +279,20 @@ class Progress:
 
 
 def fitted(model: Any, latent: dict[str, Any]) -> Tensor:
-    """The latents in the model's shape, by the host's rule: an empty one of other channels or scale is converted."""
+    """The latents in the model's shape, by the host's rule: an empty one of other channels or scale is converted.
+
+    Raises:
+        NotFiniteError: they hold NaN or infinity.
+    """
+    check_finite(latent["samples"], "latent_image")
     ratios = {key: latent[key] for key in latent if key.startswith("downscale_ratio")}
     return comfy.sample.fix_empty_latent_channels(model, latent["samples"], **ratios)
+
+
+def check_finite(latents: Tensor, what: str) -> None:
+    """Raise NotFiniteError if latents hold NaN or infinity: their picture would be black."""
+    if not bool(torch.isfinite(latents).all()):
+        raise NotFiniteError(f"{what} holds NaN or infinity, so its picture would be black. Look at what made it.")
 
 
 def sample(

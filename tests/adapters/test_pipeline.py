@@ -309,7 +309,8 @@ def test_outside_the_window_infusenet_does_not_run(schnell, case, caplog):
     assert not caplog.records
     with caplog.at_level(logging.WARNING, "infusenet"):
         assert calls(num_inference_steps=1, control_guidance_end=0.9) == 0
-    assert "acts in none of the 1 steps" in caplog.text
+        assert calls(num_inference_steps=2, controlnet_conditioning_scale=0.0) == 0
+    assert "none of the 1 steps" in caplog.text and "strength 0" in caplog.text
 
 
 @pytest.mark.exact

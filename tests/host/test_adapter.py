@@ -484,7 +484,7 @@ def test_an_infusenet_of_another_width_is_refused_before_sampling(pack, run, fol
 
 
 def test_no_vae_is_said(pack, applied):
-    with pytest.raises(pack.module("infusenet.errors").SettingsError, match="needs FLUX's VAE"):
+    with pytest.raises(pack.module("infusenet.errors").SettingsError, match="vae must be a VAE, got nothing"):
         applied(vae=None)
 
 
@@ -544,3 +544,49 @@ def test_every_sampler_of_the_host_takes_a_window(applied, parts, heard):
         assert bool(torch.isfinite(out).all()) == bool(torch.isfinite(plain).all()), name
         assert any(acts) and not all(acts), name
     assert len(refused) < 5, refused
+
+
+# ------------------------------------------------------------------------------ settings that do nothing
+
+
+@pytest.mark.parametrize(
+    ("changed", "word"),
+    [
+        ({}, None),
+        ({"strength": 0.0}, "strength 0"),
+        ({"start_percent": 0.8, "end_percent": 0.2}, "after the end"),
+        ({"mask": torch.zeros(1, 8, 8)}, "black everywhere"),
+        ({"mask": torch.full((1, 8, 8), 3.0)}, "3..3"),
+    ],
+)
+def test_apply_tells_what_cannot_act(applied, told, changed, word):
+    applied(**changed)
+    assert [word in text for text in told] == ([] if word is None else [True])
+
+
+def test_a_mask_outside_its_range_acts_as_the_nearest_within(applied, parts):
+    over, within = torch.full((1, 8, 8), 3.0), torch.ones(1, 8, 8)
+    assert torch.equal(sample(parts, applied(mask=over)[0]), sample(parts, applied(mask=within)[0]))
+
+
+@pytest.mark.parametrize("gate", ["step", "percent"])
+def test_a_run_without_a_step_in_the_window_is_told_once(applied, parts, told, gate):
+    narrow = applied(start_percent=0.3, end_percent=0.31, gate=gate)[0]
+    for _ in range(2):
+        sample(parts, narrow)
+    sample(parts, applied()[0])
+    assert ["acted in no step of this run" in text for text in told] == [True, True]
+
+
+@pytest.fixture
+def told(pack, monkeypatch):
+    """What nodes show."""
+    texts = []
+    shared = pack.module("nodes.shared")
+    for place in ("nodes.infusenet.adapter", "nodes.infusenet.apply"):
+        module = pack.module(place)
+        for name in ("tell", "show"):
+            if hasattr(module, name):
+                assert getattr(module, name) is getattr(shared, name)
+                monkeypatch.setattr(module, name, lambda _, text: texts.append(text))
+    return texts

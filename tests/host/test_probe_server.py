@@ -98,3 +98,10 @@ def test_a_refusal_is_one_message(server):
     graph[numbered(graph, "Probe")]["inputs"]["when"] = "after the run"
     said, _ = server.run(graph)
     assert "when = live" in said
+
+
+def test_a_strength_that_is_no_number_passes_the_host_and_is_refused_by_the_node(server):
+    graph = load("probe_schnell")
+    graph[numbered(graph, "Apply")]["inputs"]["strength"] = float("nan")
+    said, _ = server.run(graph)
+    assert "strength must be a number of 0..3, got nan" in said

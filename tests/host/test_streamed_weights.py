@@ -86,12 +86,12 @@ def test_networks_are_built_with_the_same_weights(pack, streaming, monkeypatch, 
 
     spec = pack.module("infusenet.backbones").get_backbone("mini-schnell")
     path = pack.module("infusenet.miniature").INFUSENET
-    mini, adapter = pack.module("nodes.flux.miniature"), pack.module("nodes.infusenet.adapter")
+    mini, load = pack.module("nodes.flux.miniature"), pack.module("nodes.infusenet.load")
 
     def parts():
         return [
             mini.load_model(spec, dtype).model.diffusion_model,
-            adapter.load_infusenet(path, dtype).control_model,
+            load.load_infusenet(path, dtype).control_model,
             mini.load_clip(16).cond_stage_model,
         ]
 

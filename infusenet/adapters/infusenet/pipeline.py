@@ -18,7 +18,14 @@ from torch import Tensor
 
 from ...backbones import BackboneSpec, published, variant_of
 from ...errors import SettingsError
-from ...sampling import check_steps, conditioning_window, denoised_from_velocity, pack_latents, unpack_latents
+from ...sampling import (
+    check_steps,
+    conditioning_window,
+    denoised_from_velocity,
+    no_effect,
+    pack_latents,
+    unpack_latents,
+)
 from ..base import Branches, check_branches, finite
 from .arguments import Batch, Residuals, RunInputs, Text, batch_of, check_packed, control_pixels, picture_size, single
 from .model import InfuseNetModel
@@ -28,10 +35,7 @@ _OFFERED = ("noise_pred", "denoised", "controlnet_block_samples", "controlnet_si
 
 
 class InfuseNetPipeline(FluxControlNetPipeline):
-    """diffusers' `FluxControlNetPipeline` with `identity=`; components and results are as there.
-
-    The text encoders may be None where ready embeddings are given, the controlnet where no identity is.
-    """
+    """diffusers' `FluxControlNetPipeline` with `identity=`; encoders or controlnet may be None where not needed."""
 
     _optional_components: ClassVar = [*FluxControlNetPipeline._optional_components, "controlnet"]
     _callback_tensor_inputs: ClassVar = [*FluxControlNetPipeline._callback_tensor_inputs, *_OFFERED]
@@ -84,12 +88,10 @@ class InfuseNetPipeline(FluxControlNetPipeline):
         Args:
             true_cfg_scale: with a negative prompt and a scale other than 1, v = v_neg + scale * (v_pos - v_neg);
                 InfuseNet acts on the positive branch alone, see `branches`.
-            height: pixels, floored to a multiple of 16; the backbone's own by default.
-            width: as `height`.
+            height, width: pixels, floored to a multiple of 16; the backbone's own by default.
             num_inference_steps: steps, at least 1; the backbone's own by default (28 for dev, 4 for schnell).
             guidance_scale: for dev, 3.5 by default; schnell has none. InfuseNet's own is always 1.
-            control_guidance_start: InfuseNet acts in step i of N when i/N >= start and (i+1)/N <= end.
-            control_guidance_end: see `control_guidance_start`.
+            control_guidance_start, control_guidance_end: it acts in step i of N when i/N >= start and (i+1)/N <= end.
             control_image: facial keypoints drawn on black, resized to the size: PIL, uint8 [H, W, 3], an array in 0..1,
                 or a tensor [B, 3, height, width] in -1..1; black by default.
             controlnet_conditioning_scale: strength; at 0 InfuseNet does not run and the result is plain FLUX's.
@@ -142,13 +144,14 @@ class InfuseNetPipeline(FluxControlNetPipeline):
         positive = self._text(prompt, prompt_2, prompt_embeds, pooled_prompt_embeds, batch, length)
         negative = None
         if true_cfg_scale != 1 and (negative_prompt is not None or negative_prompt_embeds is not None):
-            ready = negative_prompt_embeds, negative_pooled_prompt_embeds
-            negative = self._text(negative_prompt, negative_prompt_2, *ready, batch, length)
+            embeds = negative_prompt_embeds, negative_pooled_prompt_embeds
+            negative = self._text(negative_prompt, negative_prompt_2, *embeds, batch, length)
 
         scale = single(controlnet_conditioning_scale)
-        window = conditioning_window(steps, single(control_guidance_start), single(control_guidance_end))
-        if scale and not any(window):
-            log.warning("InfuseNet acts in none of the %d steps: widen control_guidance_start and _end.", steps)
+        shares = single(control_guidance_start), single(control_guidance_end)
+        window = conditioning_window(steps, *shares)
+        if identity is not None and (why := no_effect(scale, *shares, steps)):
+            log.warning(why)
         scales = [scale * on * (identity is not None) for on in window]
         tokens = self._tokens(identity, batch) if any(scales) else None
         control = None
@@ -165,8 +168,7 @@ class InfuseNetPipeline(FluxControlNetPipeline):
         guidance = None
         if self.transformer.config.guidance_embeds:
             guidance = torch.full([batch.size], self._guidance_scale, device=device, dtype=torch.float32)
-        timesteps = self._schedule(steps, sigmas, latents.shape[1])
-        both = check_branches(branches) == "both"
+        timesteps, both = self._schedule(steps, sigmas, latents.shape[1]), check_branches(branches) == "both"
         run = RunInputs(positive, negative, true_cfg_scale, guidance, tokens, control, scales, img_ids, both)
         latents = self._denoise(run, latents, timesteps, callback_on_step_end, callback_on_step_end_tensor_inputs)
         image = latents if output_type == "latent" else self._decode(latents, width, height, output_type)

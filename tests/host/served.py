@@ -1,0 +1,113 @@
+"""What a long-lived server keeps: its memory, threads and open files over many prompts.
+
+    COMFYUI_PATH=~/comfy/ComfyUI python tests/host/served.py [PROMPTS] [--core] [--forget]
+
+A server of its own runs the templates that need no file but the miniature's, in random order with other seeds, 300
+prompts if no number is given. Told are the slope of its memory after the first 50 (least squares), and threads and
+open files after the first of each template and at the end. --core runs a graph of the host's own nodes alone, to be
+compared with; --forget has the host forget its history after each prompt, which it keeps of 10,000. Linux.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import os
+import random
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parent))
+from server import REPOSITORY, Server
+
+WARM = 50  # prompts before memory is followed
+SEEDS = ("noise_seed", "seed")
+CORE = {
+    "1": {"class_type": "LoadImage", "inputs": {"image": "infusenet_reference.png"}},
+    "2": {
+        "class_type": "ImageScale",
+        "inputs": {"image": ["1", 0], "upscale_method": "lanczos", "width": 0, "height": 0, "crop": "disabled"},
+    },
+    "3": {"class_type": "PreviewImage", "inputs": {"images": ["2", 0]}},
+    "4": {"class_type": "SaveImage", "inputs": {"images": ["2", 0], "filename_prefix": "core"}},
+}
+
+
+def templates() -> dict[str, Any]:
+    """The shipped graphs that run without any file of a user's."""
+    shipped = sorted((REPOSITORY / "example_workflows" / "api").glob("*.json"))
+    graphs = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in shipped}
+    names = [name for name, graph in graphs.items() if "safetensors" not in json.dumps(graph)]
+    return {name: graphs[name] for name in names}
+
+
+def varied(graph: dict[str, Any], chance: random.Random) -> dict[str, Any]:
+    """The graph with other seeds; of the host's own nodes alone, with another size."""
+    graph = copy.deepcopy(graph)
+    for node in graph.values():
+        inputs = node["inputs"]
+        inputs.update({key: chance.randrange(2**32) for key in SEEDS if key in inputs})
+        if node["class_type"] == "ImageScale":
+            inputs.update(width=chance.randrange(96, 512), height=chance.randrange(96, 512))
+    return graph
+
+
+def state(process: int) -> tuple[float, int, int]:
+    """Resident memory in MB, threads, open files."""
+    home = Path(f"/proc/{process}")
+    pages = int((home / "statm").read_text().split()[1])
+    counts = (len(os.listdir(home / name)) for name in ("task", "fd"))
+    return (pages * os.sysconf("SC_PAGE_SIZE") / 1e6, *counts)  # type: ignore[return-value]
+
+
+def serve(server: Any, graphs: dict[str, Any], prompts: int, *, forget: bool) -> list[tuple[float, int, int]]:
+    """The server's state after each prompt; every graph is run once before the order is random."""
+    chance, states, began = random.Random(13), [], time.monotonic()
+    names = [*graphs, *chance.choices(list(graphs), k=max(0, prompts - len(graphs)))]
+    for number, name in enumerate(names, start=1):
+        said, _ = server.run(varied(graphs[name], chance))
+        if said != "success":
+            raise SystemExit(f"prompt {number}, {name}: {said}")
+        if forget:
+            server.post("/history", {"clear": True})
+        states.append(state(server.process.pid))
+        if number % 25 == 0:
+            print("{:4d} prompts, {:5.0f} s: {:.1f} MB, {} threads, {} files".format(
+                number, time.monotonic() - began, *states[-1]), flush=True)  # fmt: skip
+    return states
+
+
+def main() -> None:
+    """Serve, and tell."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("prompts", nargs="?", type=int, default=300)
+    parser.add_argument("--core", action="store_true", help="the host's own nodes alone")
+    parser.add_argument("--forget", action="store_true", help="clear the host's history after each prompt")
+    given = parser.parse_args()
+    graphs = {"core": CORE} if given.core else templates()
+    with tempfile.TemporaryDirectory() as temporary:
+        server = Server(Path(os.environ["COMFYUI_PATH"]).expanduser(), Path(temporary) / "host")
+        try:
+            states = serve(server, graphs, given.prompts, forget=given.forget)
+            time.sleep(1)
+            _, threads, files = state(server.process.pid)
+        finally:
+            server.stop()
+    memory = np.array([one[0] for one in states])
+    start = min(WARM, len(memory) // 2)
+    slope, spread = np.polyfit(np.arange(start, len(memory)), memory[start:], 1)[0], np.ptp(memory[start:])
+    first = states[len(graphs) - 1]
+    print(f"{', '.join(graphs)}: {len(states)} prompts")
+    print(f"memory: {slope:+.4f} MB a prompt after the first {start} ({memory[start]:.1f} to {memory[-1]:.1f} MB, "
+          f"within {spread:.1f})")  # fmt: skip
+    print(f"threads: {first[1]} after the first of each, {threads} at the end; files: {first[2]}, {files}")
+
+
+if __name__ == "__main__":
+    main()
