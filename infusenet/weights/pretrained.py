@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,7 @@ def weight_files(folder: Path) -> list[Path]:
         raise WeightsError(
             f"{first} is no index of weights ({reason_of(error)}). Download the folder again."
         ) from error
-    missing = [path.name for path in shards if not path.is_file()]
+    missing = [path.name for path in shards if not os.path.isfile(path)]
     if missing:
         raise WeightsError(f"{folder} lacks {', '.join(missing)}, which {first.name} names. Download it again.")
     return shards

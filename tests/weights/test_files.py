@@ -557,3 +557,12 @@ def test_a_header_that_is_no_text_is_not_quoted(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match=r"UnicodeDecodeError: .utf-8. codec") as caught:
         weights.read_header(tmp_path / "m.safetensors")
     assert len(str(caught.value)) < 500
+
+
+def test_a_name_that_is_too_long_is_a_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match="There is no weight file"):
+        weights.read_weights(tmp_path / ("a" * 5000))
+    (tmp_path / "m.safetensors.index.json").write_text(json.dumps({"weight_map": {"a": "x" * 5000}}))
+    with pytest.raises(WeightsError, match="1 of 1 shards") as caught:
+        weights.read_weights(tmp_path)
+    assert len(str(caught.value)) < 500
