@@ -83,6 +83,11 @@ def one_line(text: object, longest: int = 400) -> str:
     return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in " ".join(words))
 
 
+def reason_of(error: Exception) -> str:
+    """The kind of an error and its words, in short: its `repr` may hold all that was read."""
+    return f"{type(error).__name__}: {one_line(error, 100)}"
+
+
 _WANT = re.compile(
     "start new thread|pthread_create|resource temporarily unavailable|bad_alloc|bad allocation|allocate memory|"
     "not enough memory|out of memory|too many open files|no space left",

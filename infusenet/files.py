@@ -59,7 +59,7 @@ def open_picture(path: str | Path) -> Picture:
     from PIL import Image, ImageOps, UnidentifiedImageError
 
     path = Path(path)
-    if not path.is_file():
+    if not os.path.isfile(path):  # of any name: Path.is_file breaks off at one that is too long
         raise PictureError(f"There is no picture {path}. Check the path.")
     try:
         with warnings.catch_warnings():

@@ -224,3 +224,8 @@ def test_a_drawing_that_is_a_program_is_not_run(tmp_path: Path) -> None:
     path.write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n(x) (w) file\n")
     with pytest.raises(PictureError, match="PostScript: convert it to PNG"):
         open_picture(path)
+
+
+def test_a_name_that_is_too_long_is_no_picture(tmp_path: Path) -> None:
+    with pytest.raises(PictureError, match="There is no picture"):
+        open_picture(tmp_path / ("a" * 5000))

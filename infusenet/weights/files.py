@@ -6,11 +6,12 @@ Safetensors files, single or sharded by an index, and PyTorch pickles; see `form
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ..errors import WeightsError, raise_if_in_want
+from ..errors import WeightsError, raise_if_in_want, reason_of
 from .formats import AGAIN, file_kind, first_few, other_kind, read_pickle, read_safetensors, reading, safetensors_header
 from .layouts import Shapes, TensorInfo, describe_keys
 
@@ -30,9 +31,9 @@ def weight_files(path: str | Path) -> list[Path]:
         WeightsError: nothing there, a shard missing, or several files of which none is the obvious one.
     """
     path = Path(path)
-    if path.is_file():
+    if os.path.isfile(path):  # Path.is_file breaks off at a name that is too long
         return [path]
-    if not path.is_dir():
+    if not os.path.isdir(path):
         raise WeightsError(
             f"There is no weight file {path}. Check the path; `infusenet models` lists where to get files."
         )
@@ -205,10 +206,10 @@ def _shards(index: Path) -> list[Path]:
         names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, MemoryError) as error:
         raise_if_in_want(error, index)
-        raise WeightsError(f"The shard index {index} cannot be read ({error!r}). {AGAIN}") from error
+        raise WeightsError(f"The shard index {index} cannot be read ({reason_of(error)}). {AGAIN}") from error
     if any(not isinstance(name, str) or Path(name).name != name for name in names):
         raise WeightsError(f"The shard index {index} names files outside its own folder. {AGAIN}")
-    missing = [name for name in names if not (index.parent / name).is_file()]
+    missing = [name for name in names if not os.path.isfile(index.parent / name)]  # of any name
     if missing:
         raise WeightsError(
             f"{len(missing)} of {len(names)} shards named by {index} are missing ({first_few(missing)}). "

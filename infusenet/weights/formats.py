@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import WeightsError, one_line, raise_if_in_want
+from ..errors import WeightsError, one_line, raise_if_in_want, reason_of
 from .layouts import TensorInfo
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ def safetensors_header(path: Path) -> dict[str, TensorInfo]:
         uneven = [key for key, entry in entries.items() if not _spans(entry)]
         needed = 8 + length + end
     except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError) as error:
-        raise WeightsError(f"{path} is damaged: its header cannot be read ({error!r}). {AGAIN}") from error
+        raise WeightsError(f"{path} is damaged: its header cannot be read ({reason_of(error)}). {AGAIN}") from error
     if size < needed:
         raise WeightsError(f"{path} is incomplete: {size / 1e6:.1f} of {needed / 1e6:.1f} MB are there. {AGAIN}")
     if size > needed or uneven:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from ..errors import SettingsError, WeightsError
+from ..errors import SettingsError, WeightsError, reason_of
 
 _FILES = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
 
@@ -47,8 +48,10 @@ def weight_files(folder: Path) -> list[Path]:
         named = json.loads(first.read_text(encoding="utf-8"))["weight_map"].values()
         shards = [folder / name for name in sorted(set(named))]
     except (OSError, ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
-        raise WeightsError(f"{first} is no index of weights ({error!r}). Download the folder again.") from error
-    missing = [path.name for path in shards if not path.is_file()]
+        raise WeightsError(
+            f"{first} is no index of weights ({reason_of(error)}). Download the folder again."
+        ) from error
+    missing = [path.name for path in shards if not os.path.isfile(path)]
     if missing:
         raise WeightsError(f"{folder} lacks {', '.join(missing)}, which {first.name} names. Download it again.")
     return shards

@@ -22,7 +22,7 @@ from hypothesis.strategies import SearchStrategy
 from .oracle import Place, Tally, judge
 
 _CACHES = tempfile.TemporaryDirectory(prefix="attack-")  # of libraries: nothing is left in the checkout or at home
-os.environ.setdefault("MPLCONFIGDIR", _CACHES.name)
+os.environ.update(MPLCONFIGDIR=_CACHES.name, TORCHINDUCTOR_CACHE_DIR=_CACHES.name)
 set_hypothesis_home_dir(_CACHES.name)
 
 CASES = int(os.environ.get("INFUSENET_ATTACK", "0"))

@@ -172,4 +172,6 @@ def test_results(attack: Callable[..., None]) -> None:
 
     files = st.sampled_from([*["sweep.json"] * 3, *small_sweep()])
     harms = st.sampled_from(("", "", "", "gone", "cut", "text", "middle", "in the way"))
-    attack(st.tuples(st.dictionaries(files, changes(), min_size=1, max_size=2), st.integers(0, 8), harms), case)
+    attack(
+        st.tuples(st.dictionaries(files, changes(), min_size=1, max_size=2), st.integers(0, 8), harms), case, share=0.5
+    )

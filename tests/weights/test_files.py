@@ -547,3 +547,22 @@ def test_a_resampler_numbered_beyond_its_tensors_is_refused_at_once(tmp_path: Pa
     save_file({**resampler().state_dict(), "layers.999999999.0": torch.ones(1)}, tmp_path / "m.safetensors")
     with pytest.raises(WeightsError, match="numbered beyond its 30 tensors"):
         Resampler.from_file(tmp_path / "m.safetensors")
+
+
+def test_a_header_that_is_no_text_is_not_quoted(tmp_path: Path) -> None:
+    save_file(dict(resampler().state_dict()), tmp_path / "m.safetensors")
+    content = bytearray((tmp_path / "m.safetensors").read_bytes())
+    content[60] = 0xFF
+    (tmp_path / "m.safetensors").write_bytes(content)
+    with pytest.raises(WeightsError, match=r"UnicodeDecodeError: .utf-8. codec") as caught:
+        weights.read_header(tmp_path / "m.safetensors")
+    assert len(str(caught.value)) < 500
+
+
+def test_a_name_that_is_too_long_is_a_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match="There is no weight file"):
+        weights.read_weights(tmp_path / ("a" * 5000))
+    (tmp_path / "m.safetensors.index.json").write_text(json.dumps({"weight_map": {"a": "x" * 5000}}))
+    with pytest.raises(WeightsError, match="1 of 1 shards") as caught:
+        weights.read_weights(tmp_path)
+    assert len(str(caught.value)) < 500
