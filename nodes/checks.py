@@ -35,7 +35,8 @@ def checked(execute: Callable[..., Any]) -> Callable[..., Any]:
     def run(cls: Any, *args: Any, **named: Any) -> Any:
         schema, given = cls.define_schema(), signature.bind(cls, *args, **named).arguments
         for entry in schema.inputs:
-            if entry.id in given:
+            missing = given.get(entry.id) is None and signature.parameters[entry.id].default is None
+            if not missing and entry.id in given:
                 check(entry, schema.display_name, given[entry.id])
         return execute(cls, *args, **named)
 
@@ -44,8 +45,6 @@ def checked(execute: Callable[..., Any]) -> Callable[..., Any]:
 
 def check(entry: Any, title: str, value: Any) -> None:
     """Raise SettingsError unless a value is what an input takes; what lies in pictures and latents is not looked at."""
-    if value is None and getattr(entry, "optional", False):
-        return
     wanted, fits = _wanted(entry, value)
     if not fits:
         raise SettingsError(f"{title}: {entry.id} must be {wanted}, got {shown(value)}. Mend what is linked to it.")

@@ -15,6 +15,7 @@ import copy
 import json
 import os
 import random
+import re
 import sys
 import tempfile
 import time
@@ -59,11 +60,11 @@ def varied(graph: dict[str, Any], chance: random.Random) -> dict[str, Any]:
 
 
 def state(process: int) -> tuple[float, int, int]:
-    """Resident memory in MB, threads, open files."""
+    """Memory in MB (what is resident but not mapped from files, which the system drops as it likes), threads, files."""
     home = Path(f"/proc/{process}")
-    pages = int((home / "statm").read_text().split()[1])
-    counts = (len(os.listdir(home / name)) for name in ("task", "fd"))
-    return (pages * os.sysconf("SC_PAGE_SIZE") / 1e6, *counts)  # type: ignore[return-value]
+    held = re.search(r"RssAnon:\s+(\d+) kB", (home / "status").read_text())
+    assert held is not None
+    return float(held[1]) * 1024 / 1e6, *(len(os.listdir(home / name)) for name in ("task", "fd"))
 
 
 def serve(server: Any, graphs: dict[str, Any], prompts: int, *, forget: bool) -> list[tuple[float, int, int]]:

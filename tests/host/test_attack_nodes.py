@@ -173,6 +173,7 @@ def test_a_node_gives_a_right_result_or_one_clear_refusal(name, pack, world, att
 
     for kind in ("infinite_you", "insightface", "opencv_zoo", "diffusion_models", "text_encoders", "vae"):
         folders(kind, tmp_path)  # so that names are looked for somewhere
+    (tmp_path.parent / "outside").write_bytes(b"secret")
 
     node, error = pack.nodes[name], pack.module("infusenet.errors").InfuseNetError
     specs = node.define_schema().inputs

@@ -221,6 +221,13 @@ def test_nan_weights(run, mine, shipped, errors):
         load_infusenet(run, "nan.safetensors")
 
 
+def test_a_resampler_of_flat_tensors(run, mine, shipped, errors):
+    state = load_file(shipped.IMAGE_PROJ)
+    save_file(state | {"latents": state["latents"].flatten()}, mine / "flat.safetensors")
+    with pytest.raises(errors.WeightsError, match=r"image_proj Resampler \(512 -> 0 x 96\)"):
+        load_encoder(run, image_proj="flat.safetensors")
+
+
 def test_another_models_file(run, mine, shipped, errors):
     shutil.copy(shipped.IMAGE_PROJ, mine / "proj.safetensors")
     shutil.copy(

@@ -68,6 +68,7 @@ def test_grey_poses_and_masks_a_little_outside_are_taken(applied):
         ("Sigmas", {"model": object(), "latent": {}, "steps": 4, "denoise": 1.0}, "LATENT with at least one picture"),
         ("Sigmas", {"model": object(), "latent": {"samples": FOUR[:0]}, "steps": 4, "denoise": 1.0}, "at least one"),
         ("Sigmas", {"model": object(), "latent": {"samples": FOUR}, "steps": 2.5, "denoise": 1.0}, "a whole number"),
+        ("StopAtPeak", {"model": object(), "patience": 1, "min_steps": 1, "tolerance": 0, "mode": None}, "got nothing"),
         ("Measure", {"clip_vision": None}, "clip_vision must be a CLIP_VISION, got nothing"),
     ],
 )  # fmt: skip
