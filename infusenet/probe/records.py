@@ -44,6 +44,12 @@ class StepRecord:
         if self.step < 1 or len(lengths) != 1:
             raise ValueError(f"Expected a step >= 1 and one value a batch item, got step {self.step}, sizes {lengths}.")
 
+    def check(self) -> None:
+        """Raise ValueError where a similarity is none: a cosine is at most 1."""
+        wrong = [value for value in self.similarity if value is not None and not abs(value) <= 1 + 1e-3]
+        if wrong:
+            raise ValueError(f"a similarity of {wrong[0]:g} at step {self.step}")
+
     @classmethod
     def empty(cls, step: int, sigma: float | None, batch: int) -> "StepRecord":
         """A step that has been seen but not looked at."""

@@ -183,7 +183,10 @@ class Trace:
                 "infusenet that wrote it, or run the probe again."
             )
         try:
-            return build(cls, data, "trace")
+            trace = build(cls, data, "trace")
+            for record in (*trace.records, *filter(None, [trace.final])):
+                record.check()
+            return trace
         except ValueError as error:
             raise TraceError(f"The trace is damaged: {error}.") from error
 

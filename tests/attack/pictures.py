@@ -19,7 +19,7 @@ FORMATS = {
     "PNG": ("RGB", "RGBA", "L", "LA", "P", "1", "I;16"),
     "JPEG": ("RGB", "L", "CMYK", "YCbCr"),
     "WEBP": ("RGB", "RGBA"),
-    "TIFF": ("RGB", "RGBA", "L", "LA", "P", "1", "CMYK", "I;16", "I", "F", "YCbCr", "LAB"),
+    "TIFF": ("RGB", "RGBA", "L", "LA", "P", "1", "CMYK", "I;16", "I", "F", "LAB"),
     "GIF": ("RGB", "L", "P", "1"),
     "BMP": ("RGB", "L", "P", "1"),
     "PPM": ("RGB", "L", "1", "I;16", "F"),

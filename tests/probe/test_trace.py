@@ -198,3 +198,11 @@ def test_a_number_that_no_float_holds_is_refused(trace: Trace) -> None:
     data["seconds_after"] = 10**400
     with pytest.raises(TraceError, match=r"seconds_after: expected float"):
         Trace.from_json(json.dumps(data))
+
+
+@pytest.mark.parametrize("value", [1e300, -1.2])
+def test_a_similarity_that_is_no_cosine_is_refused(trace: Trace, value: float) -> None:
+    data = json.loads(trace.to_json())
+    data["records"][0]["similarity"][0] = value
+    with pytest.raises(TraceError, match="damaged: a similarity of"):
+        Trace.from_json(json.dumps(data))

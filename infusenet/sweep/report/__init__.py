@@ -41,7 +41,6 @@ def write_report(results: Results) -> str:
         SettingsError: its pictures were measured by different rules.
     """
     tables, record = make_tables(results), results.record
-    _write(results.folder, table_files(tables))
     seen = tables.points[tables.points["similarity"].notna()]
     rules = [None if pd.isna(rule) else rule for rule in seen["rule"]]
     comparable(rules, f"The pictures in {results.folder}")
@@ -62,7 +61,8 @@ def write_report(results: Results) -> str:
         facts=facts,
         rests="; ".join(facts[key] for key in ("Recognizer that measured", "Backbones", "Versions")),
     )
-    files = {f"figures/{figure.name}.{kind}": content for figure in figures for kind, content in figure.files.items()}
+    files = dict(table_files(tables))
+    files |= {f"figures/{figure.name}.{kind}": content for figure in figures for kind, content in figure.files.items()}
     heads: dict[str, Any] = {"title": record.title, "about": record.about, "limits": limits}
     told = heads | {"verdicts": [{**asdict(each), "line": each.line} for each in found]}
     files |= {FOUND: json.dumps(told, indent=1).encode(), "report.html": page.encode()}
