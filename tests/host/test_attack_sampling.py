@@ -61,7 +61,7 @@ def strategy_of_apply(pack, attacks):
         "pose_image": st.none(), "mask": st.none(),
     }  # fmt: skip
     odd = {
-        "strength": st.sampled_from([0.0, attacks.NAN, attacks.INF, -1.0]),
+        "strength": st.sampled_from([attacks.NAN, attacks.INF, -1.0, 0.0]),
         "pose_image": attacks.odd_things("IMAGE"), "mask": attacks.odd_things("MASK"),
     }  # fmt: skip
     ways = [st.fixed_dictionaries({**usual, key: value}) for key, value in odd.items()]
