@@ -66,7 +66,7 @@ def flux_config(shapes: Shapes, path: object, what: str) -> dict[str, Any]:
             "guidance_embeds": any(key.startswith("time_text_embed.guidance_embedder.") for key in shapes),
             "axes_dims_rope": rope_axes(head),
         }
-    except (KeyError, ValueError, IndexError, StopIteration) as error:
+    except (KeyError, ValueError, IndexError, StopIteration, ZeroDivisionError) as error:
         raise WeightsError(misfit(shapes, path, what, error, f"{what} in diffusers' layout")) from error
 
 

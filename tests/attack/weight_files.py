@@ -153,7 +153,7 @@ def _changed_tensors(state: dict[str, torch.Tensor], operations: tuple[tuple[str
         dtype = getattr(torch, value if value in DTYPES else "int32")
         name = value if isinstance(value, str) and value not in DTYPES else "x"
         for each in every:
-            old = state[each]
+            old = state[each].real if state[each].is_complex() else state[each]
             match operation.removeprefix("all "):
                 case "dtype":
                     state[each] = old.float().to(dtype)
