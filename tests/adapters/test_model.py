@@ -226,7 +226,7 @@ def test_a_config_of_endless_nesting(tmp_path, folder):
 
 
 def test_heads_of_no_size_are_refused(state, tmp_path):
-    name = next(key for key in state if key.endswith("attn.norm_q.weight"))
+    name = "transformer_blocks.0.attn.norm_q.weight"
     save_file({**state, name: state[name][:0].clone()}, tmp_path / "m.safetensors")
     with pytest.raises(WeightsError, match="sizes disagree"):
         InfuseNetModel.load(tmp_path / "m.safetensors")

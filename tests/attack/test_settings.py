@@ -159,7 +159,7 @@ def test_generate(attack: Callable[..., None], face: Path) -> None:
             out = Path(asked["--out"])
             picture = check_picture(out, generated=True)
             told = json.loads(picture.text["parameters"])
-            expect(str(out) in said, "the picture is not named")
+            expect(str(out).encode("utf-8", "backslashreplace").decode() in said, "the picture is not named")
             for name, kind in (("steps", int), ("seed", int), ("strength", float), ("start", float), ("end", float)):
                 if f"--{name}" in asked:
                     expect(told[name] == kind(asked[f"--{name}"]), f"{name} is {told[name]}")
