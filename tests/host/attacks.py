@@ -65,7 +65,7 @@ class Thing:
 def _number(fill: Any, shape: tuple[int, ...], base: Callable[[], torch.Tensor]) -> torch.Tensor:
     """Numbers of a shape: all of one value; "one nan" and the like are what is usual, but for one number."""
     made = base() if isinstance(fill, str) else torch.full(shape, float(fill))
-    if str(fill).startswith("one "):
+    if str(fill).startswith("one ") and made.numel():
         made[..., made.shape[-1] // 2] = float(fill.removeprefix("one "))
     return made
 

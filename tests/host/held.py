@@ -1,8 +1,10 @@
 """What a process holds, in bytes. As a custom node of a test server it answers this at /tests/held.
 
-Resident memory is no measure of it: the allocator gives back what was freed when it likes.
+Resident memory is no measure of it: the allocator gives back what was freed when it likes; with glibc, when it is asked
+to, at /tests/trim.
 """
 
+import ctypes
 import gc
 import tracemalloc
 
@@ -19,6 +21,12 @@ def held_bytes() -> int:
     return sum(storages.values()) + tracemalloc.get_traced_memory()[0]
 
 
+def trim() -> None:
+    """Have the allocator give back what was freed."""
+    gc.collect()
+    ctypes.CDLL("libc.so.6").malloc_trim(0)
+
+
 async def comfy_entrypoint():
     """An extension without nodes."""
     from aiohttp import web
@@ -28,6 +36,10 @@ async def comfy_entrypoint():
     @PromptServer.instance.routes.get("/tests/held")
     async def answer(_request):
         return web.json_response(held_bytes())
+
+    @PromptServer.instance.routes.get("/tests/trim")
+    async def trimmed(_request):
+        return web.json_response(trim())
 
     class Held(ComfyExtension):
         async def get_node_list(self):

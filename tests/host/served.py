@@ -1,11 +1,14 @@
 """What a long-lived server keeps: its memory, threads and open files over many prompts.
 
-    COMFYUI_PATH=~/comfy/ComfyUI python tests/host/served.py [PROMPTS] [--core] [--forget]
+    COMFYUI_PATH=~/comfy/ComfyUI python tests/host/served.py [PROMPTS] [--core] [--forget] [--trim]
 
 A server of its own runs the templates that need no file but the miniature's, in random order with other seeds, 300
 prompts if no number is given. Told are the slope of its memory after the first 50 (least squares), and threads and
-open files after the first of each template and at the end. --core runs a graph of the host's own nodes alone, to be
-compared with; --forget has the host forget its history after each prompt, which it keeps of 10,000. Linux.
+open files after the first of each template and at the end. Linux.
+
+--core runs a graph of the host's own nodes alone, to be compared with; --forget has the host forget its history after
+each prompt, which it keeps of 10,000; --trim has glibc give back what is free before memory is read: without it the
+slope is the allocator's rather than ours.
 """
 
 from __future__ import annotations
@@ -67,7 +70,9 @@ def state(process: int) -> tuple[float, int, int]:
     return float(held[1]) * 1024 / 1e6, *(len(os.listdir(home / name)) for name in ("task", "fd"))
 
 
-def serve(server: Any, graphs: dict[str, Any], prompts: int, *, forget: bool) -> list[tuple[float, int, int]]:
+def serve(
+    server: Any, graphs: dict[str, Any], prompts: int, *, forget: bool, trim: bool
+) -> list[tuple[float, int, int]]:
     """The server's state after each prompt; every graph is run once before the order is random."""
     chance, states, began = random.Random(13), [], time.monotonic()
     names = [*graphs, *chance.choices(list(graphs), k=max(0, prompts - len(graphs)))]
@@ -77,6 +82,8 @@ def serve(server: Any, graphs: dict[str, Any], prompts: int, *, forget: bool) ->
             raise SystemExit(f"prompt {number}, {name}: {said}")
         if forget:
             server.post("/history", {"clear": True})
+        if trim:
+            server.get("/tests/trim")
         states.append(state(server.process.pid))
         if number % 25 == 0:
             print("{:4d} prompts, {:5.0f} s: {:.1f} MB, {} threads, {} files".format(
@@ -90,12 +97,14 @@ def main() -> None:
     parser.add_argument("prompts", nargs="?", type=int, default=300)
     parser.add_argument("--core", action="store_true", help="the host's own nodes alone")
     parser.add_argument("--forget", action="store_true", help="clear the host's history after each prompt")
+    parser.add_argument("--trim", action="store_true", help="have the allocator give back what is free")
     given = parser.parse_args()
     graphs = {"core": CORE} if given.core else templates()
     with tempfile.TemporaryDirectory() as temporary:
-        server = Server(Path(os.environ["COMFYUI_PATH"]).expanduser(), Path(temporary) / "host")
+        held = Path(__file__).with_name("held.py")
+        server = Server(Path(os.environ["COMFYUI_PATH"]).expanduser(), Path(temporary) / "host", held)
         try:
-            states = serve(server, graphs, given.prompts, forget=given.forget)
+            states = serve(server, graphs, given.prompts, forget=given.forget, trim=given.trim)
             time.sleep(1)
             _, threads, files = state(server.process.pid)
         finally:
