@@ -145,8 +145,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         try:
             return _RUN[arguments.command](arguments)
         except (ImportError, RuntimeError) as error:
-            missed = error if isinstance(error, ImportError) else error.__cause__  # as lazy packages wrap it
-            if not isinstance(missed, ImportError) or (missed.name or "").startswith(__name__.partition(".")[0]):
+            missed: BaseException | None = error
+            while missed is not None and not isinstance(missed, ImportError):  # packages that import late wrap it
+                missed = missed.__cause__ or missed.__context__
+            if missed is None or (missed.name or "").startswith(__name__.partition(".")[0]):
                 raise  # a fault of ours
             raise PackageError.of(missed) from error
     except BrokenPipeError:  # whoever read the output has had enough

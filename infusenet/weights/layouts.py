@@ -133,11 +133,6 @@ def _starts(*stems: str) -> Callable[[Shapes], bool]:
     return lambda tensors: all(any(key.startswith(stem) for key in tensors) for stem in stems)
 
 
-def _side(tensor: Shaped, axis: int) -> int:
-    """How long a side of a tensor is; 0 where a damaged file's has no such side."""
-    return tensor.shape[axis] if -len(tensor.shape) <= axis < len(tensor.shape) else 0
-
-
 def _just(name: str) -> Callable[[Shapes], str]:
     return lambda tensors: name
 
@@ -164,18 +159,17 @@ def _controlnet(tensors: Shapes) -> str:
 
 
 def _resampler(tensors: Shapes) -> str:
-    sides = (
-        _side(tensors[key], axis) for key, axis in (("proj_in.weight", -1), ("latents", -2), ("proj_out.weight", 0))
-    )
-    return "image_proj Resampler ({} -> {} x {})".format(*sides)
+    width_in, (queries, _) = tensors["proj_in.weight"].shape[-1], tensors["latents"].shape[-2:]
+    return f"image_proj Resampler ({width_in} -> {queries} x {tensors['proj_out.weight'].shape[0]})"
 
 
 def _irse(tensors: Shapes) -> str:
-    stem = _side(tensors["input_layer.0.weight"], 0)
+    stem = tensors["input_layer.0.weight"].shape[0]
     size = "IR-SE50" if stem == 64 and count_blocks(tensors, "body.") == 24 else f"IR-SE recognizer of width {stem}"
     return f"ArcFace {size}"
 
 
 def _vae(tensors: Shapes) -> str:
-    channels = _side(tensors["decoder.conv_in.weight"], 1)
+    shape = tensors["decoder.conv_in.weight"].shape
+    channels = shape[1] if len(shape) > 1 else 0
     return "FLUX VAE" if channels == 16 else f"a VAE with {channels} latent channels"

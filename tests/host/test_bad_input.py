@@ -224,7 +224,7 @@ def test_nan_weights(run, mine, shipped, errors):
 def test_a_resampler_of_flat_tensors(run, mine, shipped, errors):
     state = load_file(shipped.IMAGE_PROJ)
     save_file(state | {"latents": state["latents"].flatten()}, mine / "flat.safetensors")
-    with pytest.raises(errors.WeightsError, match=r"image_proj Resampler \(512 -> 0 x 96\)"):
+    with pytest.raises(errors.WeightsError, match="a known network's names with other shapes"):
         load_encoder(run, image_proj="flat.safetensors")
 
 

@@ -189,6 +189,6 @@ def test_a_black_picture_is_encoded_without_a_pose(pack, run, folders, goldens):
     x = torch.zeros(1, 16, *golden["in/latents_init_unpacked"].shape[-2:])
     for _ in range(2):
         control = infusenet.bind(golden["in/id_tokens"], vae, strength=1.0, window=(0.0, 1.0), gate="step")
-        control._hint(x)
+        control._hint(control.whole, *x.shape[-2:])
         control.cleanup()
     assert vae.asked == [(1, 128, 128, 3)]
