@@ -187,6 +187,15 @@ def order(face, out, **changes):
     return ["generate", "--quiet", *(str(part) for key, value in given.items() for part in (f"--{key}", value))]
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="no such names there")
+def test_a_name_cannot_speak_to_the_terminal(capsys, tmp_path):
+    folder = tmp_path / "InfuseNetModel\x1b[31m"
+    shutil.copytree(miniature.INFUSENET, folder / "InfuseNetModel")
+    assert main(["models", str(folder)]) == 0
+    printed = capsys.readouterr().out
+    assert "InfuseNetModel\\x1b[31m" in printed and "found: " in printed
+
+
 def without(module: str, *arguments: object, **environment: str) -> "subprocess.CompletedProcess[str]":
     """The command where a module cannot be imported."""
     code = "import sys; sys.modules[sys.argv[1]] = None; from infusenet.cli import main; sys.exit(main(sys.argv[2:]))"

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from ..errors import one_line
 from ..weights import catalogue
 
 _MODELS = """\
@@ -34,7 +35,7 @@ def run(arguments: argparse.Namespace) -> int:
     packages = {name: place for name in backends.INSTALLED if (place := backends.installed_folder(name))}
     print("Folders searched")
     for folder in folders:
-        print(f"  {folder}{'' if folder.is_dir() else '  (does not exist)'}")
+        print(f"  {one_line(folder, 4096)}{'' if folder.is_dir() else '  (does not exist)'}")
     print(f"  (name others here, in {catalogue.ENVIRONMENT}, or make ./models)\n")
     print("Miniature: mini-schnell, mini-dev and all they need\n  shipped with this package, Apache-2.0")
     shipped = all(path.exists() for path in miniature.BACKBONES.values())
@@ -42,7 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
     for weights in catalogue.CATALOGUE:
         print(f"\n{weights.title}\n  from {weights.source}\n  licence: {weights.licence}")
         for path in found[weights.key]:
-            print(f"  found: {path}{_seems(path)}{_lacking(weights, path)}")
+            print(f"  found: {one_line(path, 4096)}{_seems(path)}{_lacking(weights, path)}")
         if weights.key in packages:
             print(f"  found in an installed package: {packages[weights.key]}")
         elif not found[weights.key]:
