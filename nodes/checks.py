@@ -73,17 +73,17 @@ def _wanted(entry: Any, value: Any) -> tuple[str, bool]:
     if kind in ("IMAGE", "MASK"):
         return f"{'an' if kind == 'IMAGE' else 'a'} {kind}", isinstance(value, Tensor)
     if kind == "LATENT":
-        return "a LATENT with at least one picture", _is_latent(value)
+        return "a LATENT of floats with at least one picture", _is_latent(value)
     if kind == "CONDITIONING":
         return "a CONDITIONING with at least one entry", _is_conditioning(value)
     return f"a {kind}", not isinstance(value, _PLAIN)
 
 
 def _is_latent(value: Any) -> bool:
-    """Whether it is a LATENT that holds something, and whose mask, if it has one, is a tensor."""
+    """Whether it is a LATENT of floats that holds something, and whose mask, if it has one, is a tensor."""
     samples = value.get("samples") if isinstance(value, dict) else None
     masks = isinstance(value, dict) and isinstance(value.get("noise_mask", samples), Tensor)
-    return masks and isinstance(samples, Tensor) and samples.numel() > 0
+    return masks and isinstance(samples, Tensor) and samples.is_floating_point() and samples.numel() > 0
 
 
 def _is_conditioning(value: Any) -> bool:

@@ -65,7 +65,7 @@ def test_grey_poses_and_masks_a_little_outside_are_taken(applied):
         ("LoadInfuseNet", {"infusenet": "miniature", "weight_dtype": "fp4"}, "weight_dtype must be one of default, "),
         ("LoadInfuseNet", {"infusenet": 3, "weight_dtype": "default"}, "infusenet must be the name of a file, got 3"),
         ("Sigmas", {"model": None, "latent": {"samples": FOUR}, "steps": 4, "denoise": 1.0}, "a MODEL, got nothing"),
-        ("Sigmas", {"model": object(), "latent": {}, "steps": 4, "denoise": 1.0}, "LATENT with at least one picture"),
+        ("Sigmas", {"model": object(), "latent": {}, "steps": 4, "denoise": 1.0}, "LATENT of floats"),
         ("Sigmas", {"model": object(), "latent": {"samples": FOUR[:0]}, "steps": 4, "denoise": 1.0}, "at least one"),
         ("Sigmas", {"model": object(), "latent": {"samples": FOUR}, "steps": 2.5, "denoise": 1.0}, "a whole number"),
         ("StopAtPeak", {"model": object(), "patience": 1, "min_steps": 1, "tolerance": 0, "mode": None}, "got nothing"),
@@ -80,7 +80,8 @@ def test_other_nodes_do_likewise(run, error, node, given, words):
 @pytest.mark.parametrize(
     ("latent", "words"),
     [
-        ({"samples": FOUR[:0]}, "latent_image must be a LATENT with at least one picture"),
+        ({"samples": FOUR[:0]}, "latent_image must be a LATENT of floats with at least one picture"),
+        ({"samples": FOUR.long()}, "latent_image must be a LATENT of floats"),
         ({"samples": FOUR * NAN}, "latent_image holds NaN"),
         ({"samples": FOUR, "noise_mask": torch.full((1, 64, 64), NAN)}, "What was sampled for the value 1 holds NaN"),
         ({"samples": FOUR, "noise_mask": "half"}, "must be a LATENT"),
