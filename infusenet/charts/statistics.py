@@ -89,6 +89,16 @@ def write_unmeasured(axes: Any, theme: Theme) -> None:
     axes.text(0.5, 0.5, "not measured", transform=axes.transAxes, **middle)
 
 
+def unmeasured(theme: str) -> Any:
+    """A figure of which nothing is known yet."""
+    look = theme_named(theme)
+    figure = new_figure(WIDE, 1.2, look)
+    axes = figure.subplots()
+    axes.set_axis_off()
+    write_unmeasured(axes, look)
+    return figure
+
+
 def above(figure: Any, theme: Theme, handles: Sequence[Any]) -> None:
     """A legend above all panels, in one or more rows."""
     wide = figure.get_figwidth() * 12.5  # characters that fit in a row, about

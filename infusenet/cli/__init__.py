@@ -147,7 +147,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         except (ImportError, RuntimeError) as error:
             missed: BaseException | None = error
             while missed is not None and not isinstance(missed, ImportError):  # packages that import late wrap it
-                missed = missed.__cause__ or missed.__context__
+                missed = missed.__cause__
             if missed is None or (missed.name or "").startswith(__name__.partition(".")[0]):
                 raise  # a fault of ours
             raise PackageError.of(missed) from error

@@ -25,20 +25,12 @@ class Person:
     number: int = 0  # of a drawn person
 
     def pictures(self) -> list[Picture]:
-        """The reference pictures, RGB uint8 [H, W, 3].
-
-        Raises:
-            PictureError: a file is no picture.
-        """
+        """The reference pictures, RGB uint8 [H, W, 3]; PictureError where a file is none."""
         return [open_picture(path) for path in self.files] or [drawn_reference(self.number)]
 
 
 def find_people(cohort: Cohort) -> list[Person]:
-    """The people of a specification, before any filter.
-
-    Raises:
-        SpecError: the folder holds no picture, or a file cannot be read as one.
-    """
+    """The people of a specification, before any filter; SpecError where a folder holds no readable picture."""
     if cohort.folder is None:
         count = min(cohort.drawn, cohort.limit or cohort.drawn)
         return [Person(f"drawn-{number + 1:02d}", f"drawn:{number}", (), number) for number in range(count)]

@@ -107,11 +107,7 @@ def order_of_reading() -> list[str]:
 
 
 def find_spec(name: str | Path) -> Path:
-    """A specification by path, or a shipped one by name.
-
-    Raises:
-        SpecError: neither.
-    """
+    """A specification by path, or a shipped one by name; SpecError where it is neither."""
     for path in (Path(name), SPECS / f"{name}.toml"):
         if path.is_file():
             return path

@@ -50,12 +50,10 @@ class Streams(_Record):
     residual_double: list[Number] | None
     residual_single: list[Number] | None
 
-    @model_validator(mode="after")
-    def _are_of_the_same_blocks(self) -> Streams:
-        for blocks, residuals in ((self.double, self.residual_double), (self.single, self.residual_single)):
-            if residuals and len(residuals) != len(blocks):
-                raise ValueError(f"{len(residuals)} residuals of {len(blocks)} blocks")
-        return self
+    def fits(self) -> bool:
+        """Whether there are as many residuals as blocks."""
+        pairs = (self.double, self.residual_double), (self.single, self.residual_single)
+        return all(not residuals or len(residuals) == len(blocks) for blocks, residuals in pairs)
 
 
 class JobResult(_Record):
@@ -82,9 +80,11 @@ class JobResult(_Record):
     versions: dict[str, str] = {}  # of the libraries
 
     @model_validator(mode="after")
-    def _are_of_the_same_steps(self) -> JobResult:
-        if self.trajectory and self.streams and len(self.trajectory) != len(self.streams):
-            raise ValueError(f"a trajectory of {len(self.trajectory)} steps, streams of {len(self.streams)}")
+    def _fits(self) -> JobResult:
+        if not all(each.fits() for each in self.streams or ()) or (
+            self.trajectory and self.streams and len(self.trajectory) != len(self.streams)
+        ):
+            raise ValueError("trajectory, streams and residuals of different lengths")
         return self
 
     def metric(self, name: str) -> float | None:

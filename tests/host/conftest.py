@@ -189,6 +189,18 @@ def person(pack: SimpleNamespace) -> Any:
 
 
 @pytest.fixture(scope="session")
+def identity(run: Any, person: Any) -> Any:
+    """What the miniature's encoder reads off the drawn person."""
+    import torch
+
+    names = dict.fromkeys(["image_proj", "arcface", "face_pack"], "miniature")
+    chosen = {"batch": "fuse", "face": "largest", "face_index": 0, "on_no_face": "error"}
+    with torch.inference_mode():
+        (encoder,) = run("LoadIdentityEncoder", **names, device="cpu")
+        return run("EncodeIdentity", encoder=encoder, image=person, **chosen)[0]
+
+
+@pytest.fixture(scope="session")
 def conditioned(mini: Any) -> Any:
     """`conditioned("mini-dev")`: the CONDITIONING of a plain portrait."""
 

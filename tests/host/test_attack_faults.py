@@ -28,14 +28,10 @@ def attacks(sibling):
 
 
 @pytest.fixture(scope="module")
-def parts(run, mini, mini_infusenet, person, conditioned):
+def parts(run, mini, mini_infusenet, identity, conditioned):
     """Model, VAE, text, and the conditioning that carries an identity."""
     with torch.inference_mode():
         model, _, vae, *_ = mini("mini-schnell")
-        names = dict.fromkeys(["image_proj", "arcface", "face_pack"], "miniature")
-        (encoder,) = run("LoadIdentityEncoder", **names, device="cpu")
-        chosen = {"batch": "fuse", "face": "largest", "face_index": 0, "on_no_face": "error"}
-        identity = run("EncodeIdentity", encoder=encoder, image=person, **chosen)[0]
         text = conditioned()
         plain = {"strength": 1.0, "start_percent": 0.0, "end_percent": 1.0, "gate": "step", "on_negative": False}
         given = {"positive": text, "infusenet": mini_infusenet, "identity": identity, "vae": vae}

@@ -34,7 +34,7 @@ def attacks(sibling):
 
 
 @pytest.fixture(scope="module")
-def world(run, mini, mini_infusenet, recognizer, person, conditioned):
+def world(run, mini, mini_infusenet, recognizer, person, identity, conditioned):
     """A usual value of every socket."""
     from comfy import clip_vision
 
@@ -42,8 +42,6 @@ def world(run, mini, mini_infusenet, recognizer, person, conditioned):
         model, clip, vae, *_ = mini("mini-schnell")
         names = dict.fromkeys(["image_proj", "arcface", "face_pack"], "miniature")
         (encoder,) = run("LoadIdentityEncoder", **names, device="cpu")
-        chosen = {"batch": "fuse", "face": "largest", "face_index": 0, "on_no_face": "error"}
-        identity = run("EncodeIdentity", encoder=encoder, image=person, **chosen)[0]
         live = {"recognizer": recognizer, "reference": person, "when": "live", "every": 1, "vae": vae}
         watched, watch = run("IdentityProbe", model=model, **live)
         text = conditioned()

@@ -23,14 +23,10 @@ def attacks(sibling):
 
 
 @pytest.fixture(scope="module")
-def parts(run, mini, mini_infusenet, person, conditioned):
+def parts(run, mini, mini_infusenet, identity, conditioned):
     """Model, VAE, text, and what Apply is given besides its settings."""
     with torch.inference_mode():
         model, _, vae, *_ = mini("mini-schnell")
-        names = dict.fromkeys(["image_proj", "arcface", "face_pack"], "miniature")
-        (encoder,) = run("LoadIdentityEncoder", **names, device="cpu")
-        chosen = {"batch": "fuse", "face": "largest", "face_index": 0, "on_no_face": "error"}
-        identity = run("EncodeIdentity", encoder=encoder, image=person, **chosen)[0]
         text = conditioned()
     given = {"positive": text, "infusenet": mini_infusenet, "identity": identity, "vae": vae, "negative": text}
     return model, vae, text, given

@@ -272,6 +272,18 @@ def test_a_sweep_that_has_not_begun_has_a_page_too(folder: Path) -> None:
     assert "0 of 16 pictures are made" in (folder / "report.html").read_text()
 
 
+def test_a_figure_of_which_nothing_is_known_says_so_whatever_its_kind(folder: Path) -> None:
+    results = read_results(folder)
+    tables, kinds = make_tables(results), set()
+    for figure in results.record.figures:
+        made = render_figure(figure.model_copy(update={"methods": ["nobody"]}), tables, folder)
+        kinds.add(figure.kind)
+        for content in (made.light, made.dark):
+            assert np.asarray(Image.open(io.BytesIO(content)).convert("L")).std() > 1, figure.kind
+        assert made.rows == []
+    assert len(kinds) >= 7
+
+
 def test_whom_a_figure_shows(folder: Path) -> None:
     table, same = tables_of(folder).points, {"kind": "table", "title": "x"}
     everyone = FigureSpec(**same, methods=["schnell", "dev"], prompts=["beach", "portrait"])

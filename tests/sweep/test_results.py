@@ -183,8 +183,8 @@ SEEN = {"step": 1, "similarity": 0.5, "sharpness": 0.1, "contrast": 0.1}
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
-        ({"streams": [{**STREAM, "residual_double": [0.5]}]}, "1 residuals of 2 blocks"),
-        ({"streams": [STREAM, STREAM], "trajectory": [SEEN]}, "a trajectory of 1 steps, streams of 2"),
+        ({"streams": [{**STREAM, "residual_double": [0.5]}]}, "residuals of different lengths"),
+        ({"streams": [STREAM, STREAM], "trajectory": [SEEN]}, "trajectory, streams"),
     ],
 )
 def test_what_belongs_together_is_of_one_length(changes: dict[str, Any], told: str) -> None:

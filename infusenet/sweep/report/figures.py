@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -57,7 +58,8 @@ def render_figure(figure: FigureSpec, tables: Tables, folder: Path, levels: Leve
     made = _KINDS[figure.kind](figure, shown(frame, figure), levels or {})
     one_noise = figure.people.startswith("top") and frame["seed"].nunique() == 1
     caption = _ONE_NOISE if one_noise else made.caption
-    return RenderedFigure(png(made.draw("light")), png(made.draw("dark")), made.rows, caption, verdicts(figure, tables))
+    chart = made.draw if made.rows else draw.unmeasured
+    return RenderedFigure(png(chart("light")), png(chart("dark")), made.rows, caption, verdicts(figure, tables))
 
 
 # -- means ---------------------------------------------------------------------------------------------------------
@@ -214,10 +216,8 @@ def _pictures(figure: FigureSpec, frame: pd.DataFrame, folder: Path) -> Rendered
     known = [tile for place, tile in enumerate(tiles) if tile is not None and place % (len(columns) + 1)]
     tall = max([wide, *(wide * tile.shape[0] // tile.shape[1] for tile in known)])
     faces = [None if tile is None else fitted(tile, (wide, tall)) for tile in tiles]
-    light, dark = (
-        encoded(face_grid(faces, labels, columns=len(columns) + 1, theme=theme, tile=(wide, tall)))
-        for theme in ("light", "dark")
-    )
+    sheet = partial(face_grid, faces, labels, columns=len(columns) + 1, tile=(wide, tall))
+    light, dark = (encoded(sheet(theme=theme)) if rows else png(draw.unmeasured(theme)) for theme in ("light", "dark"))
     caption = "The reference at the left; the number is the similarity to it; one noise in each row."
     return RenderedFigure(light, dark, rows, caption, [])
 
