@@ -122,7 +122,7 @@ def of_apply(given, made):
     controls = [options.get("control") for _, options in positive]
     if not controls or None in controls:
         return "no identity in positive"
-    pictures = [picture for picture in (controls[0].cond_hint_original, controls[0].mask) if picture is not None]
+    pictures = [picture for picture in (controls[0].cond_hint_original, controls[0].whole.mask) if picture is not None]
     if not all(bool(torch.isfinite(picture).all()) and picture.numel() for picture in pictures):
         return "a pose or mask with numbers that are none"
     return None if controls[0].strength == given["strength"] else "another strength"
