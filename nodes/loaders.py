@@ -134,7 +134,7 @@ class LoadInfuseNet(io.ComfyNode):
         """The node's sockets."""
         return schema(
             "LoadInfuseNet",
-            "Load InfuseNet",
+            "Load InfuseNet Adapter",
             description="Loads the adapter that carries an identity into FLUX. Resampler and InfuseNet must be of one "
             "stage (sim_stage1 or aes_stage2). Licences: InfiniteYou's weights: CC BY-NC 4.0, no commercial use. The "
             "miniature: Apache-2.0.",

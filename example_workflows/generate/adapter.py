@@ -36,10 +36,10 @@ def flux(name: str, title: str) -> Graph:
 def two_people() -> Graph:
     """Two identities, each in its half."""
     graph = Graph(
-        "## Two people\n\nOne *Apply InfuseNet* for each, chained, each with a mask. A mask limits the identity, not "
-        "the picture: the prompt says where people are. For masks of your own, put *Load Image (as Mask)* in the place "
-        "of *Left half*.\n\nThis takes FLUX: the miniature draws one face a picture, so that there a mask acts on a "
-        "part of that face.\n\n" + REAL
+        "## Two people\n\nOne *Apply InfuseNet Identity* for each, chained, each with a mask. A mask limits the "
+        "identity, not the picture: the prompt says where people are. For masks of your own, put *Load Image (as "
+        "Mask)* in the place of *Left half*.\n\nThis takes FLUX: the miniature draws one face a picture, so that "
+        "there a mask acts on a part of that face.\n\n" + REAL
     )
     backbone(graph, "flux-schnell")
     first, second = person(graph), person(graph, " 2", REFERENCE_2)

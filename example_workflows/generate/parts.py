@@ -88,7 +88,7 @@ def prompt(graph: Graph, text: str) -> Link:
 
 
 def apply(graph: Graph, positive: Link, identity: Link, suffix: str = "", **more: Any) -> str:
-    """Apply InfuseNet with its default settings."""
+    """Apply InfuseNet Identity with its default settings."""
     settings = {
         "strength": 1.0,
         "start_percent": 0.0,

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from .stopping import SHARE, SHARP, TAIL, best_kept, saves, stop_step
 from .trace import Trace
-from .trajectory import LEAST_STEPS, OWN_PACE, Drift, analyse, matters, part, refines, whole
+from .trajectory import LEAST_STEPS, OWN_PACE, Drift, analyse, matters, part, refines, unlevelled, whole
 
 Kind = Literal["end", "strength", "keep", "stop", "steps"]
 
@@ -60,12 +60,16 @@ def why_none(trace: Trace) -> list[str]:
         return [trace.wording.unadvised]
     if part(trace):
         return ["This is part of a run that several samplers share, so it gives no advice: probe a whole run."]
+    if trace.run.pieces:
+        return ["Its sampler works in pieces, so it gives no advice: none was tried on such runs."]
+    if unlevelled(trace):
+        return ["At which noise levels its sampler worked is not known, so it gives no advice."]
     if refines(trace):
         return ["This run began below full noise (a refine pass), so it gives no advice: none was tried on such runs."]
     if not whole(trace):
         return ["The run did not come to its end, so it gives no advice."]
     if trace.run.strength is None:
-        return ["No Apply InfuseNet took part in this run, so there is no advice on its settings."]
+        return ["No Apply InfuseNet Identity took part in this run, so there is no advice on its settings."]
     return []
 
 
@@ -80,7 +84,7 @@ def _end(trace: Trace) -> Advice | None:
     end, start = trace.run.end, trace.run.start
     if end is None or end >= 1 or start or not trace.run.strength:
         return None
-    words = f"an end_percent of 1 in Apply InfuseNet instead of {end:g}: to rest it early costs likeness."
+    words = f"an end_percent of 1 in Apply InfuseNet Identity instead of {end:g}: to rest it early costs likeness."
     return Advice("end", words, {"end": 1.0})
 
 
@@ -90,9 +94,8 @@ def _strength(trace: Trace, figures: Drift) -> Advice | None:
         return None
     more = TRAINED if strength < TRAINED and not weak(trace, figures) else MORE
     why = "the likeness is weak." if more == MORE else "InfuseNet was trained at it."
-    return Advice(
-        "strength", f"a strength of {more:g} in Apply InfuseNet instead of {strength:g}: {why}", {"strength": more}
-    )
+    words = f"a strength of {more:g} in Apply InfuseNet Identity instead of {strength:g}: {why}"
+    return Advice("strength", words, {"strength": more})
 
 
 def _drifted(trace: Trace, figures: Drift) -> list[Advice | None]:

@@ -152,6 +152,8 @@ def _notes(trace: Trace, figures: Drift) -> list[str]:
         )
     if trace.run.step_offset:
         notes.append(f"Steps are counted from this sampler's first one; {trace.run.step_offset} came before it.")
+    if trace.run.pieces:
+        notes.append(f"It was sampled in {trace.run.pieces} pieces, each going on where the one before ended.")
     if trace.status in ("interrupted", "failed") and figures.peak is not None:
         notes.append(f"The run was {trace.status}: {trace.reason}" if trace.reason else f"The run was {trace.status}.")
     return [*notes, *trace.warnings]

@@ -35,6 +35,27 @@ class Gallery:
         """The faces of a step; () where none are kept."""
         return self._faces.get(step, ())
 
+    def renumber(self) -> None:
+        """Count the kept steps from 1, in their order."""
+        order = {step: number for number, step in enumerate(sorted(self._order), start=1)}
+        self._faces = {order[step]: faces for step, faces in self._faces.items()}
+        self._order = {order[step]: index for step, index in self._order.items()}
+
+    def follow(self, earlier: "Gallery", steps: int) -> "Gallery":
+        """The faces of a run in two pieces: those of `earlier`, which had so many steps, then these."""
+        both = Gallery(self._limit)
+        for step in earlier.steps:
+            both.put(step, earlier.get(step))
+        for step in self.steps:
+            both.put(steps + step, self.get(step))
+        both.final = self.final
+        return both
+
+    @property
+    def bytes(self) -> int:
+        """Memory that the faces take."""
+        return sum(face.nbytes for faces in (*self._faces.values(), self.final) for face in faces if face is not None)
+
     @property
     def steps(self) -> list[int]:
         """The steps whose faces are kept, in order."""

@@ -85,6 +85,7 @@ class RunInfo:
         strength: conditioning scale of the identity adapter.
         start: fraction of the steps at which the adapter begins.
         end: fraction at which it ends.
+        pieces: how many samplings, one going on from the other, were taken as one run; None where it was one.
         step_offset: steps of an earlier slice before this one's first, where known; record numbers never include it.
         decoder: what turned predictions into pictures.
         final_decoder: what turned the final latents into pictures, where it is another.
@@ -105,6 +106,7 @@ class RunInfo:
     width: int | None = None
     height: int | None = None
     step_offset: int | None = None
+    pieces: int | None = None
     decoder: str | None = None
     final_decoder: str | None = None
     conditioning_recognizer: str | None = None

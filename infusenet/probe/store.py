@@ -43,7 +43,7 @@ class LatentStore:
         if self.bytes_in_memory + size > self._limit:
             self._filed[step] = self._file(step, latents)
             return
-        self._held[step] = _copy(latents)
+        self._held[step] = copied(latents)
         self.bytes_in_memory += size
 
     def get(self, step: int) -> Tensor:
@@ -90,13 +90,13 @@ class LatentStore:
         return path
 
 
-def _copy(latents: Tensor) -> tuple[Tensor, "torch.cuda.Event | None"]:
-    """A copy on the CPU, and the event after which it may be read."""
+def copied(latents: Tensor) -> tuple[Tensor, "torch.cuda.Event | None"]:
+    """A copy on the CPU, and the event after which it may be read; None where it may be read at once."""
     latents = latents.detach()
     if latents.device.type != "cuda":
         return latents.to("cpu", copy=True), None
     target = torch.empty(latents.shape, dtype=latents.dtype, pin_memory=True)
     target.copy_(latents, non_blocking=True)
-    copied = torch.cuda.Event()
-    copied.record(torch.cuda.current_stream(latents.device))
-    return target, copied
+    there = torch.cuda.Event()
+    there.record(torch.cuda.current_stream(latents.device))
+    return target, there

@@ -165,13 +165,19 @@ def above_lines(trace: Trace, value: float | None) -> bool | None:
 def whole(trace: Trace) -> bool:
     """Whether the sampler ran from pure noise to the end: no slice, no refine pass, no interrupt, no stop."""
     ended = not trace.sigmas or trace.sigmas[-1] <= NOISE_LEFT
-    return trace.status == "complete" and ended and trace.final is not None and not refines(trace) and not part(trace)
+    alone = not refines(trace) and not part(trace) and not unlevelled(trace) and not trace.run.pieces
+    return trace.status == "complete" and ended and trace.final is not None and alone
 
 
 def refines(trace: Trace) -> bool:
     """Whether the run began below full noise: a refine pass, image to image, or the later part of a run."""
     first = trace.sigmas[0] if trace.sigmas else None
     return first is not None and (first < _FULL or 1 + 2 * (1 - _FULL) < first < _UNBOUNDED)
+
+
+def unlevelled(trace: Trace) -> bool:
+    """Whether it is not known at which noise levels a sampler worked that follows a schedule."""
+    return not trace.sigmas and trace.run.steps is None and trace.run.sampler not in OWN_PACE
 
 
 def part(trace: Trace) -> bool:

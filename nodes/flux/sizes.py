@@ -38,7 +38,7 @@ def flux_sizes(base_model: Any) -> FluxSizes:
         kind = config.get("image_model") or type(base_model).__name__
         raise SettingsError(
             f"InfuseNet works with FLUX.1 models (dev, schnell and what was made from them), but this MODEL is {kind}. "
-            "Connect a FLUX.1 model, or take Apply InfuseNet out of the graph."
+            "Connect a FLUX.1 model, or take Apply InfuseNet Identity out of the graph."
         )
     network = getattr(base_model, "diffusion_model", None)
     params = getattr(network, "params", None)

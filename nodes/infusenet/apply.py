@@ -1,4 +1,4 @@
-"""Apply InfuseNet: an identity joins the conditioning."""
+"""Apply InfuseNet Identity: an identity joins the conditioning."""
 
 from __future__ import annotations
 
@@ -107,13 +107,13 @@ class ApplyInfuseNet(io.ComfyNode):
         """The node's sockets."""
         return schema(
             "Apply",
-            "Apply InfuseNet",
+            "Apply InfuseNet Identity",
             description="Lets an identity act on a FLUX picture. Several people: chain one such node for each, "
             "with masks. The negative conditioning stays without the identity unless asked otherwise.",
             search_aliases=["infiniteyou", "infinite you", "identity", "face", "controlnet"],
             inputs=[
                 io.Conditioning.Input("positive", tooltip="The prompt's conditioning. ControlNets it carries stay."),
-                InfuseNetSocket.Input("infusenet", tooltip="From Load InfuseNet."),
+                InfuseNetSocket.Input("infusenet", tooltip="From Load InfuseNet Adapter."),
                 IdentitySocket.Input("identity", tooltip="From Encode Identity: one person, or one an image."),
                 io.Vae.Input("vae", tooltip="FLUX's VAE: it encodes the control picture (black without a pose image)."),
                 io.Float.Input(
@@ -199,7 +199,7 @@ class ApplyInfuseNet(io.ComfyNode):
         mask, of_mask = check_mask(mask)
         notices = list(filter(None, (no_effect(strength, start_percent, end_percent), *of_mask)))
         if notices:
-            log.warning("Apply InfuseNet: %s", " ".join(notices))
+            log.warning("Apply InfuseNet Identity: %s", " ".join(notices))
             show(cls, "\n".join(notices))
         if strength == 0:
             return io.NodeOutput(positive, empty)
@@ -226,8 +226,8 @@ def check_fit(infusenet: InfuseNetControl, tokens: Tensor, vae: Any) -> None:
     channels = getattr(vae, "latent_channels", LATENT_CHANNELS)
     if channels != LATENT_CHANNELS:
         raise SettingsError(
-            f"Apply InfuseNet needs FLUX's VAE (ae.safetensors), of {LATENT_CHANNELS} latent channels; the one "
-            f"connected has {channels}. Connect FLUX's."
+            f"Apply InfuseNet Identity needs FLUX's VAE (ae.safetensors), of {LATENT_CHANNELS} latent channels; the "
+            f"one connected has {channels}. Connect FLUX's."
         )
     if tokens.shape[-1] != infusenet.token_width:
         raise SettingsError(

@@ -54,7 +54,7 @@ class EncodeIdentity(io.ComfyNode):
                 ),
             ],
             outputs=[
-                IdentitySocket.Output("identity", display_name="identity", tooltip="For Apply InfuseNet."),
+                IdentitySocket.Output("identity", display_name="identity", tooltip="For Apply InfuseNet Identity."),
                 io.Image.Output("faces", display_name="faces", tooltip="The aligned faces that were read, 112x112."),
                 io.Int.Output("count", display_name="count", tooltip="How many photos were used."),
             ],

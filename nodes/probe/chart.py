@@ -47,8 +47,8 @@ def labels(subject: SubjectName) -> dict[str, str]:
     return {"axis": words.axis.removesuffix(" (cosine)"), "unseen": words.unseen, "nothing": words.nothing}
 
 
-def curve(trace: Trace) -> dict[str, Any]:
-    """A whole run, thinned out if it is long; the peak stays."""
+def curve(trace: Trace, which: str = "") -> dict[str, Any]:
+    """A whole run, thinned out if it is long; the peak stays. `which` tells which of several runs it is."""
     figures = analyse(trace)
     peak, subject = figures.peak, "face" if trace.rule is None else trace.rule.subject
     stride = -(-len(trace.records) // POINTS) or 1
@@ -70,13 +70,13 @@ def curve(trace: Trace) -> dict[str, Any]:
         "end_at": None if trace.final is None else [trace.final.step, _short(trace.final.sigma)],
         "status": trace.status,
         "pictures": [dataclasses.asdict(one) for one in batch.figures_of(trace)],
-        "words": words(trace),
+        "words": words(trace, which),
     }
 
 
-def words(trace: Trace) -> str:
-    """What a report says: the course, of a batch each picture's, and what measured."""
-    return "\n".join([in_words(trace), *batch.in_words(trace), batch.measured_in_words(trace)])
+def words(trace: Trace, which: str = "") -> str:
+    """What a report says: of several runs which, the course, of a batch each picture's, and what measured."""
+    return "\n".join([*filter(None, [which]), in_words(trace), *batch.in_words(trace), batch.measured_in_words(trace)])
 
 
 def measured_by(recognizer: str, rule: Rule | None) -> str:

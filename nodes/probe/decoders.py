@@ -18,6 +18,7 @@ from comfy.taesd.taesd import TAESD
 from torch import Tensor
 
 from ...infusenet import miniature as shipped
+from ...infusenet.errors import SettingsError
 from ..flux import miniature
 from ..shared import load_once
 
@@ -195,3 +196,16 @@ def _linear(base_model: Any, remedy: str) -> Decoder:
 def _pictures(image: Tensor) -> Tensor:
     """An IMAGE, of video too, as [n, 3, H, W]."""
     return image.reshape(-1, *image.shape[-3:]).movedim(-1, 1)
+
+
+def flat(latents: Tensor) -> Tensor:
+    """Latents of pictures as [B, C, h, w]; some image models have them with one frame, [B, C, 1, h, w].
+
+    Raises:
+        SettingsError: they are of video, sound or something else.
+    """
+    if latents.ndim == 5 and latents.shape[2] == 1:
+        return latents[:, :, 0]
+    if latents.ndim != 4:
+        raise SettingsError(f"a probe measures pictures, but this MODEL makes latents {list(latents.shape)}")
+    return latents

@@ -113,6 +113,16 @@ class IdentityProbe(io.ComfyNode):
                 ),
                 strangers_input(),
                 references_input(),
+                io.Int.Input(
+                    "skip_below",
+                    default=0,
+                    min=0,
+                    max=16384,
+                    step=8,
+                    optional=True,
+                    tooltip="Pixels. Pictures whose longer side is shorter are sampled without being measured: tiles, "
+                    "thumbnails and small crops that would cost time. 0 measures all.",
+                ),
             ],
             outputs=[
                 io.Model.Output(
@@ -127,7 +137,7 @@ class IdentityProbe(io.ComfyNode):
     @classmethod
     @checked
     def execute(
-        cls, model, recognizer, reference, when, every, vae=None, strangers=None, references=ONE
+        cls, model, recognizer, reference, when, every, vae=None, strangers=None, references=ONE, skip_below=0
     ) -> io.NodeOutput:
         """Read the reference, then listen."""
         require("matplotlib")  # for the report, which comes after the sampling
@@ -144,6 +154,7 @@ class IdentityProbe(io.ComfyNode):
             every=every,
             vae=vae,
             strangers=others,
+            skip_below=skip_below,
         )
         return io.NodeOutput(watch.attach(model), watch)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -18,17 +19,12 @@ from ..checks import checked
 from ..convert import pictures_to_image, with_samples
 from ..sockets import TraceSocket, schema
 from . import chart
-from .decoders import full_decoder
-from .others import ancestors
-from .run import Run, flat
-from .sampler_node import SamplerNode
-from .watch import Watch
+from .choice import find_run
+from .decoders import flat, full_decoder
+from .run import Run
 
 UI = "infusenet_drift"
-_OTHER = (
-    "The latent connected here is not the one that the probe saw sampler node {} end with, so this may be the record "
-    "of an earlier run: connect the probe's model to the sampler, and run it again."
-)
+SHOWN = 6  # runs of one execution beside each other
 _LOST = "{} as this report's VAE decodes it: it is measured as the probe saw it."
 
 
@@ -63,6 +59,15 @@ class DriftReport(io.ComfyNode):
                     optional=True,
                     tooltip="Decodes the finished picture for its measurement, if the probe had only a small decoder.",
                 ),
+                io.Int.Input(
+                    "run",
+                    default=0,
+                    min=0,
+                    max=100000,
+                    optional=True,
+                    tooltip="For nodes that sample several times (detailers, tiles, XY plots): which run, from 1. 0 "
+                    "chooses: the one that the latent holds, else one of its size, else the largest picture.",
+                ),
             ],
             outputs=[
                 io.Image.Output("chart", display_name="chart", tooltip="Similarity by noise level and step."),
@@ -87,7 +92,7 @@ class DriftReport(io.ComfyNode):
 
     @classmethod
     @checked
-    def execute(cls, trace, samples=None, image=None, vae=None) -> io.NodeOutput:
+    def execute(cls, trace, samples=None, image=None, vae=None, run=0) -> io.NodeOutput:
         """Find the run, and tell of it."""
         if samples is None and image is None:
             raise SettingsError(
@@ -95,80 +100,32 @@ class DriftReport(io.ComfyNode):
                 "picture made from it to image."
             )
         hidden = getattr(cls, "hidden", None)
-        run, note = find_run(trace, getattr(hidden, "prompt", None), getattr(hidden, "unique_id", None), samples)
-        record = finished(run, vae)
-        if note is not None:
-            record = replace(record, warnings=(*record.warnings, note))
+        place = getattr(hidden, "prompt", None), getattr(hidden, "unique_id", None)
+        choice = find_run(trace, *place, samples, image, run)
+        chosen = choice.run
+        record = finished(chosen, vae)
+        if choice.note is not None:
+            record = replace(record, warnings=(*record.warnings, choice.note))
         figures = analyse(record)
-        best, best_step = best_of(run, record, samples)
+        best, best_step = best_of(chosen, record, samples)
+        beside = others(chosen)
         return io.NodeOutput(
-            draw(record),
-            faces_of(run, record),
+            draw(chosen, record, beside),
+            faces_of(chosen, record),
             best,
             best_step,
             math.nan if figures.peak is None else figures.peak.value,
             math.nan if figures.drift is None else figures.drift,
-            record_json(record),
+            record_json(record, chosen),
             record.to_csv(),
             ui={
-                UI: [{"run": run.name, "probe": trace.node, "sampler": run.sampler.node, **chart.curve(record)}],
-                "text": [chart.words(record)],
+                UI: [
+                    told(trace.node, chosen, record, choice.which),
+                    *(told(trace.node, one, one.trace) for one in beside),
+                ],
+                "text": [chart.words(record, choice.which)],
             },
         )
-
-
-def find_run(
-    watch: Watch, prompt: dict[str, Any] | None, report: str | None, samples: dict[str, Any] | None = None
-) -> tuple[Run, str | None]:
-    """The run that gave `samples`; else that of the sampler upstream of a report, else the latest one.
-
-    Returns:
-        The run, and a note for the reader where it may be another than the one meant.
-
-    Raises:
-        SettingsError: nothing has been sampled with this probe's MODEL.
-    """
-    measured = {place: run for place, run in watch.runs.items() if run.trace is not None}
-    if not measured:
-        raise SettingsError(
-            "The probe has seen no sampling. Connect Identity Probe's model output to the sampler whose result goes "
-            "into this report."
-        )
-    index, near = SamplerNode.now().index, upstream(prompt or {}, report)
-    for node in near:
-        found = [run for place, run in measured.items() if place[0] == node]
-        if found:
-            run = next((run for run in found if run.sampler.index == index), found[-1])
-            earlier = [run for run in reversed(watch.earlier) if run.trace is not None and run.sampler.node == node]
-            known = (run, *found, *earlier)  # the host may have kept the result of an earlier run
-            given = next((one for one in known if samples is None or gave(one, samples)), None)
-            if given is not None:
-                return given, None
-            direct = (prompt or {}).get(str(report), {}).get("inputs", {}).get("samples") == [node, 0]
-            return run, _OTHER.format(node) if direct else None
-    latest = list(measured.values())[-1]
-    if len(measured) == 1 and not prompt:
-        return latest, None
-    return latest, f"This is the latest run (sampler node {latest.sampler.node}); it is not upstream of this report."
-
-
-def gave(run: Run, samples: dict[str, Any]) -> bool:
-    """Whether a run ended with these latents."""
-    latents = samples["samples"]
-    return (
-        run.final is not None
-        and isinstance(latents, torch.Tensor)
-        and run.final.shape == latents.shape
-        and torch.equal(run.final.to(latents.dtype), latents.detach().cpu())
-    )
-
-
-def upstream(prompt: dict[str, Any], report: str | None) -> list[str]:
-    """The nodes that a report's samples or image come from, the nearest first."""
-    report = str(report)
-    inputs = prompt.get(report, {}).get("inputs", {})
-    meant = {name: inputs[name] for name in ("samples", "image") if name in inputs}
-    return ancestors(report, {**prompt, report: {"inputs": meant}})
 
 
 def finished(run: Run, vae: Any) -> Trace:
@@ -184,11 +141,27 @@ def finished(run: Run, vae: Any) -> Trace:
     return replace(trace, final=final, run=replace(trace.run, final_decoder=decoder.name))
 
 
-def record_json(trace: Trace) -> str:
-    """The record as JSON; `report` in it holds what follows from it: where it is above the lines, and each picture."""
+def others(run: Run) -> list[Run]:
+    """The latest other runs of its execution that are as large, the latest first."""
+    alike = [one for one in run.execution.runs if one is not run and one.size == run.size]
+    return alike[:-SHOWN:-1]
+
+
+def told(probe: str, run: Run, trace: Trace, which: str = "") -> dict[str, Any]:
+    """What the browser draws of a run."""
+    return {"run": run.name, "probe": probe, "sampler": run.sampler.node, **chart.curve(trace, which)}
+
+
+def record_json(trace: Trace, run: Run) -> str:
+    """The record as JSON; `report` in it holds what follows from it: where it is above the lines, each picture, and,
+    where its node sampled several times, the figures of every run that is kept.
+    """
     figures = batch.figures_of(trace)
     best = batch.best_of(figures)
     report = {
+        "run": run.number,
+        "runs": run.execution.count,
+        "kept": [_figures(one) for one in run.execution.runs] if run.execution.count > 1 else [],
         "first_above": first_above(trace),
         "best_picture": None if best is None else best.picture,
         "pictures": [asdict(one) for one in figures],
@@ -196,11 +169,31 @@ def record_json(trace: Trace) -> str:
     return json.dumps({**json.loads(trace.to_json()), "report": report}, indent=1, allow_nan=False) + "\n"
 
 
-def draw(trace: Trace) -> Any:
-    """The chart as an IMAGE; matplotlib is imported here."""
+def _figures(run: Run) -> dict[str, Any]:
+    trace = run.trace
+    assert trace is not None
+    figures, (width, height) = analyse(trace), run.size
+    peak = None if figures.peak is None else figures.peak.value
+    return {
+        "run": run.number,
+        "width": width,
+        "height": height,
+        "steps": trace.steps,
+        "peak": peak,
+        "final": figures.final,
+    }
+
+
+def draw(run: Run, trace: Trace, beside: Sequence[Run]) -> Any:
+    """The chart as an IMAGE, with other runs of its execution beside it; matplotlib is imported here."""
     from ...infusenet.charts import figure_pixels, similarity_figure
 
-    return pictures_to_image([figure_pixels(similarity_figure(trace))])
+    if not beside:
+        return pictures_to_image([figure_pixels(similarity_figure(trace))])
+    shown = sorted([run, *beside], key=lambda one: one.number)
+    traces = [trace if one is run else one.trace for one in shown]
+    names = [f"run {one.number}" + (", reported" if one is run else "") for one in shown]
+    return pictures_to_image([figure_pixels(similarity_figure(traces, names=names))])
 
 
 def faces_of(run: Run, trace: Trace) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -17,11 +17,11 @@ from torch import Tensor
 from ...infusenet.errors import SettingsError
 from ...infusenet.probe import ProbeRecorder, RunInfo, StepRecord, Trace
 from ...infusenet.probe.background import BackgroundRecorder
-from ...infusenet.probe.drift import NOISE_LEFT, OWN_PACE
-from ...infusenet.probe.records import same_network
-from ..infusenet.adapter import InfuseNetControl, chain
+from ...infusenet.probe.pieces import without_levels
 from . import chart
-from .decoders import Decoder, full_decoder, is_tiny, small_decoder
+from .decoders import Decoder, flat, full_decoder, is_tiny, small_decoder
+from .guider import about, conditions, infusenets, size_of
+from .levels import Levels
 from .sampler_node import SamplerNode
 from .stopping import SHORT, Cut, StopJudge, StopRule
 
@@ -30,6 +30,9 @@ log = logging.getLogger(__name__)
 LIVE, AFTER = "live", "after the run"
 _NO_ROOM = (
     "There is no room on the GPU for the image encoder beside the model, so the steps were measured after the run."
+)
+_DISPLAYED = (
+    "This sampler counts its steps for display, not by the noise levels that it works at: these are not known here."
 )
 _NO_STOP = " So Stop at Identity Peak could not look, and the run was finished: free memory, or take it out."
 _INTERRUPT = comfy.model_management.InterruptProcessingException
@@ -63,11 +66,18 @@ class Run:
         sampler: SamplerNode,
         rule: StopRule | None,
         shape: Sequence[int],
+        before: Run | None = None,
+        notice: str | None = None,
     ) -> None:
         self.sampler, self.rule, self._watch = sampler, rule, watch
-        self.name = uuid.uuid4().hex
+        self.goes_on = before  # the run that this one is a further piece of
+        self.name = uuid.uuid4().hex if before is None else before.name
+        self.execution: Any = None  # the execution that it is one run of, and its number there, from 1
+        self.number = 0
         self.trace: Trace | None = None
         self.final: Tensor | None = None
+        self.predicted: Tensor | None = None  # the last prediction, which some nodes hand on, where it is not `final`
+        self.size = size_of(guider, shape)  # width and height of the picture
         self.judge: StopJudge | None = None  # of a run with a rule of stopping
         self.cut: Cut | None = None  # a run that was cut short, by this probe's rule or another's
         self.stopped_at: int | None = None  # the step whose prediction is handed on, where that is not the end
@@ -77,14 +87,15 @@ class Run:
         self._decoder: Decoder | None = None
         self._trouble: str | None = None
         self._shape = shape  # of the latents
-        self._notices: list[str] = []
-        self._leaves_noise = False
+        self._notices = [] if notice is None else [notice]
         self._cancelled = False
-        self._count, self._follows = 0, True
-        self._controls = tuple(_infusenets(guider))
-        about = _about(guider, self._controls)
-        conditioning = conditions(watch.recognizer.name, (about.pop("recognizer", None), *sampler.recognizers))
-        self._info = RunInfo(seed=seed, step_offset=sampler.offset, conditioning_recognizer=conditioning, **about)
+        self._levels: Levels | None = None  # None until it starts
+        self._newest: Tensor | None = None
+        self.steps_before = 0 if before is None or before.trace is None else len(before.trace.sigmas) - 1
+        self._controls = tuple(infusenets(guider))
+        told = about(guider, self._controls)
+        conditioning = conditions(watch.recognizer.name, (told.pop("recognizer", None), *sampler.recognizers))
+        self._info = RunInfo(seed=seed, step_offset=sampler.offset, conditioning_recognizer=conditioning, **told)
         self.recorder = self._make_recorder()
 
     def begin(self, base_model: Any, sigmas: Tensor, sampler: str) -> None:
@@ -97,17 +108,16 @@ class Run:
 
     def _begin(self, base_model: Any, sigmas: Tensor, sampler: str) -> None:
         os.makedirs(folder_paths.get_temp_directory(), exist_ok=True)
-        levels = sigmas.detach().float().cpu()
-        self._model, self._follows = base_model, sampler not in OWN_PACE and bool(torch.isfinite(levels).all())
-        self._leaves_noise = float(levels[-1]) > NOISE_LEFT
-        steps = len(levels) - 1 if self._follows else None
+        levels, self._model = Levels(sigmas, sampler), base_model
+        steps = levels.steps
         info = replace(self._info, steps=steps, sampler=sampler or None)
         self._make_room()
-        self.recorder.start(levels if self._follows else None, run=replace(info, decoder=None))
-        self._sigmas = levels.tolist()
+        self.recorder.start(levels.sigmas if levels.known else None, run=replace(info, decoder=None))
+        self._levels = levels
         if self.rule is not None:
             self.judge = StopJudge(self.rule, steps, self.recorder.bar)
-        self._send(start=True, steps=steps, offset=info.step_offset, **self._watch.beside)
+        total = None if steps is None else self.steps_before + steps
+        self._send(start=True, steps=total, offset=info.step_offset, **self._watch.beside)
 
     def _make_room(self) -> None:
         """A network that the host would load at the cost of the model that samples measures after the run."""
@@ -119,14 +129,16 @@ class Run:
 
     def step(self, index: int, x0: Tensor) -> None:
         """The sampler's callback: `x0` is the prediction in the model's space."""
-        if not hasattr(self, "_sigmas"):  # it could not start
+        if self._levels is None:  # it could not start
             return
         try:
-            step = index + 1 if self._follows else self._count + 1
-            if self._follows and not self._count < step < len(self._sigmas):
-                return  # some samplers report their last step twice: a run has as many records as steps
-            self._count = step
-            sigma = self._sigmas[index] if self._follows and index < len(self._sigmas) else None
+            self._newest = x0.detach()
+            told = self._levels.step(index)
+            if told is None:  # a run has as many records as steps
+                return
+            step, sigma = told
+            if self.judge is not None and self._levels.displayed:
+                self.judge.steps = None  # such a run is not cut short
             latents = self._model.process_latent_out(x0.detach().float())
             self.volume = latents.ndim == 5
             record = self.recorder.on_step(step, sigma, flat(latents))
@@ -138,10 +150,16 @@ class Run:
             log.warning("The identity probe failed at step %d: %s", index + 1, error, exc_info=True)
             self._trouble = self._trouble or f"step {index + 1}: {type(error).__name__}: {error}"
 
+    def ask(self, sigma: Tensor) -> None:
+        """The model is asked at a noise level [B]."""
+        if self._levels is not None:
+            self._levels.ask(sigma)
+
     def follow(self, cut: Cut) -> None:
         """The run goes on at other noise levels."""
-        if self.cut is None and hasattr(self, "_sigmas"):
-            self.cut, self._sigmas = cut, list(cut.levels)
+        if self.cut is None and self._levels is not None:
+            self.cut = cut
+            self._levels.cut(cut.levels)
             self.recorder.cut_short(cut.step, cut.levels)
 
     def end(self, output: Tensor | None, error: BaseException | None = None) -> None:
@@ -149,16 +167,19 @@ class Run:
         try:
             self._end(output, error)
         finally:
-            self._model = self._decoder = self.judge = None  # nothing large is kept with the record
+            self._model = self._decoder = self.judge = self._newest = None  # nothing large is kept with the record
             self._controls = ()
 
     def _end(self, output: Tensor | None, error: BaseException | None) -> None:
-        if not hasattr(self, "_sigmas"):  # it failed before its first step
+        levels = self._levels
+        if levels is None:  # it failed before its first step
             return
         if error is not None and not isinstance(error, (Exception, _INTERRUPT)):
             self.recorder.close()
             return
+        levels.end()
         self.final = None if output is None else output.detach().cpu()
+        self._keep_prediction()
         latents = self._final_latents()
         pictures, name = self._finished(latents)
         trace = self.recorder.finish(
@@ -170,7 +191,8 @@ class Run:
         used = None if self._decoder is None else self._decoder.name
         decoding = None if self._decoder is None else self._decoder.notice
         idle = dict.fromkeys(control.idle for control in self._controls)
-        notices = [*self._notices, *filter(None, (decoding, *idle))]
+        displayed = _DISPLAYED if levels.displayed else None
+        notices = [*self._notices, *filter(None, (displayed, decoding, *idle))]
         self.trace = replace(
             trace,
             status=status or trace.status,
@@ -178,7 +200,21 @@ class Run:
             run=replace(trace.run, decoder=used, final_decoder=name or used),
             warnings=(*trace.warnings, *notices),
         )
-        self._send(end=True, **chart.curve(self.trace))
+        if levels.displayed:
+            self.trace = without_levels(self.trace)
+            self.recorder.gallery.renumber()
+
+    def _keep_prediction(self) -> None:
+        """The last prediction as the host hands it on ("denoised_output"), where that is not the result."""
+        if self._newest is None or self.final is None or self._model is None:
+            return
+        predicted = self._model.process_latent_out(self._newest.cpu())
+        self.predicted = None if torch.equal(predicted.to(self.final), self.final) else predicted
+
+    def tell(self) -> None:
+        """The browser is told of the whole curve, once the run has ended and has its place among others."""
+        if self.trace is not None:
+            self._send(end=True, **chart.curve(self.trace))
 
     def latents(self, tensor: Tensor) -> Tensor:
         """Recorded latents in the shape of the sampler's own."""
@@ -209,7 +245,8 @@ class Run:
         if self.cut is not None:
             rest = len(self.cut.levels) - 1 - self.cut.step
             return "stopped at peak", f"It was cut short after step {self.cut.step}; {rest} larger steps ended it."
-        if self.stopped_at is not None and self._count >= len(self._sigmas) - 1:
+        levels = self._levels
+        if self.stopped_at is not None and levels is not None and levels.count >= len(levels.sigmas) - 1:
             return "stopped at peak", f"It was finished; step {self.stopped_at} was kept."
         if self.stopped_at is not None:
             return "stopped at peak", f"The likeness fell after step {self.stopped_at}; sampling went no further."
@@ -218,7 +255,8 @@ class Run:
     def _final_latents(self) -> Tensor | None:
         """The sampler's result as it can be decoded, where it is a finished picture: no noise left, not of video."""
         try:
-            return None if self.final is None or self._leaves_noise else flat(self.final)
+            noise = self._levels is None or self._levels.leaves_noise
+            return None if self.final is None or noise else flat(self.final)
         except SettingsError:
             return None  # told by the steps
 
@@ -264,7 +302,9 @@ class Run:
             when="after" if watch.when == AFTER else "live",
             every=watch.every,
             strangers=watch.strangers,
-            on_record=lambda record: self._send(point=chart.point(record)),
+            on_record=lambda record: self._send(
+                point=chart.point(replace(record, step=self.steps_before + record.step))
+            ),
             batch_size=4,
             folder=folder_paths.get_temp_directory(),
         )
@@ -272,38 +312,3 @@ class Run:
     def _send(self, **payload: Any) -> None:
         """An event for the probe node's chart."""
         chart.send({"node": self._watch.node, "sampler": self.sampler.node, "run": self.name, **payload})
-
-
-def flat(latents: Tensor) -> Tensor:
-    """Latents of pictures as [B, C, h, w]; some image models have them with one frame, [B, C, 1, h, w].
-
-    Raises:
-        SettingsError: they are of video, sound or something else.
-    """
-    if latents.ndim == 5 and latents.shape[2] == 1:
-        return latents[:, :, 0]
-    if latents.ndim != 4:
-        raise SettingsError(f"a probe measures pictures, but this MODEL makes latents {list(latents.shape)}")
-    return latents
-
-
-def _infusenets(guider: Any) -> Iterator[InfuseNetControl]:
-    """The InfuseNets that a guider's conditionings carry."""
-    conds = [cond for group in getattr(guider, "conds", {}).values() for cond in group]
-    controls = (control for cond in conds for control in chain(cond.get("control")))
-    return (control for control in controls if isinstance(control, InfuseNetControl))
-
-
-def _about(guider: Any, controls: Sequence[InfuseNetControl]) -> dict[str, Any]:
-    """What the guider tells about the run: model, and how InfuseNet acts."""
-    about: dict[str, Any] = {"backbone": type(guider.model_patcher.model).__name__}
-    for control in controls[:1]:
-        about |= {"strength": float(control.strength), "start": control.window[0], "end": control.window[1]}
-        about["recognizer"] = control.recognizer
-    return about
-
-
-def conditions(measuring: str, known: Sequence[str | None]) -> str | None:
-    """Which recognizer conditions: of several the one that measures, of which a trace warns; None = not known."""
-    names = [name for name in known if name is not None]
-    return next((name for name in names if same_network(name, measuring)), names[0] if names else None)

@@ -11,12 +11,13 @@ from .others import recognizers_before
 
 @dataclass(frozen=True)
 class SamplerNode:
-    """The node that samples: its id, which of a list it works on, and what its prompt says."""
+    """The node that samples: its id, which of a list it works on, what its prompt says, and which prompt that is."""
 
     node: str
     index: int
     inputs: dict[str, Any]
     recognizers: tuple[str, ...] = ()  # of other packs' identity methods before it
+    prompt: str | None = None
 
     @classmethod
     def now(cls) -> SamplerNode:
@@ -28,7 +29,13 @@ class SamplerNode:
             return cls("", 0, {})
         prompt = chart.running_prompt(context.prompt_id)
         inputs = prompt.get(context.node_id, {}).get("inputs", {})
-        return cls(str(context.node_id), context.list_index or 0, inputs, recognizers_before(context.node_id, prompt))
+        return cls(
+            str(context.node_id),
+            context.list_index or 0,
+            inputs,
+            recognizers_before(context.node_id, prompt),
+            context.prompt_id,
+        )
 
     @property
     def offset(self) -> int | None:

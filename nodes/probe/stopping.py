@@ -16,6 +16,7 @@ import torch
 from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
+from ...infusenet.errors import SettingsError
 from ...infusenet.metrics.base import mean_of
 from ...infusenet.probe import StepRecord
 from ...infusenet.probe.stopping import SHARE, TAIL, best_kept, is_on_course, saves, should_stop, stop_step
@@ -26,6 +27,31 @@ SHORT, BEST, PEAK = "short tail", "finish, keep the best", "at the peak"
 MODES = (SHORT, BEST, PEAK)
 _LAST = "infusenet_last_prediction"
 CUT = "infusenet_cut"
+
+
+LEFT_ALONE = "It ended with noise left, as a part of what its node samples, so Stop at Identity Peak left it alone."
+
+
+def refuse_noise(inputs: dict[str, Any], sigma: float) -> None:
+    """Refuse a run that ends with noise left, where its node has a setting that helps; else do nothing.
+
+    Args:
+        inputs: of the sampler node, by name.
+        sigma: the noise level that is left.
+
+    Raises:
+        SettingsError: what to change there.
+    """
+    helps = {
+        "return_with_leftover_noise": "Let it run to the last step (end_at_step, return_with_leftover_noise)",
+        "sigmas": "Give it sigmas that end at 0",
+    }
+    words = next((words for name, words in helps.items() if name in inputs), None)
+    if words is not None:
+        raise SettingsError(
+            "Stop at Identity Peak returns a finished picture, but this sampler ends with noise left (sigma "
+            f"{sigma:.3f}). {words}, or take the node out."
+        )
 
 
 @dataclass(frozen=True)

@@ -4,28 +4,27 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
 from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
-from ...infusenet.errors import SettingsError
 from ...infusenet.measures import as_measure
 from ...infusenet.probe import Baseline, Reference
 from ...infusenet.probe.drift import NOISE_LEFT
 from . import chart, stopping
+from .executions import Execution, Executions
+from .guider import size_of
 from .run import LIVE, Run
 from .sampler_node import SamplerNode
-from .stopping import CUT, SHORT, StopRule
+from .stopping import CUT, LEFT_ALONE, SHORT, StopRule, refuse_noise
 
 log = logging.getLogger(__name__)
 
 KEY = "infusenet_probe"
 _STOPPED = "infusenet_stopped"
 _NUMBERS = itertools.count(1)
-_KEPT = 4  # runs of earlier executions, for results that the host has kept longer than the latest
 
 
 class _Stop(Exception):
@@ -43,6 +42,7 @@ class Watch:
         every: probe every so many steps.
         vae: decodes predictions; None = something small.
         strangers: what other people, or other pictures, score.
+        skip_below: pictures whose longer side is shorter, in pixels, are sampled without being measured.
     """
 
     def __init__(
@@ -55,13 +55,14 @@ class Watch:
         every: int = 1,
         vae: Any = None,
         strangers: Baseline | None = None,
+        skip_below: int = 0,
     ) -> None:
+        self.skip_below = skip_below
         self.recognizer, self.strangers = recognizer, strangers
         self.references = (references,) if isinstance(references, Reference) else tuple(references)
         self.node, self.when, self.every, self.vae = node, when, every, vae
         self.key = f"{KEY}:{node}:{next(_NUMBERS)}"
-        self.runs: dict[tuple[str, int], Run] = {}
-        self.earlier: deque[Run] = deque(maxlen=_KEPT)
+        self.executions = Executions()
         self._current: Run | None = None
 
     def attach(self, model: Any) -> Any:
@@ -69,6 +70,7 @@ class Watch:
         model = model.clone()
         model.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, self.key, self._around_run)
         model.add_wrapper_with_key(WrappersMP.SAMPLER_SAMPLE, self.key, self._around_sampler)
+        model.add_wrapper_with_key(WrappersMP.PREDICT_NOISE, self.key, self._around_prediction)
         return model
 
     @property
@@ -85,6 +87,11 @@ class Watch:
         }
 
     @property
+    def runs(self) -> dict[tuple[str, int], Run]:
+        """The last run of each sampler node and item of a list, the latest last."""
+        return {(one.sampler.node, one.sampler.index): one.runs[-1] for one in self.executions.found()}
+
+    @property
     def latest(self) -> Run | None:
         """The run that ended last."""
         return next(reversed(self.runs.values()), None)
@@ -92,34 +99,65 @@ class Watch:
     def _around_run(self, executor: Any, *args: Any, **named: Any) -> Any:
         """Wraps a guider's sampling, loading and unloading included."""
         guider, sigmas = executor.class_obj, args[3]
-        rule = _rule(guider.model_options, self.key)
+        sampler, rule, notice = SamplerNode.now(), _rule(guider.model_options, self.key), None
         if rule is not None and float(sigmas[-1]) > NOISE_LEFT:
-            raise SettingsError(
-                "Stop at Identity Peak returns a finished picture, but this sampler ends with noise left (sigma "
-                f"{float(sigmas[-1]):.3f}). Let it run to the last step (end_at_step, return_with_leftover_noise), or "
-                "take the node out."
-            )
-        sampler = SamplerNode.now()
-        mine = [key for key in self.runs if key[0] == sampler.node and (sampler.index == 0 or key[1] == sampler.index)]
-        for key in mine:
-            self.earlier.append(self.runs.pop(key))
-        seed = args[7] if len(args) > 7 else named.get("seed")
-        try:
-            run = Run(self, guider, sigmas, seed, sampler, rule, tuple(args[0].shape))
-        except Exception:
-            log.warning("The identity probe cannot watch this run; it is sampled without.", exc_info=True)
-            return executor(*args, **named)
+            refuse_noise(sampler.inputs, float(sigmas[-1]))
+            rule, notice = None, LEFT_ALONE
+        execution, run = self.executions.of(sampler), None
+        if self._too_small(guider, args[0].shape):
+            execution.skipped += 1
+        else:
+            seed = args[7] if len(args) > 7 else named.get("seed")
+            run = self._run(execution, guider, sigmas, seed, rule, tuple(args[0].shape), notice)
         outer, self._current = self._current, run
         try:
             output = executor(*args, **named)
         except BaseException as error:
-            run.end(None, error)
+            self._ended(execution, run, None, error)
             raise
         finally:
             self._current = outer
-            self.runs[sampler.node, sampler.index] = run
-        run.end(output)
+        self._ended(execution, run, output)
         return output
+
+    def _run(
+        self,
+        execution: Execution,
+        guider: Any,
+        sigmas: Tensor,
+        seed: int | None,
+        rule: StopRule | None,
+        shape: tuple[int, ...],
+        notice: str | None,
+    ) -> Run | None:
+        """A run that begins; None where it cannot be watched, which harms no picture."""
+        try:
+            before = execution.waiting(tuple(sigmas.detach().float().cpu().tolist()), shape)
+            return Run(self, guider, sigmas, seed, execution.sampler, rule, shape, before, notice)
+        except Exception:
+            log.warning("The identity probe cannot watch this run; it is sampled without.", exc_info=True)
+            return None
+
+    def _ended(
+        self, execution: Execution, run: Run | None, output: Tensor | None, error: BaseException | None = None
+    ) -> None:
+        """A run is over."""
+        if run is None:
+            return
+        run.end(output, error)
+        if run.trace is not None:
+            self.executions.add(execution, run)
+            run.tell()
+
+    def _too_small(self, guider: Any, shape: Sequence[int]) -> bool:
+        """Whether pictures of latents of this shape are not to be measured."""
+        return max(size_of(guider, shape)) < self.skip_below
+
+    def _around_prediction(self, executor: Any, x: Tensor, timestep: Tensor, *rest: Any, **named: Any) -> Any:
+        """Wraps each evaluation of the model: notes the noise level that it is asked at."""
+        if self._current is not None:
+            self._current.ask(timestep)
+        return executor(x, timestep, *rest, **named)
 
     def _around_sampler(
         self, executor: Any, guider: Any, sigmas: Tensor, extra_args: Any, callback: Any, *rest: Any, **named: Any

@@ -34,7 +34,7 @@ class Sweep(io.ComfyNode):
             search_aliases=["xy plot", "grid", "compare steps", "step budget", "face similarity", "seed search"],
             inputs=[
                 io.Model.Input("model", tooltip="The MODEL to sample with; dev or schnell is read from it."),
-                io.Conditioning.Input("positive", tooltip="From Apply InfuseNet, or any other."),
+                io.Conditioning.Input("positive", tooltip="From Apply InfuseNet Identity, or any other."),
                 io.Conditioning.Input("negative", tooltip="Without meaning while cfg is 1."),
                 io.Latent.Input("latent_image", tooltip="What is sampled, as in a sampler; a batch and a mask count."),
                 io.Vae.Input("vae", tooltip="Decodes the finished pictures."),

@@ -103,9 +103,9 @@ def make_trials(
         changed = axis.applied(known, value)
         if changed.of_infusenet and not any(isinstance(control, InfuseNetControl) for control in controls(positive)):
             raise SettingsError(
-                f"The axis {axis.name} needs an InfuseNet in positive, and there is none. Connect Apply InfuseNet's "
-                "positive, with a strength above 0 there (with 0 it leaves the conditioning as it is), or choose "
-                "another axis."
+                f"The axis {axis.name} needs an InfuseNet in positive, and there is none. Connect Apply InfuseNet "
+                "Identity's positive, with a strength above 0 there (with 0 it leaves the conditioning as it is), or "
+                "choose another axis."
             )
         conditionings = [positive, negative]
         if changed.of_infusenet:

@@ -97,7 +97,11 @@ function probed({ detail }) {
     const { node, run, start, end, point, ...told } = detail ?? {};
     if (node === undefined) return;
     const before = memory[keyOf(node)]?.find((one) => one.run === run) ?? { points: [] };
-    if (start || end) return put(node, { ...before, run, ...told });
+    if (start) { // of a run that goes on where an earlier piece of it ended, the end is not the end any more
+        const { status, final, end_at, words, pictures, counted, ...open } = before;
+        return put(node, { ...open, run, ...told });
+    }
+    if (end) return put(node, { ...before, run, ...told });
     if (!point) return;
     const points = before.points, at = points.findIndex(([step]) => step >= point[0]);
     if (at < 0) points.push(point);
@@ -106,10 +110,12 @@ function probed({ detail }) {
 }
 
 function executed({ detail }) { // the report's result; sent again when everything is cached
-    const { probe, ...curve } = detail?.output?.infusenet_drift?.[0] ?? {};
-    if (!curve.run) return;
-    put(detail.display_node ?? detail.node, curve, true);
-    if (probe) put(probe, curve, true);
+    const told = detail?.output?.infusenet_drift ?? []; // the run that is reported first, then others of its execution
+    for (const { probe, ...curve } of [...told].reverse()) {
+        if (!curve.run) continue;
+        put(detail.display_node ?? detail.node, curve, true);
+        if (probe) put(probe, curve, true);
+    }
 }
 
 app.registerExtension({

@@ -165,7 +165,7 @@ def _changed_tensors(state: dict[str, torch.Tensor], operations: tuple[tuple[str
                     state[f"{name}{each}"[:2000]] = state.pop(each)
         match operation:
             case "reshape":
-                state[key] = tensor.reshape(-1, *tensor.shape[:1]) if tensor.ndim else tensor.reshape(1, 1)
+                state[key] = tensor.reshape(-1, *tensor.shape[:1]) if tensor.numel() and tensor.ndim else tensor[None]
             case "flat":
                 state[key] = tensor.flatten()
             case "scalar":

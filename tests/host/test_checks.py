@@ -31,7 +31,7 @@ def applied(run, mini, mini_infusenet, conditioned):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"strength": NAN}, "Apply InfuseNet: strength must be a number of 0..3, got nan"),
+        ({"strength": NAN}, "Apply InfuseNet Identity: strength must be a number of 0..3, got nan"),
         ({"strength": 3.5}, "strength must be a number of 0..3, got 3.5"),
         ({"start_percent": None}, "start_percent must be a number of 0..1, got nothing"),
         ({"gate": "steps"}, "gate must be one of step, percent, got 'steps'"),

@@ -174,8 +174,8 @@ def test_each_sampler_node_has_a_record_of_its_own(probe, sample, pack, run):
     from comfy_execution.utils import CurrentNodeContext
 
     model, watch = probe(when="after the run")
-    for node, steps in (("10", 3), ("11", 4), ("10", 2)):
-        with CurrentNodeContext("p", node, 0):
+    for prompt, node, steps in (("p", "10", 3), ("p", "11", 4), ("q", "10", 2)):
+        with CurrentNodeContext(prompt, node, 0):
             latent = {"samples": sample(model, steps=steps)}
     assert {key[0]: len(kept.trace.records) for key, kept in watch.runs.items()} == {"10": 2, "11": 4}
     prompt = {
@@ -183,11 +183,11 @@ def test_each_sampler_node_has_a_record_of_its_own(probe, sample, pack, run):
         "6": {"inputs": {"trace": ["1", 1], "image": ["9", 0]}},
         "9": {"inputs": {"samples": ["10", 0], "vae": ["2", 2]}},
     }
-    find = pack.module("nodes.probe.report").find_run
-    assert find(watch, prompt, "5") == (watch.runs["11", 0], None)
-    assert find(watch, prompt, "6") == (watch.runs["10", 0], None)
-    latest, note = find(watch, {"7": {"inputs": {"samples": ["99", 0]}}}, "7")
-    assert latest is watch.runs["10", 0] and "not upstream" in note
+    choice = pack.module("nodes.probe.choice")
+    assert choice.find_run(watch, prompt, "5") == choice.Choice(watch.runs["11", 0])
+    assert choice.find_run(watch, prompt, "6") == choice.Choice(watch.runs["10", 0])
+    latest = choice.find_run(watch, {"7": {"inputs": {"samples": ["99", 0]}}}, "7")
+    assert latest.run is watch.runs["10", 0] and "not upstream" in latest.note
     assert len(run("DriftReport", trace=watch, samples=latent)) == 8
 
 
@@ -196,18 +196,22 @@ def test_a_report_is_of_the_run_that_gave_its_latent(probe, sample, run, pack):
     from comfy_execution.utils import CurrentNodeContext
 
     model, watch = probe(when="after the run")
-    with CurrentNodeContext("p", "10", 0):
-        first, second = ({"samples": sample(model, steps=2, seed=seed)} for seed in (1, 2))
+    results = []
+    for seed in (1, 2):
+        with CurrentNodeContext(f"prompt {seed}", "10", 0):
+            results.append({"samples": sample(model, steps=2, seed=seed)})
+    first, second = results
     prompt = {"5": {"inputs": {"trace": ["1", 1], "samples": ["10", 0]}}}
-    find = pack.module("nodes.probe.report").find_run
+    choice = pack.module("nodes.probe.choice")
     (newest,) = watch.runs.values()
-    assert find(watch, prompt, "5", second) == (newest, None)
-    found, note = find(watch, prompt, "5", first)
-    assert found is not newest and torch.equal(found.final, first["samples"]) and note is None
-    found, note = find(watch, prompt, "5", {"samples": first["samples"] + 1})
-    assert found is newest and "record of an earlier run" in note
+    assert choice.find_run(watch, prompt, "5", second) == choice.Choice(newest)
+    found = choice.find_run(watch, prompt, "5", first)
+    assert found.run is not newest and torch.equal(found.run.final, first["samples"]) and found.note is None
+    found = choice.find_run(watch, prompt, "5", {"samples": first["samples"] + 1})
+    assert found.run is newest and "record of an earlier run" in found.note
     between = {"5": {"inputs": {"samples": ["8", 0]}}, "8": {"inputs": {"samples": ["10", 0]}}}
-    assert find(watch, between, "5", {"samples": first["samples"] * 2}) == (newest, None), "changed on its way"
+    changed = choice.find_run(watch, between, "5", {"samples": first["samples"] * 2})
+    assert changed == choice.Choice(newest), "changed on its way"
 
 
 def test_a_slice_that_leaves_noise_has_no_finished_picture(probe, sample, run):
@@ -365,7 +369,6 @@ def test_no_face_in_any_frame_gives_a_report_without_a_curve(run, sample, mini, 
     )
     probed, watch = run("IdentityProbe", model=model, recognizer=blind, reference=person, when=when, every=1)
     blind.detect = lambda rgb: []
-    watch.runs.clear()
     latent = {"samples": sample(probed)}
     out = run("DriftReport", trace=watch, samples=latent)
     assert out[3] == 0 and out[4] != out[4] and out[5] != out[5]

@@ -20,7 +20,7 @@ CONTRACT = {
         "sigmas SIGMAS, steps INT",
     ),
     "LoadInfuseNet": (
-        "Load InfuseNet",
+        "Load InfuseNet Adapter",
         "infusenet COMBO, weight_dtype COMBO",
         "infusenet INFUSENET_MODEL",
     ),
@@ -40,7 +40,7 @@ CONTRACT = {
         "image IMAGE",
     ),
     "Apply": (
-        "Apply InfuseNet",
+        "Apply InfuseNet Identity",
         "positive CONDITIONING, infusenet INFUSENET_MODEL, identity INFUSENET_IDENTITY, vae VAE, strength FLOAT, "
         "start_percent FLOAT, end_percent FLOAT, gate COMBO, on_negative BOOLEAN, negative CONDITIONING, "
         "pose_image IMAGE, mask MASK",
@@ -66,7 +66,7 @@ CONTRACT = {
     "IdentityProbe": (
         "Identity Probe",
         "model MODEL, recognizer INFUSENET_RECOGNIZER, reference IMAGE, when COMBO, every INT, vae VAE, "
-        "strangers IMAGE, references COMBO",
+        "strangers IMAGE, references COMBO, skip_below INT",
         "model MODEL, trace INFUSENET_TRACE",
     ),
     "StopAtPeak": (
@@ -76,7 +76,7 @@ CONTRACT = {
     ),
     "DriftReport": (
         "Identity Drift Report",
-        "trace INFUSENET_TRACE, samples LATENT, image IMAGE, vae VAE",
+        "trace INFUSENET_TRACE, samples LATENT, image IMAGE, vae VAE, run INT",
         "chart IMAGE, faces IMAGE, best LATENT, best_step INT, peak FLOAT, drift FLOAT, json STRING, csv STRING",
     ),
     "Score": (
@@ -88,9 +88,9 @@ CONTRACT = {
 }
 OPTIONAL = {
     "Apply": ["negative", "pose_image", "mask"],
-    "IdentityProbe": ["vae", "strangers", "references"],
+    "IdentityProbe": ["vae", "strangers", "references", "skip_below"],
     "Score": ["strangers", "references"],
-    "DriftReport": ["samples", "image", "vae"],
+    "DriftReport": ["samples", "image", "vae", "run"],
     "StopAtPeak": ["mode", "share", "tail_steps"],
 }
 DEFAULTS = {
@@ -101,6 +101,8 @@ DEFAULTS = {
     ("Apply", "start_percent"): (0.0, 0.0, 1.0),
     ("Apply", "end_percent"): (1.0, 0.0, 1.0),
     ("IdentityProbe", "every"): (1, 1, 1000),
+    ("IdentityProbe", "skip_below"): (0, 0, 16384),
+    ("DriftReport", "run"): (0, 0, 100000),
     ("StopAtPeak", "patience"): (2, 1, 100),
     ("StopAtPeak", "min_steps"): (2, 1, 1000),
     ("StopAtPeak", "tolerance"): (0.01, 0.0, 1.0),

@@ -111,13 +111,41 @@ def test_without_a_live_probe_it_is_refused(probed, run, mini):
             run("StopAtPeak", model=model, **PEAK)
 
 
-def test_a_slice_that_leaves_noise_is_refused_before_sampling(probed, run, text):
+@pytest.fixture
+def within(pack, monkeypatch):
+    """`with within(end_at_step=4):` as if a node with these inputs sampled."""
+    from comfy_execution.utils import CurrentNodeContext
+
+    def node(**inputs):
+        monkeypatch.setattr(pack.module("nodes.probe.chart"), "running_prompt", lambda _: {"7": {"inputs": inputs}})
+        return CurrentNodeContext("p", "7", 0)
+
+    return node
+
+
+@pytest.mark.parametrize(
+    ("inputs", "advice"),
+    [({"return_with_leftover_noise": "enable"}, "end_at_step"), ({"sigmas": ["3", 0]}, "end at 0")],
+)
+def test_a_slice_that_leaves_noise_is_refused_before_sampling(probed, run, text, within, inputs, advice):
     watched, watch = probed([0.5])
     (stopping,) = run("StopAtPeak", model=watched, **PEAK)
     seen = []
-    with pytest.raises(Exception, match="noise left"):
+    with within(**inputs), pytest.raises(Exception, match=f"noise left .*{advice}"):
         sample(stopping, text, "euler", lambda step, *_: seen.append(step), last_step=4)
     assert seen == [] and not watch.runs
+
+
+@pytest.mark.parametrize("mode", ["short tail", "finish, keep the best", "at the peak"])
+def test_where_no_setting_would_help_a_slice_is_left_alone(probed, run, text, within, mini, mode):
+    """As the pieces that a regional sampler or a tiler makes of one run."""
+    watched, watch = probed([0.9] + [0.1] * 20)
+    (stopping,) = run("StopAtPeak", model=watched, **{**PEAK, "mode": mode})
+    with within(steps=STEPS):
+        got = sample(stopping, text, "euler", last_step=4)
+    assert torch.equal(got, sample(mini("mini-dev")[0], text, "euler", last_step=4))
+    (one,) = watch.runs.values()
+    assert one.trace.status == "complete" and any("left it alone" in each for each in one.trace.warnings)
 
 
 def test_noise_levels_that_uni_pc_has_written_to_are_not_refused(probed, run, text, mini):

@@ -43,7 +43,7 @@ def test_a_prediction_worth_keeping_is_sharp() -> None:
 def test_a_weak_likeness_asks_for_strength() -> None:
     trace = trace_of(WEAK, strangers=OTHERS, blank=BLANK, run=run_of())
     assert kinds(trace) == {"strength": {"strength": 1.5}}
-    assert "a strength of 1.5 in Apply InfuseNet instead of 1" in advise(trace)[0].words
+    assert "a strength of 1.5 in Apply InfuseNet Identity instead of 1" in advise(trace)[0].words
     assert kinds(replace(trace, run=run_of(strength=1.5))) == {}, "more was not tried"
     assert kinds(replace(trace, strangers=None)) == {}, "how weak is not known"
     strong = trace_of([0.9] * 28, strangers=OTHERS, run=run_of())
@@ -52,14 +52,15 @@ def test_a_weak_likeness_asks_for_strength() -> None:
 
 def test_an_adapter_that_ends_early_asks_for_the_end() -> None:
     trace = trace_of(long_run(RISING), run=run_of(end=0.75))
-    assert kinds(trace) == {"end": {"end": 1.0}} and "an end_percent of 1 in Apply InfuseNet" in advise(trace)[0].words
+    assert kinds(trace) == {"end": {"end": 1.0}}
+    assert "an end_percent of 1 in Apply InfuseNet Identity" in advise(trace)[0].words
     assert kinds(replace(trace, run=run_of(end=0.75, start=0.2))) == {}, "a window in the middle is meant so"
 
 
 @pytest.mark.parametrize(
     ("change", "because"),
     [
-        ({"run": run_of(strength=None)}, "No Apply InfuseNet"),
+        ({"run": run_of(strength=None)}, "No Apply InfuseNet Identity"),
         ({"run": run_of(step_offset=4)}, "part of a run"),
         ({"sigmas": (1.0, 0.5, 0.2)}, "part of a run"),
         ({"sigmas": (0.6, 0.3, 0.0)}, "refine pass"),

@@ -1,0 +1,224 @@
+"""Which run a report is of: a node may sample once, or each face, tile or cell of a plot by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, equal
+
+from ...infusenet.errors import SettingsError
+from .executions import Execution, pixels
+from .others import ancestors
+from .run import Run
+from .sampler_node import SamplerNode
+from .watch import Watch
+
+_OTHER = (
+    "The latent connected here is not the one that the probe saw sampler node {} end with, so this may be the record "
+    "of an earlier run: connect the probe's model to the sampler, and run it again."
+)
+_CHANGED = (
+    "Node {} hands on another latent than its sampling ended with, such as a larger or a composed one: the record is "
+    "of the sampling."
+)
+_FAR = "This is the latest run (sampler node {}); it is not upstream of this report."
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A run, and what to say of it.
+
+    Attributes:
+        run: the run.
+        which: of several, which one and why; "" where it is the only one.
+        note: where it may be another than the one meant; None where it is not.
+    """
+
+    run: Run
+    which: str = ""
+    note: str | None = None
+
+
+def find_run(
+    watch: Watch,
+    prompt: dict[str, Any] | None,
+    report: str | None,
+    samples: dict[str, Any] | None = None,
+    image: Tensor | None = None,
+    number: int = 0,
+) -> Choice:
+    """The run that gave `samples`; else one of the sampler upstream of a report, else the latest one.
+
+    Args:
+        watch: the probe's.
+        prompt: nodes by id, as POST /prompt takes them.
+        report: the report's id.
+        samples: the LATENT given to it.
+        image: the IMAGE [B, H, W, 3] given to it.
+        number: of several runs which, from 1; 0 chooses: what the latent holds, what has its size, the largest.
+
+    Raises:
+        SettingsError: nothing has been measured with this probe's MODEL, or there is no such run.
+    """
+    everything = watch.executions.found()
+    if not everything:
+        raise SettingsError(_nothing(watch))
+    here, prompt = SamplerNode.now(), prompt or {}
+    for node in upstream(prompt, report):
+        found = watch.executions.found(node)
+        if not found:
+            continue
+        execution = next((one for one in found if one.sampler.index == here.index), found[-1])
+        if not number:  # the host may have kept the result of an earlier execution
+            known = [execution, *found, *watch.executions.before(node)]
+            execution = next((one for one in known if any(holds(run, samples) for run in one.runs)), execution)
+        run, why = choose(execution, samples, image, number)
+        linked = prompt.get(str(report), {}).get("inputs", {}).get("samples")
+        direct = isinstance(linked, list) and str(linked[0]) == node
+        return Choice(run, _which(run, execution, why), _mismatch(run, samples, image, direct, here.prompt))
+    execution = everything[-1]
+    run, why = choose(execution, samples, image, number)
+    note = None if len(everything) == 1 and not prompt else _FAR.format(execution.sampler.node)
+    return Choice(run, _which(run, execution, why), note)
+
+
+def choose(
+    execution: Execution, samples: dict[str, Any] | None, image: Tensor | None, number: int = 0
+) -> tuple[Run, str]:
+    """One run of an execution, and why this one."""
+    runs = execution.runs[::-1]  # the latest first
+    if number:
+        chosen = next((run for run in runs if run.number == number), None)
+        if chosen is None:
+            raise SettingsError(_no_such(execution, number))
+        return chosen, "chosen by its number"
+    whole = next((run for run in runs if gave(run, samples)), None)
+    if whole is not None:
+        return whole, "its result is this latent"
+    part = next((run for run in runs if holds(run, samples)), None)
+    if part is not None:
+        return part, "the last whose result is in this latent"
+    fitting = next((run for run in runs if _fits(run, samples, image)), None)
+    if fitting is not None:
+        return fitting, "the last of this size"
+    return max(runs, key=pixels), "the last of the largest"
+
+
+def gave(run: Run, samples: dict[str, Any] | None) -> bool:
+    """Whether these latents are what a run ended with, or its last prediction, which some nodes hand on."""
+    latents = _latents(samples)
+    return latents is not None and any(
+        latents.shape == known.shape and equal(latents, known.to(latents)) for known in _results(run)
+    )
+
+
+def holds(run: Run, samples: dict[str, Any] | None) -> bool:
+    """Whether what a run ended with is these latents, or some of their batch."""
+    latents = _latents(samples)
+    if latents is None:
+        return False
+    for known in _results(run):
+        count = known.shape[0]
+        if known.shape[1:] == latents.shape[1:]:
+            starts = range(latents.shape[0] - count + 1)
+            if any(equal(latents[at : at + count], known.to(latents)) for at in starts):
+                return True
+    return False
+
+
+def upstream(prompt: dict[str, Any], report: str | None) -> list[str]:
+    """The nodes that a report's samples or image come from, the nearest first."""
+    report = str(report)
+    inputs = prompt.get(report, {}).get("inputs", {})
+    meant = {name: inputs[name] for name in ("samples", "image") if name in inputs}
+    return ancestors(report, {**prompt, report: {"inputs": meant}})
+
+
+def _results(run: Run) -> Sequence[Tensor]:
+    return [tensor for tensor in (run.final, run.predicted) if tensor is not None]
+
+
+def _latents(samples: dict[str, Any] | None) -> Tensor | None:
+    latents = None if samples is None else samples.get("samples")
+    return latents.detach().cpu() if isinstance(latents, Tensor) else None
+
+
+def _given(run: Run, samples: dict[str, Any] | None, image: Tensor | None) -> tuple[int, int, int] | None:
+    """How many pictures were given, and their width and height in pixels; None where nothing of pictures was."""
+    latents = _latents(samples)
+    if latents is not None and run.final is not None and latents.ndim >= 4:
+        ratio = run.size[0] // run.final.shape[-1]
+        return latents.shape[0], latents.shape[-1] * ratio, latents.shape[-2] * ratio
+    if samples is None and isinstance(image, Tensor) and image.ndim == 4:
+        return image.shape[0], image.shape[2], image.shape[1]
+    return None
+
+
+def _made(run: Run) -> tuple[int, int, int]:
+    """The same of what a run ended with."""
+    return (0 if run.final is None else run.final.shape[0], *run.size)
+
+
+def _fits(run: Run, samples: dict[str, Any] | None, image: Tensor | None) -> bool:
+    return run.final is not None and _given(run, samples, image) == _made(run)
+
+
+def _mismatch(
+    run: Run, samples: dict[str, Any] | None, image: Tensor | None, direct: bool, prompt: str | None
+) -> str | None:
+    """Why what was given may not be what the run ended with."""
+    if (samples is None and image is None) or holds(run, samples):
+        return None
+    if direct:
+        now = prompt is not None and run.sampler.prompt == prompt
+        return (_CHANGED if now else _OTHER).format(run.sampler.node)
+    given, made = _given(run, samples, image), _made(run)
+    if run.final is None or given is None or given == made:
+        return None
+    what = "latent" if samples is not None else "picture"
+    return f"The {what} connected here is {_size(given)}, and this run made {_size(made)}."
+
+
+def _size(pictures: tuple[int, int, int]) -> str:
+    count, width, height = pictures
+    return f"{width} x {height} pixels" + (f", {count} of them" if count > 1 else "")
+
+
+def _which(run: Run, execution: Execution, why: str) -> str:
+    """Which of several runs this is."""
+    parts = []
+    if execution.count > 1:
+        parts.append(
+            f"Run {run.number} of {execution.count} by node {run.sampler.node}, {run.size[0]} x {run.size[1]} pixels: "
+            f"{why}. Another one is shown by its number in run."
+        )
+    if len(execution.runs) < execution.count:
+        parts.append(f"The largest and latest {len(execution.runs)} are kept.")
+    if execution.skipped:
+        were = "1 smaller one was" if execution.skipped == 1 else f"{execution.skipped} smaller ones were"
+        parts.append(f"{were} not measured (skip_below).".capitalize())
+    return " ".join(parts)
+
+
+def _no_such(execution: Execution, number: int) -> str:
+    if number > execution.count:
+        runs = "1 run" if execution.count == 1 else f"{execution.count} runs"
+        return f"There is no run {number}: node {execution.sampler.node} made {runs}. With run = 0 one is chosen."
+    kept = ", ".join(str(run.number) for run in execution.runs[:8])
+    more = ", ..." if len(execution.runs) > 8 else ""
+    return f"Run {number} of {execution.count} is not kept any more; those kept are {kept}{more}."
+
+
+def _nothing(watch: Watch) -> str:
+    skipped = sum(one.skipped for one in watch.executions.newest.values())
+    if skipped:
+        return (
+            f"Every picture that was sampled ({skipped}) is smaller than the {watch.skip_below} pixels that Identity "
+            "Probe's skip_below asks for, so nothing was measured: lower it."
+        )
+    return (
+        "The probe has seen no sampling. Connect Identity Probe's model output to the sampler whose result goes into "
+        "this report."
+    )

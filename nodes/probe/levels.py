@@ -1,0 +1,110 @@
+"""Which step, and which noise level, a sampler's callback reports: some count their steps for display alone."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ...infusenet.probe.drift import NOISE_LEFT, OWN_PACE
+from ...infusenet.probe.store import copied
+
+_MOST = 64  # evaluations of one step that are looked at
+_NEAR = 1e-3  # share of a noise level within which two are the same
+
+
+class Levels:
+    """Follows one run through its schedule.
+
+    Every sampler of the host asks the model at its step's own level. One that unsamples, or is chained to another, may
+    number its callbacks otherwise: then steps are counted, and have no noise level. What the model was asked is copied
+    from a GPU, and looked at when the copy is there: nothing waits for it.
+
+    Args:
+        sigmas: the schedule's noise levels [N + 1].
+        sampler: its name.
+    """
+
+    def __init__(self, sigmas: Tensor, sampler: str) -> None:
+        levels = sigmas.detach().float().cpu()
+        self.sigmas = tuple(levels.tolist())
+        self.known = sampler not in OWN_PACE and bool(torch.isfinite(levels).all())
+        self.displayed = False  # the sampler's numbers are for display
+        self.count = 0  # steps so far
+        self._cut = False
+        self._asked: list[Tensor] = []
+        self._copied: deque[tuple[float | None, Tensor, Any]] = deque()
+        self._first: float | None = None
+        self._last: float | None = None
+
+    @property
+    def steps(self) -> int | None:
+        """How many steps there will be; None where that is not known."""
+        return len(self.sigmas) - 1 if self.known else None
+
+    @property
+    def leaves_noise(self) -> bool:
+        """Whether the result is no finished picture."""
+        if self.displayed and self._first is not None and self._last is not None and self._last > self._first:
+            return True  # noise was added rather than taken away
+        return self.sigmas[-1] > NOISE_LEFT
+
+    def ask(self, sigma: Tensor) -> None:
+        """The model is asked at a noise level [B]."""
+        if len(self._asked) < _MOST:
+            self._asked.append(sigma.detach().reshape(-1)[:1])
+
+    def step(self, index: int) -> tuple[int, float | None] | None:
+        """What a callback reports: the step, from 1, and its noise level where it has one.
+
+        Args:
+            index: as the sampler numbers it, from 0.
+
+        Returns:
+            None where a step is reported again, as some samplers do with the last.
+        """
+        last = len(self.sigmas) - 1
+        if (self.known and 0 <= index < last and not self._cut) or self.displayed:
+            self._compare(self.sigmas[index] if self.known else None)
+        if self.known and (index + 1 == self.count or (index >= last and self.count == last)):
+            return None
+        if self.known and not self.count <= index < last:
+            self._lose()
+        self.count = index + 1 if self.known else self.count + 1
+        return self.count, self.sigmas[index] if self.known else None
+
+    def cut(self, levels: Sequence[float]) -> None:
+        """The run goes on at other noise levels."""
+        self.sigmas, self._cut = tuple(levels), True
+
+    def end(self) -> None:
+        """The run is over: look at all that was copied."""
+        self._look(wait=True)
+
+    def _compare(self, level: float | None) -> None:
+        """A callback's number says this noise level, or none that counts."""
+        asked, self._asked = self._asked, []
+        if asked:
+            self._copied.append((level, *copied(torch.cat(asked))))
+        self._look()
+
+    def _look(self, *, wait: bool = False) -> None:
+        while self._copied:
+            level, asked, there = self._copied[0]
+            if there is not None and not wait and not there.query():
+                return
+            if there is not None:
+                there.synchronize()
+            self._copied.popleft()
+            values = [float(value) for value in asked]
+            self._first = values[0] if self._first is None else self._first
+            self._last = values[-1]
+            told = self.known and level is not None
+            if told and all(abs(value - level) > _NEAR * max(level, value) for value in values):
+                self._lose()
+
+    def _lose(self) -> None:
+        self.known, self.displayed = False, True
