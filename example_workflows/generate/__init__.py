@@ -13,6 +13,7 @@ from .adapter import flux, ksampler, miniature, two_people
 from .probe import probe_dev, probe_ksampler, probe_schnell
 from .score import score
 from .sweep import sweep
+from .upscale import upscale
 
 WRITTEN_FOR = "0.33"
 """The version of ComfyUI whose nodes the shipped forms for the browser have; others read them as well."""
@@ -27,6 +28,7 @@ TEMPLATES = {
     "probe_schnell": probe_schnell,
     "probe_dev_stop_at_peak": probe_dev,
     "probe_ksampler": probe_ksampler,
+    "portrait_tiled_upscale": upscale,
     "score": score,
     "sweep_steps": sweep,
 }

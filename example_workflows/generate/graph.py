@@ -29,6 +29,9 @@ SECTIONS = {  # title -> width; drawn from left to right, each in a frame of its
     "Probe": 340,
     "Sampling": 280,
     "Picture": 330,
+    "Tiles": 270,
+    "Together": 270,
+    "Face kept": 300,
     "Report": 420,
 }
 GAP, TITLE, FRAME, HEADING, BETWEEN = 24, 30, 20, 50, 40

@@ -192,7 +192,7 @@ def _which(run: Run, execution: Execution, why: str) -> str:
     if execution.count > 1:
         parts.append(
             f"Run {run.number} of {execution.count} by node {run.sampler.node}, {run.size[0]} x {run.size[1]} pixels: "
-            f"{why}. Another one is shown by its number in run."
+            f"{why}. Set run for another one."
         )
     if len(execution.runs) < execution.count:
         parts.append(f"The largest and latest {len(execution.runs)} are kept.")

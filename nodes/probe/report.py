@@ -149,7 +149,8 @@ def others(run: Run) -> list[Run]:
 
 def told(probe: str, run: Run, trace: Trace, which: str = "") -> dict[str, Any]:
     """What the browser draws of a run."""
-    return {"run": run.name, "probe": probe, "sampler": run.sampler.node, **chart.curve(trace, which)}
+    place = {"number": run.number, "runs": run.execution.count}
+    return {"run": run.name, "probe": probe, "sampler": run.sampler.node, **place, **chart.curve(trace, which)}
 
 
 def record_json(trace: Trace, run: Run) -> str:

@@ -214,7 +214,7 @@ class Run:
     def tell(self) -> None:
         """The browser is told of the whole curve, once the run has ended and has its place among others."""
         if self.trace is not None:
-            self._send(end=True, **chart.curve(self.trace))
+            self._send(end=True, number=self.number, runs=self.execution.count, **chart.curve(self.trace))
 
     def latents(self, tensor: Tensor) -> Tensor:
         """Recorded latents in the shape of the sampler's own."""

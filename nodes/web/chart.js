@@ -160,7 +160,8 @@ function state({ run, series }) { // how far it got, in words
     const step = series.at(-1)?.step ?? 0, total = run.steps ?? "?";
     const ending = ENDINGS[run.status];
     const far = ending ? `${ending} at step ${step} of ${total}` : `${step} of ${total} steps`;
-    return run.offset ? `${far}, after ${run.offset} before` : far;
+    const one = run.runs > 1 ? `run ${run.number} of ${run.runs}: ${far}` : far; // of a node that samples several times
+    return run.offset ? `${one}, after ${run.offset} before` : one;
 }
 
 function peakOf(curve) {

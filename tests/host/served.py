@@ -3,8 +3,9 @@
     COMFYUI_PATH=~/comfy/ComfyUI python tests/host/served.py [PROMPTS] [--core] [--forget] [--trim]
 
 A server of its own runs the templates that need no file but the miniature's, in random order with other seeds, 300
-prompts if no number is given. Told are the slope of its memory after the first 50 (least squares), and threads and
-open files after the first of each template and at the end. Linux.
+prompts if no number is given. Told are the slope of its memory after the first 50, and threads and open files after the
+first of each template and at the end. The slope is least squares with a level of its own for each template, since what
+stands in memory depends on the one that ran last; its 95 % interval is told too. Linux.
 
 --core runs a graph of the host's own nodes alone, to be compared with; --forget has the host forget its history after
 each prompt, which it keeps of 10,000; --trim has glibc give back what is free before memory is read: without it the
@@ -72,8 +73,8 @@ def state(process: int) -> tuple[float, int, int]:
 
 def serve(
     server: Any, graphs: dict[str, Any], prompts: int, *, forget: bool, trim: bool
-) -> list[tuple[float, int, int]]:
-    """The server's state after each prompt; every graph is run once before the order is random."""
+) -> tuple[list[str], list[tuple[float, int, int]]]:
+    """Which graph ran, and the server's state after each; every graph is run once before the order is random."""
     chance, states, began = random.Random(13), [], time.monotonic()
     names = [*graphs, *chance.choices(list(graphs), k=max(0, prompts - len(graphs)))]
     for number, name in enumerate(names, start=1):
@@ -88,7 +89,17 @@ def serve(
         if number % 25 == 0:
             print("{:4d} prompts, {:5.0f} s: {:.1f} MB, {} threads, {} files".format(
                 number, time.monotonic() - began, *states[-1]), flush=True)  # fmt: skip
-    return states
+    return names, states
+
+
+def slope_of(names: list[str], memory: np.ndarray) -> tuple[float, float]:
+    """MB a prompt, and half of its 95 % interval: least squares with a level for each graph."""
+    levels = [[float(name == each) for each in sorted(set(names))] for name in names]
+    design = np.column_stack([np.arange(len(names)), levels])
+    found = np.linalg.lstsq(design, memory, rcond=None)[0]
+    free = len(names) - design.shape[1]
+    variance = float(((memory - design @ found) ** 2).sum()) / free
+    return float(found[0]), 1.96 * float(np.sqrt(variance * np.linalg.inv(design.T @ design)[0, 0]))
 
 
 def main() -> None:
@@ -104,18 +115,18 @@ def main() -> None:
         held = Path(__file__).with_name("held.py")
         server = Server(Path(os.environ["COMFYUI_PATH"]).expanduser(), Path(temporary) / "host", held)
         try:
-            states = serve(server, graphs, given.prompts, forget=given.forget, trim=given.trim)
+            names, states = serve(server, graphs, given.prompts, forget=given.forget, trim=given.trim)
             time.sleep(1)
             _, threads, files = state(server.process.pid)
         finally:
             server.stop()
     memory = np.array([one[0] for one in states])
     start = min(WARM, len(memory) // 2)
-    slope, spread = np.polyfit(np.arange(start, len(memory)), memory[start:], 1)[0], np.ptp(memory[start:])
+    (slope, half), spread = slope_of(names[start:], memory[start:]), np.ptp(memory[start:])
     first = states[len(graphs) - 1]
     print(f"{', '.join(graphs)}: {len(states)} prompts")
-    print(f"memory: {slope:+.4f} MB a prompt after the first {start} ({memory[start]:.1f} to {memory[-1]:.1f} MB, "
-          f"within {spread:.1f})")  # fmt: skip
+    print(f"memory: {slope:+.4f} ± {half:.4f} MB a prompt after the first {start} ({memory[start]:.1f} to "
+          f"{memory[-1]:.1f} MB, within {spread:.1f})")  # fmt: skip
     print(f"threads: {first[1]} after the first of each, {threads} at the end; files: {first[2]}, {files}")
 
 

@@ -93,7 +93,8 @@ def site(sibling, host, tmp_path_factory):
     """A server."""
     if sibling("browser").find() is None:
         pytest.skip("no Chromium on this machine")
-    running = sibling("server").Server(host, tmp_path_factory.mktemp("chart"))
+    nodes = Path(__file__).with_name("odd_nodes.py")
+    running = sibling("server").Server(host, tmp_path_factory.mktemp("chart"), nodes)
     yield running
     running.stop()
 
@@ -291,6 +292,33 @@ def test_two_samplers_have_a_curve_each_and_a_report_its_own(page):
     assert (chart["now"], chart["points"], chart["earlier"]) == (2, 6, 0)
     assert "Second pass" in chart["text"] and "Sampling" in chart["text"]
     assert sorted(chart["points"] for chart in charts(page, REPORT)) == [2, 4]
+
+
+@pytest.mark.slow
+def test_a_node_that_samples_three_times_has_three_curves_and_says_which_is_told(page):
+    nodes = graph()
+    number = {node["_meta"]["title"]: key for key, node in nodes.items()}
+    given = {key: nodes[number["Guider"]]["inputs"][key] for key in ("model", "conditioning")}
+    inputs = {
+        "model": given["model"],
+        "positive": given["conditioning"],
+        "latent_image": [number["Size"], 0],
+        "seed": 3,
+    }
+    nodes[number["Sampling"]] = {"class_type": "Cells", "inputs": inputs, "_meta": {"title": "Cells"}}
+    for node in nodes.values():
+        for key, value in node["inputs"].items():
+            if value == [number["Sampling"], 0]:
+                node["inputs"][key] = [number["Sampling"], 1]
+    nodes[number["Report"]]["inputs"]["run"] = 2
+    load(page, nodes)
+    run(page)
+    for kind in (PROBE, REPORT):
+        (chart,) = charts(page, kind)
+        picture(page, f"three-times-{kind}")
+        assert (chart["now"], chart["points"], chart["earlier"]) == (1, 3, 2)
+        assert "run 2 of 3: 3 of 3 steps" in chart["text"]
+    assert "Run 2 of 3 by node" in charts(page, REPORT)[0]["text"] and "chosen by its number" in chart["text"]
 
 
 @pytest.mark.slow
