@@ -21,6 +21,8 @@ from .sockets import NONE
 
 _PLAIN = (type(None), Real, str, bytes, list, tuple, dict, Tensor)
 """What is none of the objects that nodes hand on to one another."""
+OTHERS_IDENTITY = "id_embedding"
+"""What the official InfiniteYou pack's identities, and its InfuseNets, carry."""
 
 
 def checked(execute: Callable[..., Any]) -> Callable[..., Any]:
@@ -46,6 +48,11 @@ def checked(execute: Callable[..., Any]) -> Callable[..., Any]:
 def check(entry: Any, title: str, value: Any) -> None:
     """Raise SettingsError unless a value is what an input takes; what lies in pictures and latents is not looked at."""
     wanted, fits = _wanted(entry, value)
+    if not fits and isinstance(value, dict) and OTHERS_IDENTITY in value:
+        raise SettingsError(
+            f"{title}: {entry.id} must be {wanted}, got the ID embedding of another pack's InfiniteYou nodes. The two "
+            "packs' nodes do not fit together: read the photo with Load Identity Encoder and Encode Identity."
+        )
     if not fits:
         raise SettingsError(f"{title}: {entry.id} must be {wanted}, got {shown(value)}. Mend what is linked to it.")
 

@@ -16,12 +16,12 @@ def upscale() -> Graph:
         "## Portrait, then a tiled upscale that keeps the face\n\nThe portrait is made twice as large and refined in "
         "four overlapping tiles, a batch of four for one sampler. *Face pose image* finds the face, and there the "
         "tiles are left out: *Keep the face* puts the larger picture back, softly.\n\n*Scores* measures all three: "
-        "larger, tiles everywhere, face kept. On the miniature (12 drawn people, this graph) the tiles cost FIGURE of "
-        "likeness everywhere, and with the face kept KEPT; with InfuseNet in the tiles or without made no "
-        "difference.\n\nMore *denoise* refines more and costs more. Where a face needs refining too, lower `expand` in "
-        "*Around it*.\n\nAs it comes it runs on the miniature. For FLUX choose your files in the loaders, and sizes to "
-        "match: the crops, masks and the pose image have the size of the larger picture and its tiles.\n\n*Reference*: "
-        "a photo of someone who agrees."
+        "larger (picture 1), tiles everywhere (2), face kept (3). On the miniature (12 drawn people, this graph) the "
+        "tiles cost 0.027 of likeness, 0.022 without InfuseNet in them; with the face kept nothing (+0.001, the worst "
+        "-0.017). On FLUX and real faces it is untried: look at *Scores*.\n\nMore *denoise* refines more and costs "
+        "more. Where the face needs refining too, lower `expand` in *Around it*.\n\nAs it comes it runs on the "
+        "miniature. For FLUX choose your files in the loaders, and sizes to match: crops, masks and the pose image "
+        "have the size of the larger picture and its tiles.\n\n*Reference*: a photo of someone who agrees."
     )
     backbone(graph, "mini-schnell")
     identity = person(graph)

@@ -12,12 +12,12 @@ from torch import Tensor
 
 from ...infusenet.errors import SettingsError
 from ...infusenet.sampling import no_effect
-from ..checks import checked
+from ..checks import OTHERS_IDENTITY, checked
 from ..convert import check_image
 from ..flux.sizes import LATENT_CHANNELS
 from ..shared import show
 from ..sockets import IdentitySocket, InfuseNetSocket, schema
-from .adapter import InfuseNetControl
+from .adapter import InfuseNetControl, chain
 
 log = logging.getLogger(__name__)
 
@@ -204,6 +204,7 @@ class ApplyInfuseNet(io.ComfyNode):
         if strength == 0:
             return io.NodeOutput(positive, empty)
         check_fit(infusenet, identity.tokens, vae)
+        check_unmixed([*positive, *empty])
         control = infusenet.bind(
             identity.tokens,
             vae,
@@ -219,6 +220,16 @@ class ApplyInfuseNet(io.ComfyNode):
         if on_negative:
             return io.NodeOutput(*attach([positive, empty], control))
         return io.NodeOutput(attach([positive], control)[0], empty)
+
+
+def check_unmixed(conditioning: Conditioning) -> None:
+    """Raise SettingsError where a conditioning carries another pack's InfuseNet, which would act on top of this one."""
+    controls = (control for _, options in conditioning for control in chain(options.get("control")))
+    if any(hasattr(control, OTHERS_IDENTITY) for control in controls):
+        raise SettingsError(
+            "The conditioning already carries an InfuseNet of another pack (its Apply InfuseNet), and both would act. "
+            "Take that node out, or this one."
+        )
 
 
 def check_fit(infusenet: InfuseNetControl, tokens: Tensor, vae: Any) -> None:

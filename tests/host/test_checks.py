@@ -37,6 +37,7 @@ def applied(run, mini, mini_infusenet, conditioned):
         ({"gate": "steps"}, "gate must be one of step, percent, got 'steps'"),
         ({"on_negative": "no"}, "on_negative must be true or false"),
         ({"positive": []}, "positive must be a CONDITIONING with at least one entry"),
+        ({"positive": {"id_embedding": torch.zeros(1, 8, 96)}}, "ID embedding of another pack's InfiniteYou nodes"),
         ({"identity": "somebody"}, "identity must be a INFUSENET_IDENTITY, got 'somebody'"),
         ({"pose_image": torch.full((1, 128, 128, 3), NAN)}, "NaN or infinity in it"),
         ({"pose_image": torch.zeros(1, 128, 128, 2)}, r"got \[1, 128, 128, 2\]"),
@@ -49,6 +50,19 @@ def applied(run, mini, mini_infusenet, conditioned):
 def test_apply_refuses_what_cannot_act(applied, error, changes, words):
     with pytest.raises(error, match=words):
         applied(**changes)
+
+
+def test_another_packs_infusenet_on_the_conditioning_is_refused(applied, error, conditioned):
+    """The official InfiniteYou pack's: as a ControlNet that carries an ID embedding, here or earlier in the chain."""
+    other = SimpleNamespace(id_embedding=torch.zeros(1, 8, 96), previous_controlnet=None)
+    later = SimpleNamespace(previous_controlnet=other)
+    for control in (other, later):
+        carrying = [[embedding, {**options, "control": control}] for embedding, options in conditioned()]
+        for changes in ({"positive": carrying}, {"negative": carrying}):
+            with pytest.raises(error, match="already carries an InfuseNet of another pack"):
+                applied(**changes)
+    ours = applied()[0]
+    assert applied(positive=ours)[0][0][1]["control"].previous_controlnet is ours[0][1]["control"], "two people"
 
 
 def test_grey_poses_and_masks_a_little_outside_are_taken(applied):
