@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import sys
+import traceback
 from collections.abc import Callable, Hashable
 from pathlib import Path
 from typing import Any
 from weakref import WeakValueDictionary
+
+import folder_paths
 
 _LOADED: WeakValueDictionary[Hashable, Any] = WeakValueDictionary()
 
@@ -55,3 +58,16 @@ def tell(identifier: str | None, text: str) -> None:
     server = getattr(getattr(sys.modules.get("server"), "PromptServer", None), "instance", None)
     if server is not None and identifier is not None:
         server.send_progress_text(text, identifier)
+
+
+def pack_of(error: BaseException) -> str | None:
+    """The folder of another custom node pack in which an error was raised, or through which it came; None without."""
+    named = [Path(home) for home in folder_paths.get_folder_paths("custom_nodes")]
+    homes = [*named, *(home.resolve() for home in named)]
+    ours, found = Path(__file__).resolve().parents[1], None
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        file = Path(frame.f_code.co_filename)
+        for home in homes:
+            if file.is_relative_to(home) and not file.resolve().is_relative_to(ours):
+                found = file.relative_to(home).parts[0]
+    return found

@@ -61,6 +61,11 @@ class InfuseNetControl(ControlNet):
         """Width of the identity tokens that this InfuseNet reads."""
         return self.control_model.params.context_in_dim
 
+    @property
+    def device(self) -> Any:
+        """Where it runs, as the host's ControlNets of old told it, and some packs that sample in tiles still ask."""
+        return self.load_device
+
     def copy(self) -> InfuseNetControl:
         """Another binding of the same network; the black picture's latents are shared."""
         other = InfuseNetControl(load_device=self.load_device, manual_cast_dtype=self.manual_cast_dtype)

@@ -33,6 +33,7 @@ class Levels:
         self.sigmas = tuple(levels.tolist())
         self.known = sampler not in OWN_PACE and bool(torch.isfinite(levels).all())
         self.displayed = False  # the sampler's numbers are for display
+        self.left_off = False  # the sampler did not go to the end of its schedule, and `sigmas` are those it did
         self.count = 0  # steps so far
         self._cut = False
         self._asked: list[Tensor] = []
@@ -80,9 +81,16 @@ class Levels:
         """The run goes on at other noise levels."""
         self.sigmas, self._cut = tuple(levels), True
 
-    def end(self) -> None:
-        """The run is over: look at all that was copied."""
+    def end(self, *, early: bool = False) -> None:
+        """The run is over: look at all that was copied.
+
+        Args:
+            early: whether something of ours ended it. Else a sampler that has reported fewer steps, and has not asked
+                the model since, was told to leave the rest to another: its schedule ends there.
+        """
         self._look(wait=True)
+        if self.known and not early and not self._asked and 0 < self.count < len(self.sigmas) - 1:
+            self.sigmas, self.left_off = self.sigmas[: self.count + 1], True
 
     def _compare(self, level: float | None) -> None:
         """A callback's number says this noise level, or none that counts."""

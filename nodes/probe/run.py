@@ -18,6 +18,7 @@ from ...infusenet.errors import SettingsError
 from ...infusenet.probe import ProbeRecorder, RunInfo, StepRecord, Trace
 from ...infusenet.probe.background import BackgroundRecorder
 from ...infusenet.probe.pieces import without_levels
+from ..shared import pack_of
 from . import chart
 from .decoders import Decoder, flat, full_decoder, is_tiny, small_decoder
 from .guider import about, conditions, infusenets, size_of
@@ -177,7 +178,7 @@ class Run:
         if error is not None and not isinstance(error, (Exception, _INTERRUPT)):
             self.recorder.close()
             return
-        levels.end()
+        levels.end(early=error is not None or self.stopped_at is not None or self.cut is not None)
         self.final = None if output is None else output.detach().cpu()
         self._keep_prediction()
         latents = self._final_latents()
@@ -200,6 +201,8 @@ class Run:
             run=replace(trace.run, decoder=used, final_decoder=name or used),
             warnings=(*trace.warnings, *notices),
         )
+        if levels.left_off:
+            self.trace = replace(self.trace, sigmas=levels.sigmas, run=replace(self.trace.run, steps=levels.count))
         if levels.displayed:
             self.trace = without_levels(self.trace)
             self.recorder.gallery.renumber()
@@ -237,7 +240,8 @@ class Run:
         if isinstance(error, _INTERRUPT) or self._cancelled:
             return "interrupted", "it was cancelled."
         if error is not None:
-            return "failed", f"{type(error).__name__}: {error}"
+            pack = pack_of(error)
+            return "failed", f"{type(error).__name__}: {error}" + (f" (in {pack}, another pack)" if pack else "")
         if self.final is not None and not bool(torch.isfinite(self.final).all()):
             return "failed", "the sampler's result is not finite (NaN or infinity), so its picture is black."
         if self._trouble:

@@ -145,6 +145,9 @@ class Watch:
         if run is None:
             return
         run.end(output, error)
+        nothing = run.trace is None or (not run.trace.records and error is None)
+        if nothing and execution.runs:  # as in a cycle that reports no step: the run before it is the one to show
+            return
         if run.trace is not None:
             self.executions.add(execution, run)
             run.tell()

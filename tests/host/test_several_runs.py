@@ -323,3 +323,70 @@ def test_no_sampler_of_the_host_is_taken_for_one_of_those(probed, sample):
     own_pace = {"dpm_fast", "dpm_adaptive"}
     assert {name for name, trace in pack_of.items() if any(r.sigma is None for r in trace.records)} == own_pace
     assert not [name for name, trace in pack_of.items() if any("for display" in each for each in trace.warnings)]
+
+
+# ---------------------------------------------------------------------------------- samplers that end in their own way
+
+
+def left_off(model, x, sigmas, extra_args=None, callback=None, disable=None):
+    """As with a setting "steps to run": two steps of the schedule, and another sampler does the rest."""
+    for i in range(2):
+        denoised = model(x, sigmas[i] * x.new_ones([x.shape[0]]), **(extra_args or {}))
+        callback({"x": x, "i": i, "sigma": sigmas[i], "denoised": denoised})
+        x = denoised + (x - denoised) / sigmas[i] * sigmas[i + 1]
+    return x
+
+
+def silent(model, x, sigmas, extra_args=None, callback=None, disable=None):
+    """As the cycles of a sampler that tells of its first one alone."""
+    return model(x, sigmas[0] * x.new_ones([x.shape[0]]), **(extra_args or {}))
+
+
+def untold_end(model, x, sigmas, extra_args=None, callback=None, disable=None):
+    """It goes to the end, and does not tell of its last step."""
+    for i in range(len(sigmas) - 1):
+        denoised = model(x, sigmas[i] * x.new_ones([x.shape[0]]), **(extra_args or {}))
+        if i < len(sigmas) - 2:
+            callback({"x": x, "i": i, "sigma": sigmas[i], "denoised": denoised})
+        x = denoised + (x - denoised) / sigmas[i] * sigmas[i + 1]
+    return x
+
+
+def test_a_sampler_that_leaves_the_rest_to_another_has_no_finished_picture(probed, custom, pack):
+    model, watch = probed()
+    levels = torch.linspace(1, 0, 6)
+    custom(model, left_off, levels)
+    (one,) = watch.runs.values()
+    assert one.trace.final is None and one.trace.steps == 2 and list(one.trace.sigmas) == levels[:3].tolist()
+    assert "part of a run that several samplers share" in pack.module("infusenet.probe.drift").in_words(one.trace)
+    model, watch = probed()
+    custom(model, untold_end, levels)
+    (one,) = watch.runs.values()
+    assert one.trace.final is not None and one.trace.steps == 5 and len(one.trace.sigmas) == 6
+
+
+def test_a_sampling_that_reports_no_step_does_not_hide_the_one_before(probed, custom, node, find):
+    model, watch = probed()
+    with node():
+        made = custom(model, left_off, torch.linspace(1, 0, 6))
+        custom(model, silent, torch.linspace(1, 0, 6))
+    (execution,) = watch.executions.found()
+    assert execution.count == 1 and find(watch, made).run is execution.runs[0]
+
+
+def test_an_error_of_another_pack_is_told_with_its_name(probed, custom):
+    import folder_paths
+
+    home, names = folder_paths.get_folder_paths("custom_nodes")[0], {}
+    code = "def wrap(*args, **named):\n    raise TypeError('unexpected argument')"
+    exec(compile(code, f"{home}/Other-Pack/nodes.py", "exec"), names)
+    model, watch = probed()
+
+    def wrapped(model, x, sigmas, extra_args=None, callback=None, disable=None):
+        callback({"x": x, "i": 0, "sigma": sigmas[0], "denoised": x})
+        return names["wrap"]()
+
+    with pytest.raises(TypeError, match="^unexpected argument$"):
+        custom(model, wrapped, torch.linspace(1, 0, 6))
+    (one,) = watch.runs.values()
+    assert one.trace.reason == "TypeError: unexpected argument (in Other-Pack, another pack)"

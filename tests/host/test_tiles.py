@@ -92,6 +92,7 @@ def evaluated(control, parts, batch=1, side=TILE):
 
 
 def test_the_hint_is_as_the_host_has_it(bound, parts):
+    assert torch.zeros(1).to(bound().device).device.type == "cpu", "as some tilers ask"
     assert tuple(bound().cond_hint_original.shape)[:2] == (1, 3) and not bound().cond_hint_original.any()
     assert torch.equal(bound(pose_image=parts.pose).cond_hint_original, parts.pose.movedim(-1, 1))
     masked = bound(pose_image=parts.pose, mask=torch.ones(1, 32, 32)).cond_hint_original
