@@ -104,8 +104,19 @@ def running_server() -> Any:
 
 def running_prompt(prompt_id: str | None) -> dict[str, Any]:
     """The prompt being executed, by node id; empty where it is not known."""
+    return _running(prompt_id)[2]
+
+
+def running_workflow(prompt_id: str | None) -> str | None:
+    """The id of the workflow that the prompt was made from; None where it is not known, as of prompts by the API."""
+    told = _running(prompt_id)[3].get("extra_pnginfo")
+    workflow = told.get("workflow") if isinstance(told, dict) else None
+    identifier = workflow.get("id") if isinstance(workflow, dict) else None
+    return identifier if isinstance(identifier, str) else None
+
+
+def _running(prompt_id: str | None) -> tuple[Any, ...]:
+    """The queue's item: its number, the prompt's id, the prompt, and what came with it."""
     queue = getattr(running_server(), "prompt_queue", None)
-    for item in tuple(getattr(queue, "currently_running", {}).values()):
-        if item[1] == prompt_id:
-            return item[2]
-    return {}
+    items = tuple(getattr(queue, "currently_running", {}).values())
+    return next((item for item in items if item[1] == prompt_id), (0, prompt_id, {}, {}))

@@ -149,7 +149,7 @@ def others(run: Run) -> list[Run]:
 
 def told(probe: str, run: Run, trace: Trace, which: str = "") -> dict[str, Any]:
     """What the browser draws of a run."""
-    place = {"number": run.number, "runs": run.execution.count}
+    place = {"workflow": run.sampler.workflow, "number": run.number, "runs": run.execution.count}
     return {"run": run.name, "probe": probe, "sampler": run.sampler.node, **place, **chart.curve(trace, which)}
 
 

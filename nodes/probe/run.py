@@ -315,4 +315,5 @@ class Run:
 
     def _send(self, **payload: Any) -> None:
         """An event for the probe node's chart."""
-        chart.send({"node": self._watch.node, "sampler": self.sampler.node, "run": self.name, **payload})
+        place = {"workflow": self.sampler.workflow, "node": self._watch.node, "sampler": self.sampler.node}
+        chart.send({**place, "run": self.name, **payload})

@@ -18,6 +18,7 @@ class SamplerNode:
     inputs: dict[str, Any]
     recognizers: tuple[str, ...] = ()  # of other packs' identity methods before it
     prompt: str | None = None
+    workflow: str | None = None  # which the prompt was made from
 
     @classmethod
     def now(cls) -> SamplerNode:
@@ -35,6 +36,7 @@ class SamplerNode:
             inputs,
             recognizers_before(context.node_id, prompt),
             context.prompt_id,
+            chart.running_workflow(context.prompt_id),
         )
 
     @property

@@ -11,7 +11,9 @@ const KEPT = 6; // of one sampler: the newest run and five faint ones
 const POINTS = 400; // of a run that is kept; more are thinned out
 const charts = new Map(); // node object -> Chart
 
-const memory = (() => { // "graph/execution id" -> runs, the newest first
+const workflows = new Map(); // prompt -> the workflow that it was made from
+
+const memory = (() => { // "workflow/execution id" -> runs, the newest first
     try { return JSON.parse(sessionStorage.getItem(STORE)) ?? {}; } catch { return {}; }
 })();
 let saving = 0;
@@ -25,7 +27,8 @@ function save() { // survives a reload of the page; at most every two seconds, a
 }
 
 const root = () => app.rootGraph ?? app.graph;
-const keyOf = (id) => `${root()?.id ?? ""}/${id}`;
+const open = () => root()?.id ?? ""; // the workflow that is shown
+const keyOf = (id, workflow) => `${workflow ?? open()}/${id}`;
 
 function nodeAt(id) { // "12:7" is node 7 in the subgraph of node 12
     let graph = root(), node;
@@ -44,8 +47,9 @@ function idsOf(node, graph = root(), path = "", found = []) { // every execution
     return found;
 }
 
-function put(id, run, newest = false) { // a new run goes to the front, a known one is replaced, or becomes the newest
-    const runs = (memory[keyOf(id)] ??= []), at = runs.findIndex((one) => one.run === run.run);
+// A new run goes to the front, a known one is replaced, or becomes the newest; whichever workflow is shown meanwhile.
+function put(id, workflow, run, newest = false) {
+    const runs = (memory[keyOf(id, workflow)] ??= []), at = runs.findIndex((one) => one.run === run.run);
     if (at >= 0 && !newest) runs[at] = { ...run, time: runs[at].time };
     else {
         if (at >= 0) runs.splice(at, 1);
@@ -54,7 +58,7 @@ function put(id, run, newest = false) { // a new run goes to the front, a known 
     const same = runs.filter((one) => one.sampler === run.sampler);
     if (same.length > KEPT) runs.splice(runs.indexOf(same.at(-1)), 1);
     save();
-    redraw(id);
+    if ((workflow ?? open()) === open()) redraw(id);
 }
 
 let waiting = new Set();
@@ -94,28 +98,38 @@ function thinned(points) { // every other one, where there are too many; the new
 }
 
 function probed({ detail }) {
-    const { node, run, start, end, point, ...told } = detail ?? {};
+    const { node, workflow, run, start, end, point, ...told } = detail ?? {};
     if (node === undefined) return;
-    const before = memory[keyOf(node)]?.find((one) => one.run === run) ?? { points: [] };
+    const before = memory[keyOf(node, workflow)]?.find((one) => one.run === run) ?? { points: [] };
     if (start) { // of a run that goes on where an earlier piece of it ended, the end is not the end any more
-        const { status, final, end_at, words, pictures, counted, ...open } = before;
-        return put(node, { ...open, run, ...told });
+        const { status, final, end_at, words, pictures, counted, ...unended } = before;
+        return put(node, workflow, { ...unended, run, ...told });
     }
-    if (end) return put(node, { ...before, run, ...told });
+    if (end) return put(node, workflow, { ...before, run, ...told });
     if (!point) return;
     const points = before.points, at = points.findIndex(([step]) => step >= point[0]);
     if (at < 0) points.push(point);
     else points.splice(at, points[at][0] === point[0] ? 1 : 0, point);
-    put(node, { ...before, run, ...told, points: thinned(points) });
+    put(node, workflow, { ...before, run, ...told, points: thinned(points) });
 }
 
 function executed({ detail }) { // the report's result; sent again when everything is cached
     const told = detail?.output?.infusenet_drift ?? []; // the run that is reported first, then others of its execution
-    for (const { probe, ...curve } of [...told].reverse()) {
+    for (const { probe, workflow, ...curve } of [...told].reverse()) {
         if (!curve.run) continue;
-        put(detail.display_node ?? detail.node, curve, true);
-        if (probe) put(probe, curve, true);
+        const place = workflows.get(detail.prompt_id) ?? workflow; // a cached result may come from another workflow
+        put(detail.display_node ?? detail.node, place, curve, true);
+        if (probe) put(probe, place, curve, true);
     }
+}
+
+function remember() { // which workflow a prompt was made from, as the page queues it
+    const queue = api.queuePrompt;
+    api.queuePrompt = async function (...args) {
+        const answer = await queue.apply(this, args), { id } = args[1]?.workflow ?? {};
+        if (answer?.prompt_id && id) workflows.set(answer.prompt_id, id);
+        return answer;
+    };
 }
 
 app.registerExtension({
@@ -123,6 +137,7 @@ app.registerExtension({
     setup() {
         api.addEventListener(EVENT, probed);
         api.addEventListener("executed", executed);
+        remember();
         window.addEventListener("pagehide", write);
     },
     nodeCreated(node) {

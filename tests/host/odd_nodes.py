@@ -10,8 +10,10 @@ from server import PromptServer
 
 
 def euler(model, x, sigmas, extra_args=None, callback=None, disable=None, behaviour="works"):
-    """Euler's sampler; when three steps are completed it fails, or waits until Cancel has been pressed."""
+    """Euler's sampler; when three steps are completed it fails, or waits until Cancel has been pressed; or it is slow."""
     for i in range(len(sigmas) - 1):
+        if behaviour == "slow":
+            time.sleep(0.5)
         if i == 3 and behaviour == "fails":
             raise ArithmeticError("the custom sampler has failed")
         if i == 3 and behaviour == "waits":  # the host's own progress messages are too many for it to send each
@@ -37,7 +39,7 @@ class OddSampler:
 
     @classmethod
     def INPUT_TYPES(cls):
-        return {"required": {"behaviour": (["works", "fails", "waits"],)}}
+        return {"required": {"behaviour": (["works", "fails", "waits", "slow"],)}}
 
     def make(self, behaviour):
         return (comfy.samplers.KSAMPLER(euler, {"behaviour": behaviour}),)

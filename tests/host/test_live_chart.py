@@ -322,6 +322,36 @@ def test_a_node_that_samples_three_times_has_three_curves_and_says_which_is_told
 
 
 @pytest.mark.slow
+def test_a_run_stays_in_its_workflow_whichever_is_shown_meanwhile(page):
+    """Both workflows have the same node ids; the first is left in mid-run, and come back to."""
+    nodes = graph(InfuseNet_Sigmas={"steps": 8})
+    for key, node in nodes.items():
+        if node["class_type"] == "KSamplerSelect":
+            nodes[key] = {"class_type": "OddSampler", "inputs": {"behaviour": "slow"}, "_meta": node["_meta"]}
+    load(page, nodes)
+    page.evaluate("window.first = app.graph.serialize(); window.second = {...app.graph.serialize(), id: 'another'}")
+    ended = page.evaluate("const before = window.ended; await app.queuePrompt(0); return before")
+    page.wait_for("window.charts('InfuseNet_IdentityProbe')[0].querySelectorAll('circle.point').length >= 2")
+    page.evaluate("await app.loadGraphData(window.second, true, true, 'second')")
+    seed(page, 99)
+    page.evaluate("await app.queuePrompt(0); await new Promise((done) => setTimeout(done, 1500))")
+    if page.evaluate("return window.ended") == ended:  # the first is not over yet
+        assert [charts(page, kind)[0]["now"] for kind in (PROBE, REPORT)] == [0, 0], "no curve of the other workflow"
+    page.evaluate("window.second = app.graph.serialize(); await app.loadGraphData(window.first, true, true, 'first')")
+    page.wait_for(f"window.failed.length || window.ended >= {ended + 2}")
+    for name in ("first", "second", "first"):
+        page.evaluate(f"await app.loadGraphData(window.{name}, true, true, '{name}')")
+        show(page)
+        page.evaluate("await new Promise((done) => setTimeout(done, 800))")
+        found = [charts(page, kind)[0] for kind in (PROBE, REPORT)]
+        picture(page, f"tab-{name}")
+        assert [(chart["points"], chart["earlier"], chart["finished"]) for chart in found] == [(8, 0, 1)] * 2, name
+        assert "It peaked at step" in found[1]["text"]
+    told = page.evaluate("return Object.keys(JSON.parse(sessionStorage.getItem('infusenet.probe.runs') ?? '{}'))")
+    assert len({key.split("/")[0] for key in told}) >= 2 or told == []
+
+
+@pytest.mark.slow
 def test_a_run_that_is_reported_again_is_the_one_shown(page):
     """As when the host still has the result of a run before the last."""
     load(page, graph())
