@@ -135,11 +135,11 @@ def save_picture(
     return path
 
 
-def png(picture: Picture) -> bytes:
-    """A picture as the bytes of a PNG."""
+def png(picture: Picture, metadata: Mapping[str, Any] | None = None, *, generated: bool = False) -> bytes:
+    """A picture as the bytes of a PNG, with text chunks and the mark of what a model made; see `save_picture`."""
     from PIL import Image
 
-    return _as_png(Image.fromarray(picture))
+    return _as_png(Image.fromarray(picture), _chunks(metadata or {}, generated))
 
 
 def _as_png(image: Image.Image, chunks: Any = None) -> bytes:

@@ -10,6 +10,7 @@ from .paths import check_name, register_folders, share_references
 from .probe.measure import LikenessMeasure
 from .probe.probe import IdentityProbe, LoadFaceRecognizer, StopAtPeak
 from .probe.report import DriftReport
+from .probe.save import SaveResults
 from .probe.score import Score
 from .sweep.sweep import Sweep
 
@@ -26,6 +27,7 @@ NODES: list[type[io.ComfyNode]] = [
     IdentityProbe,
     StopAtPeak,
     DriftReport,
+    SaveResults,
     Score,
     Sweep,
 ]

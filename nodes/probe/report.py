@@ -19,6 +19,7 @@ from ..checks import checked
 from ..convert import pictures_to_image, with_samples
 from ..sockets import TraceSocket, schema
 from . import chart
+from .best import OUTPUT, best_of_batch
 from .choice import find_run
 from .decoders import flat, full_decoder
 from .run import Run
@@ -84,6 +85,16 @@ class DriftReport(io.ComfyNode):
                     "json", display_name="json", tooltip="The whole record, with each picture's peak, final and drift."
                 ),
                 io.String.Output("csv", display_name="csv", tooltip="A row for each step and picture."),
+                io.Image.Output(
+                    "best_picture", display_name="best_picture", tooltip="The finished picture most like the person."
+                ),
+                io.Latent.Output("best_latent", display_name="best_latent", tooltip="The same as a latent."),
+                io.Int.Output(
+                    "best_index", display_name="best_index", tooltip="Its place in the batch, from 0; -1 = none."
+                ),
+                io.Float.Output(
+                    "best_similarity", display_name="best_similarity", tooltip="Its similarity; NaN = undefined."
+                ),
             ],
             hidden=[io.Hidden.unique_id, io.Hidden.prompt],
             is_output_node=True,
@@ -109,6 +120,7 @@ class DriftReport(io.ComfyNode):
         figures = analyse(record)
         best, best_step = best_of(chosen, record, samples)
         beside = others(chosen)
+        best_picture = best_of_batch(trace, chosen, record, samples, image, vae, linked(*place, OUTPUT))
         return io.NodeOutput(
             draw(chosen, record, beside),
             faces_of(chosen, record),
@@ -118,6 +130,7 @@ class DriftReport(io.ComfyNode):
             math.nan if figures.drift is None else figures.drift,
             record_json(record, chosen),
             record.to_csv(),
+            *best_picture,
             ui={
                 UI: [
                     told(trace.node, chosen, record, choice.which),
@@ -139,6 +152,14 @@ def finished(run: Run, vae: Any) -> Trace:
     if final is None:
         return replace(trace, warnings=(*trace.warnings, _LOST.format(trace.wording.no_final)))
     return replace(trace, final=final, run=replace(trace.run, final_decoder=decoder.name))
+
+
+def linked(prompt: dict[str, Any] | None, node: str | None, output: int) -> bool | None:
+    """Whether another node takes an output; None where the prompt is not known."""
+    if not prompt:
+        return None
+    inputs = [value for entry in prompt.values() for value in entry.get("inputs", {}).values()]
+    return any(isinstance(value, list) and value == [str(node), output] for value in inputs)
 
 
 def others(run: Run) -> list[Run]:

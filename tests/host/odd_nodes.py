@@ -10,7 +10,7 @@ from server import PromptServer
 
 
 def euler(model, x, sigmas, extra_args=None, callback=None, disable=None, behaviour="works"):
-    """Euler's sampler; when three steps are completed it fails, or waits until Cancel has been pressed; or it is slow."""
+    """Euler's sampler; after three steps it fails, or waits until Cancel has been pressed; or it is slow."""
     for i in range(len(sigmas) - 1):
         if behaviour == "slow":
             time.sleep(0.5)

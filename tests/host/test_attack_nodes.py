@@ -2,6 +2,7 @@
 
 import json
 import math
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -13,6 +14,7 @@ pytestmark = pytest.mark.attack
 NODES = [
     "LoadBackbone", "Sigmas", "LoadInfuseNet", "LoadIdentityEncoder", "EncodeIdentity", "FacePose", "Apply", "Score",
     "LoadFaceRecognizer", "Measure", "IdentityProbe", "StopAtPeak", "DriftReport", "Sweep",
+    "SaveResults",
 ]  # fmt: skip
 FIXED = {  # what else than its defaults a node is given, so that a case is cheap
     "LoadInfuseNet": {"infusenet": "miniature"},
@@ -24,6 +26,7 @@ FIXED = {  # what else than its defaults a node is given, so that a case is chea
     "IdentityProbe": {"strangers": None},
     "Score": {"strangers": None},
     "DriftReport": {"image": None, "vae": None},
+    "SaveResults": {"image": None, "vae": None},
 }
 LARGEST = 1 << 21  # pixels of a picture that is made
 
@@ -146,6 +149,15 @@ def of_report(given, made):
     return bad_pictures(chart) if json.loads(made[6]) and "samples" in best and step >= 0 else "no record"
 
 
+def of_save(given, made):
+    paths = [Path(line) for line in made[0].splitlines()]
+    import folder_paths
+
+    home = Path(folder_paths.get_output_directory()).resolve()
+    inside = all(path.is_file() and path.resolve().is_relative_to(home) for path in paths)
+    return None if inside and len(paths) >= 4 else f"files {made[0]}"
+
+
 def of_sweep(given, made):
     chart, sheet, best, _, table = made
     if not torch.isfinite(best["samples"]).all():
@@ -156,6 +168,7 @@ def of_sweep(given, made):
 RIGHT = {
     "LoadBackbone": of_backbone, "Sigmas": of_sigmas, "EncodeIdentity": of_identity, "FacePose": of_pose,
     "Apply": of_apply, "Score": of_score, "IdentityProbe": of_probe, "DriftReport": of_report, "Sweep": of_sweep,
+    "SaveResults": of_save,
 }  # fmt: skip
 
 
@@ -180,6 +193,7 @@ def test_a_node_gives_a_right_result_or_one_clear_refusal(name, pack, world, att
     specs = node.define_schema().inputs
     tally, by_id = attacks.Tally(name), {spec.id: spec for spec in specs}
     monkeypatch.setattr(folder_paths, "temp_directory", str(tmp_path))
+    monkeypatch.setattr(folder_paths, "output_directory", str(tmp_path))
     node.execute(**usual(name, specs, world))  # what is imported or made once is imported and made
 
     @attacks.attack(changes=attacks.changes_of(specs))

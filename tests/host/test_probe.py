@@ -153,7 +153,7 @@ def test_several_probes_may_be_stacked(probe, sample, mini):
 def test_the_report(probe, sample, run):
     model, watch = probe(when="after the run")
     latent = {"samples": sample(model)}
-    chart, faces, best, step, peak, drift, text, table = run("DriftReport", trace=watch, samples=latent)
+    chart, faces, best, step, peak, drift, text, table = run("DriftReport", trace=watch, samples=latent)[:8]
     assert chart.shape[0] == 1 and chart.shape[-1] == 3 and faces.shape[0] == 1
     trace = only(watch).trace
     assert step == trace.best.step and drift >= 0
@@ -188,7 +188,7 @@ def test_each_sampler_node_has_a_record_of_its_own(probe, sample, pack, run):
     assert choice.find_run(watch, prompt, "6") == choice.Choice(watch.runs["10", 0])
     latest = choice.find_run(watch, {"7": {"inputs": {"samples": ["99", 0]}}}, "7")
     assert latest.run is watch.runs["10", 0] and "not upstream" in latest.note
-    assert len(run("DriftReport", trace=watch, samples=latent)) == 8
+    assert len(run("DriftReport", trace=watch, samples=latent)) == 12
 
 
 def test_a_report_is_of_the_run_that_gave_its_latent(probe, sample, run, pack):
@@ -219,7 +219,7 @@ def test_a_slice_that_leaves_noise_has_no_finished_picture(probe, sample, run):
     latent = {"samples": sample(model, steps=8, last_step=4, force_full_denoise=False)}
     trace = only(watch).trace
     assert trace.status == "complete" and len(trace.records) == 4 and trace.final is None
-    _, _, _, best_step, peak, drift, _, _ = run("DriftReport", trace=watch, samples=latent)
+    _, _, _, best_step, peak, drift, _, _ = run("DriftReport", trace=watch, samples=latent)[:8]
     assert best_step == trace.best.step and peak == max(trace.means) and drift != drift
 
 
@@ -242,7 +242,7 @@ def test_the_best_step_is_the_peaks(probe, sample, run, pack, monkeypatch):
     one = only(watch)
     assert set(run("DriftReport", trace=watch, samples=latent)[2]) == {"samples", "noise_mask"}
     one.trace = replace(one.trace, final=replace(one.trace.final, similarity=(0.99,)))
-    _, _, best, step, peak, drift, _, _ = run("DriftReport", trace=watch, samples=latent)
+    _, _, best, step, peak, drift, _, _ = run("DriftReport", trace=watch, samples=latent)[:8]
     assert (step, peak, drift) == (3, 0.99, 0.0) and torch.equal(best["samples"], latent["samples"])
 
 
@@ -343,7 +343,7 @@ def test_a_recognizer_that_fails_harms_no_picture(run, sample, mini, recognizer,
     broken.embed = None
     assert torch.equal(sample(probed), sample(model))
     assert only(watch).trace.status == "failed"
-    assert len(run("DriftReport", trace=watch, samples={"samples": torch.zeros(1, 16, 16, 16)})) == 8
+    assert len(run("DriftReport", trace=watch, samples={"samples": torch.zeros(1, 16, 16, 16)})) == 12
     broken.embed = recognizer.embed
     assert torch.equal(sample(probed), sample(model))
     assert only(watch).trace.status == "complete" and None not in only(watch).trace.means

@@ -96,4 +96,4 @@ def test_memory_stays_bounded(watched, run, pack, sibling, request, when, provid
     assert len(kept) <= 512
     chart = pack.module("nodes.probe.chart")
     assert len(chart.curve(trace)["points"]) <= chart.POINTS + 2
-    assert len(run("DriftReport", trace=watch, samples={"samples": out})) == 8
+    assert len(run("DriftReport", trace=watch, samples={"samples": out})) == 12

@@ -77,7 +77,13 @@ CONTRACT = {
     "DriftReport": (
         "Identity Drift Report",
         "trace INFUSENET_TRACE, samples LATENT, image IMAGE, vae VAE, run INT",
-        "chart IMAGE, faces IMAGE, best LATENT, best_step INT, peak FLOAT, drift FLOAT, json STRING, csv STRING",
+        "chart IMAGE, faces IMAGE, best LATENT, best_step INT, peak FLOAT, drift FLOAT, json STRING, csv STRING, "
+        "best_picture IMAGE, best_latent LATENT, best_index INT, best_similarity FLOAT",
+    ),
+    "SaveResults": (
+        "Save Identity Results",
+        "trace INFUSENET_TRACE, filename_prefix STRING, samples LATENT, image IMAGE, vae VAE, run INT",
+        "files STRING",
     ),
     "Score": (
         "Identity Score",
@@ -91,6 +97,7 @@ OPTIONAL = {
     "IdentityProbe": ["vae", "strangers", "references", "skip_below"],
     "Score": ["strangers", "references"],
     "DriftReport": ["samples", "image", "vae", "run"],
+    "SaveResults": ["samples", "image", "vae", "run"],
     "StopAtPeak": ["mode", "share", "tail_steps"],
 }
 DEFAULTS = {
@@ -212,7 +219,7 @@ def test_the_contract_holds_every_node(pack):
 
 def test_what_makes_a_node_run(pack):
     outputs = {name for name, node in pack.nodes.items() if node.OUTPUT_NODE}
-    assert outputs == {"DriftReport", "Score", "Sweep"}
+    assert outputs == {"DriftReport", "SaveResults", "Score", "Sweep"}
     assert pack.nodes["IdentityProbe"].NOT_IDEMPOTENT  # two identical probes must not share one record
 
 

@@ -308,7 +308,7 @@ def test_steps_for_display_have_no_noise_level_and_no_advice(probed, custom, pac
     assert set(one.recorder.gallery.steps) <= {1, 2, 3, 4, 5}
     words = pack.module("infusenet.probe.drift").in_words(trace)
     assert "counts its steps for display" in words and "Try next" not in words
-    assert len(run("DriftReport", trace=watch, samples={"samples": made})) == 8
+    assert len(run("DriftReport", trace=watch, samples={"samples": made})) == 12
 
 
 def test_no_sampler_of_the_host_is_taken_for_one_of_those(probed, sample):
