@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from .adapter import flux, ksampler, miniature, two_people
-from .probe import probe_dev, probe_ksampler, probe_schnell
+from .probe import best_of_eight, probe_dev, probe_ksampler, probe_schnell
 from .score import score
 from .sweep import sweep
 from .upscale import upscale
@@ -28,6 +28,7 @@ TEMPLATES = {
     "probe_schnell": probe_schnell,
     "probe_dev_stop_at_peak": probe_dev,
     "probe_ksampler": probe_ksampler,
+    "best_of_eight": best_of_eight,
     "portrait_tiled_upscale": upscale,
     "score": score,
     "sweep_steps": sweep,

@@ -79,6 +79,29 @@ def probe_dev() -> Graph:
     return graph
 
 
+def best_of_eight() -> Graph:
+    """Eight pictures, and the one to keep."""
+    graph = Graph(
+        "## Best of eight\n\nEight pictures of one prompt. *Best* is the one most like *Reference*; *Save* writes all "
+        "of them, the sheet, the chart and the figures to `output/infusenet`.\n\nOther eight: change `noise_seed` in "
+        f"*Noise*. More or fewer: `batch_size` in *Size*.\n\n{_MEASURED}, and your files in the other loaders.\n\n"
+        f"{SWITCH}"
+    )
+    backbone(graph, "mini-schnell")
+    identity = person(graph)
+    positive = prompt(graph, "a photo of a smiling person at the beach")
+    applied = apply(graph, positive, identity)
+    model = probe(graph, "Reference", "after the run")
+    sample(graph, (applied, 0), 128, 128, "infusenet_best_of_eight", model, batch=8)
+    graph.nodes.pop("Picture")
+    graph.add("All", "PreviewImage", "Picture", images=("Decode", 0))
+    given = {"trace": ("Probe", 1), "image": ("Decode", 0)}
+    graph.add("Report", "InfuseNet_DriftReport", "Report", samples=("Sampling", 0), **given)
+    graph.add("Best", "SaveImage", "Picture", images=("Report", 8), filename_prefix="infusenet_best")
+    graph.add("Save", "InfuseNet_SaveResults", "Report", filename_prefix="infusenet/best_of_eight", **given)
+    return graph
+
+
 def probe_ksampler() -> Graph:
     """Any model, any way of carrying identity."""
     graph = Graph(

@@ -37,7 +37,7 @@ class Levels:
         self.count = 0  # steps so far
         self._cut = False
         self._asked: list[Tensor] = []
-        self._copied: deque[tuple[float | None, Tensor, Any]] = deque()
+        self._copied: deque[tuple[tuple[float, ...], Tensor, Any]] = deque()
         self._first: float | None = None
         self._last: float | None = None
 
@@ -69,7 +69,7 @@ class Levels:
         """
         last = len(self.sigmas) - 1
         if (self.known and 0 <= index < last and not self._cut) or self.displayed:
-            self._compare(self.sigmas[index] if self.known else None)
+            self._compare(self.sigmas[min(self.count, index) : index + 1] if self.known else ())
         if self.known and (index + 1 == self.count or (index >= last and self.count == last)):
             return None
         if self.known and not self.count <= index < last:
@@ -92,16 +92,16 @@ class Levels:
         if self.known and not early and not self._asked and 0 < self.count < len(self.sigmas) - 1:
             self.sigmas, self.left_off = self.sigmas[: self.count + 1], True
 
-    def _compare(self, level: float | None) -> None:
-        """A callback's number says this noise level, or none that counts."""
+    def _compare(self, levels: tuple[float, ...]) -> None:
+        """A callback's number says that since the one before the model was asked at these noise levels."""
         asked, self._asked = self._asked, []
         if asked:
-            self._copied.append((level, *copied(torch.cat(asked))))
+            self._copied.append((levels, *copied(torch.cat(asked))))
         self._look()
 
     def _look(self, *, wait: bool = False) -> None:
         while self._copied:
-            level, asked, there = self._copied[0]
+            levels, asked, there = self._copied[0]
             if there is not None and not wait and not there.query():
                 return
             if there is not None:
@@ -110,9 +110,12 @@ class Levels:
             values = [float(value) for value in asked]
             self._first = values[0] if self._first is None else self._first
             self._last = values[-1]
-            told = self.known and level is not None
-            if told and all(abs(value - level) > _NEAR * max(level, value) for value in values):
+            if self.known and not all(any(_near(level, value) for value in values) for level in levels):
                 self._lose()
 
     def _lose(self) -> None:
         self.known, self.displayed = False, True
+
+
+def _near(one: float, other: float) -> bool:
+    return abs(one - other) <= _NEAR * max(one, other)

@@ -277,6 +277,16 @@ def chained(model, x, sigmas, extra_args=None, callback=None, disable=None):
     return x
 
 
+def stretched(model, x, sigmas, extra_args=None, callback=None, disable=None):
+    """As the second of a chain whose schedule is padded: it begins in its middle, at that step's own level."""
+    for i in (2, 3, 4):
+        if i != 4:
+            denoised = model(x, sigmas[i] * x.new_ones([x.shape[0]]), **(extra_args or {}))
+            x = denoised + (x - denoised) / sigmas[i] * sigmas[i + 1]
+        callback({"x": x, "i": i, "sigma": sigmas[i], "denoised": denoised})
+    return x
+
+
 @pytest.fixture
 def custom(text):
     """`custom(model, function, sigmas)`: what the sampler function gives."""
@@ -295,14 +305,15 @@ def custom(text):
     return go
 
 
-@pytest.mark.parametrize("function", [unsampling, resampling, chained])
+@pytest.mark.parametrize("function", [unsampling, resampling, chained, stretched])
 @pytest.mark.parametrize("when", ["live", "after the run"])
 def test_steps_for_display_have_no_noise_level_and_no_advice(probed, custom, pack, run, function, when):
     model, watch = probed(when)
     made = custom(model, function, torch.linspace(1, 0, 6))
     (one,) = watch.runs.values()
     trace = one.trace
-    assert [record.step for record in trace.records] == [1, 2, 3, 4, 5]
+    count = 3 if function is stretched else 5
+    assert [record.step for record in trace.records] == list(range(1, count + 1))
     assert trace.sigmas == () and all(record.sigma is None for record in trace.records) and trace.run.steps is None
     assert (trace.final is None) == (function is unsampling), "noise is no finished picture"
     assert set(one.recorder.gallery.steps) <= {1, 2, 3, 4, 5}
