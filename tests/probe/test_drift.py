@@ -298,3 +298,17 @@ def test_noise_that_uni_pc_leaves_is_none() -> None:
 def test_callbacks_that_are_no_steps_give_no_advice_in_steps(sampler: str) -> None:
     words = in_words(trace_of(long_run(DRIFTING), run=RunInfo(sampler=sampler, strength=1.0)))
     assert "separate run" not in words and "Stop at Identity Peak" not in words
+
+
+def test_a_refine_pass_in_which_a_person_hardly_acts_says_why() -> None:
+    levels = tuple(0.5 * (1 - i / 8) for i in range(9))
+    trace = trace_of([0.02] * 8, strangers=OTHERS, blank=BLANK, sigmas=levels)
+    assert "the less a person can change it" in in_words(trace)
+    told = [
+        replace(trace, sigmas=tuple(2 * level for level in levels)),  # from pure noise
+        replace(trace, run=RunInfo()),  # no adapter
+        replace(trace, run=RunInfo(strength=1.0, step_offset=3)),  # a slice of a whole run
+        trace_of([0.5] * 8, strangers=OTHERS, blank=BLANK, sigmas=levels),  # it acts
+        replace(trace, strangers=None, blank=None),  # whether it acts is not known
+    ]
+    assert not any("the less a person" in in_words(one) for one in told)
