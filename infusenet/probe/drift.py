@@ -40,8 +40,8 @@ __all__ = [
 
 _LITTLE_NOISE = (
     "It began with noise for a part of the picture only, and the less there is, the less a person can change it: from "
-    "another person's picture the miniature reached a likeness of 0.08, 0.23, 0.36 and 0.48 with a denoise of 0.5, 0.6, "
-    "0.8 and 1 on schnell, and 0.34, 0.40, 0.48 and 0.48 on dev."
+    "another person's picture the miniature reached a likeness of 0.08, 0.23, 0.36 and 0.48 with a denoise of 0.5, "
+    "0.6, 0.8 and 1 on schnell, and 0.34, 0.40, 0.48 and 0.48 on dev."
 )
 _TRIED = "What is advised was tried on the miniature's drawn faces, not on real ones: compare before you keep it."
 

@@ -1,6 +1,7 @@
 // Draws runs as curves: similarity by noise level, at the size there is. Knows nothing of ComfyUI but its theme's colours;
 // all text goes through textContent.
 import { barOf, bands, bestOf, endOf, grouped, line, linesOf, number, scales, shown } from "./curves.js";
+import { csvOf, download, menuButton, pngOf } from "./menu.js";
 import { DASHES, THEMES } from "./palette.js";
 
 const SVG = "http://www.w3.org/2000/svg";
@@ -188,9 +189,9 @@ function told(point, sampler, unseen) { // on hover
 }
 
 // A chart in an element of its own: `element`, and `show(runs, named)`, where runs are the newest first and `named` gives
-// a sampler's title, or undefined where it is gone.
+// a sampler's title, or undefined where it is gone. `clear` forgets the earlier ones.
 export class Chart {
-    constructor(withWords) {
+    constructor(withWords, clear) {
         const row = { display: "flex", justifyContent: "space-between", gap: "8px", padding: "0 10px", color: QUIET, flex: "none",
             whiteSpace: "nowrap" };
         const part = { overflow: "hidden", textOverflow: "ellipsis" };
@@ -201,9 +202,9 @@ export class Chart {
             if (target === this.element) this.draw();
         });
         this.left = html(part);
-        this.peak = html({ flex: "none", color: INK });
+        this.peak = html({ flex: "1 0 auto", color: INK, textAlign: "right" });
         const head = html(row);
-        head.append(this.left, this.peak);
+        head.append(this.left, this.peak, menuButton(() => this.entries(clear), { ink: INK, paper: MENU, line: GRID }));
         this.plot = html({ position: "relative", flex: "1 1 0", minHeight: "110px", overflow: "hidden" });
         this.svg = make("svg", { role: "img", width: "100%", height: "100%" });
         this.svg.style.display = "block";
@@ -233,6 +234,17 @@ export class Chart {
     show(runs, named) {
         [this.runs, this.named] = [runs, named];
         this.draw();
+    }
+
+    entries(clear) { // of the menu
+        const drawn = this.runs.length > 0 && this.svg.querySelector("path.now") !== null;
+        const texts = [[this.left, this.peak], [this.state, this.finished], [this.names], [this.legend]];
+        const said = texts.map((parts) => parts.flatMap((part) => (part.children.length ? [...part.children] : [part]))
+            .map(({ textContent }) => textContent.trim()).filter(Boolean));
+        const file = async () => download(await pngOf({ element: this.element, svg: this.svg, texts: said }), "likeness.png");
+        const table = () => download(new Blob([csvOf(this.runs, this.named)], { type: "text/csv" }), "likeness.csv");
+        return [["Save chart (PNG)", file, drawn], ["Save figures (CSV)", table, this.runs.length > 0],
+            ["Clear earlier runs", clear, this.runs.length > 1]];
     }
 
     draw() {

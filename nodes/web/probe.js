@@ -76,8 +76,17 @@ function refresh(node) {
     charts.get(node).show(runs, (sampler) => nodeAt(sampler)?.title);
 }
 
+function clear(node) { // the newest run of each sampler stays
+    for (const id of idsOf(node)) {
+        const seen = new Set(), runs = memory[keyOf(id)] ?? [];
+        memory[keyOf(id)] = runs.filter(({ sampler }) => !seen.has(sampler) && seen.add(sampler));
+    }
+    save();
+    refresh(node);
+}
+
 function attach(node) {
-    const report = node.comfyClass === REPORT, chart = new Chart(report);
+    const report = node.comfyClass === REPORT, chart = new Chart(report, () => clear(node));
     const widget = node.addDOMWidget("infusenet_chart", "infusenet_chart", chart.element, {
         serialize: false, hideOnZoom: false, getMinHeight: () => (report ? 420 : 255),
         getValue: () => "", setValue: () => {},

@@ -3,9 +3,11 @@
 With both renderers where the frontend has both. INFUSENET_SCREENSHOTS names a folder for pictures of the page.
 """
 
+import base64
 import copy
 import dataclasses
 import importlib.metadata
+import io
 import json
 import os
 import re
@@ -319,6 +321,61 @@ def test_a_node_that_samples_three_times_has_three_curves_and_says_which_is_told
         assert (chart["now"], chart["points"], chart["earlier"]) == (1, 3, 2)
         assert "run 2 of 3: 3 of 3 steps" in chart["text"]
     assert "Run 2 of 3 by node" in charts(page, REPORT)[0]["text"] and "chosen by its number" in chart["text"]
+
+
+CAUGHT = """
+window.saved = [];
+HTMLAnchorElement.prototype.click = function () { window.saved.push([this.download, this.href]); };
+"""
+CHOOSE = """
+const chart = window.charts('KIND')[0];
+const button = [...chart.querySelectorAll('button')].find((one) => one.textContent === '•••');
+button.click();
+const entries = [...chart.querySelectorAll('button')].filter((one) => one !== button);
+entries.find((one) => one.textContent === 'WORDS').click();
+await new Promise((done) => setTimeout(done, 800));
+document.body.dispatchEvent(new PointerEvent('pointerdown', {bubbles: true}));
+return entries.map((one) => [one.textContent, one.disabled]);
+"""
+
+
+def choose(page, kind, words):
+    """Open a chart's menu and choose an entry; the entries that it had, and whether each was disabled."""
+    return dict(page.evaluate(CHOOSE.replace("KIND", kind).replace("WORDS", words)))
+
+
+@pytest.mark.slow
+def test_the_chart_is_saved_as_picture_and_table_and_earlier_runs_are_cleared(page, site, tmp_path):
+    load(page, graph())
+    assert all(choose(page, PROBE, "Clear earlier runs").values()), "nothing to save yet"
+    for number in (1, 2):
+        seed(page, number)
+        run(page)
+    page.evaluate(CAUGHT)
+    for kind in (PROBE, REPORT):
+        assert not any(choose(page, kind, "Save chart (PNG)").values())
+        choose(page, kind, "Save figures (CSV)")
+    read = (
+        "return Promise.all(window.saved.map(async ([name, href]) => "
+        "[name, btoa(String.fromCharCode(...new Uint8Array(await (await fetch(href)).arrayBuffer())))]))"
+    )
+    saved = [(name, base64.b64decode(content)) for name, content in page.evaluate(read)]
+    assert [name for name, _ in saved] == ["likeness.png", "likeness.csv"] * 2
+    for place, (name, content) in enumerate(saved):
+        if name.endswith("png"):
+            with Image.open(io.BytesIO(content)) as image:
+                assert image.width > 500 and len(image.convert("RGB").getcolors(1 << 20)) > 20
+            (tmp_path / f"{place}.png").write_bytes(content)
+            if os.environ.get("INFUSENET_SCREENSHOTS"):
+                (Path(os.environ["INFUSENET_SCREENSHOTS"]) / f"{page.name}-saved-{place}.png").write_bytes(content)
+        else:
+            head, *rows = content.decode().strip().split("\n")
+            assert head == "run,sampler,step,sigma,picture,similarity,seen,measured by" and len(rows) == 2 * (4 + 1)
+            assert rows[4].split(",")[:5] == ["1", "Sampling", "finished", "0", "1"]
+    assert charts(page, PROBE)[0]["earlier"] == 1
+    choose(page, PROBE, "Clear earlier runs")
+    assert [charts(page, kind)[0]["earlier"] for kind in (PROBE, REPORT)] == [0, 1]
+    assert charts(page, PROBE)[0]["now"] == 1
 
 
 @pytest.mark.slow
