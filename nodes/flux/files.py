@@ -176,7 +176,7 @@ def _inner_encoders(model: Path) -> list[Path]:
                 "Choose clip_l and t5xxl (in models/text_encoders) as text_encoder_1 and text_encoder_2."
             )
     raise SettingsError(
-        f"Choose FLUX's two text encoders, clip_l and t5xxl: {model.name} holds none."
+        f"Choose FLUX's two text encoders, clip_l and t5xxl (in models/text_encoders): {model.name} holds none."
         f"{catalogue.advice('clip_l.safetensors', 't5xxl_fp16.safetensors')}"
     )
 
