@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ..infusenet.axes import as_text
 from ..infusenet.errors import SettingsError
+from ..infusenet.weights import catalogue
 from .sockets import NONE
 
 _PLAIN = (type(None), Real, str, bytes, list, tuple, dict, Tensor)
@@ -55,6 +56,22 @@ def check(entry: Any, title: str, value: Any) -> None:
         )
     if not fits:
         raise SettingsError(f"{title}: {entry.id} must be {wanted}, got {shown(value)}. Mend what is linked to it.")
+
+
+def listed(node: Any, **chosen: Any) -> bool | str:
+    """What a node's `validate_inputs` answers: True, or which files are missing and where each is to be had.
+
+    Args:
+        node: its class.
+        chosen: what its combos of files are set to; None where a link will tell.
+    """
+    missing = []
+    for entry in node.define_schema().inputs:
+        name = chosen.get(entry.id)
+        options = [] if name is None else [*entry.options, *(option.replace("\\", "/") for option in entry.options)]
+        if name is not None and name not in options:
+            missing.append(f"{entry.id}: {shown(name)} is missing.{catalogue.advice(str(name)) or ' Choose another.'}")
+    return " ".join([*missing, "Refresh the page (R) once the files are there."]) if missing else True
 
 
 def shown(value: Any) -> str:

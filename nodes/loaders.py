@@ -12,8 +12,9 @@ from comfy_api.latest import io
 from ..infusenet import miniature as shipped
 from ..infusenet.backbones import BackboneSpec, get_backbone
 from ..infusenet.errors import SettingsError
+from ..infusenet.weights import catalogue
 from . import paths
-from .checks import checked
+from .checks import checked, listed
 from .flux import files, miniature
 from .infusenet.load import load_infusenet
 from .shared import load_once, show
@@ -88,6 +89,12 @@ class LoadBackbone(io.ComfyNode):
         )
 
     @classmethod
+    def validate_inputs(cls, diffusion_model=None, text_encoder_1=None, text_encoder_2=None, vae=None) -> bool | str:
+        """Whether the files are there; if not, where to get them."""
+        files = {"text_encoder_1": text_encoder_1, "text_encoder_2": text_encoder_2, "vae": vae}
+        return listed(cls, diffusion_model=diffusion_model, **files)
+
+    @classmethod
     @checked
     def execute(cls, backbone, diffusion_model, text_encoder_1, text_encoder_2, vae, weight_dtype) -> io.NodeOutput:
         """Load what is not loaded yet."""
@@ -153,16 +160,17 @@ class LoadInfuseNet(io.ComfyNode):
         )
 
     @classmethod
+    def validate_inputs(cls, infusenet=None) -> bool | str:
+        """Whether the file is there; if not, where to get it."""
+        return listed(cls, infusenet=infusenet)
+
+    @classmethod
     @checked
     def execute(cls, infusenet, weight_dtype) -> io.NodeOutput:
         """Load it, unless it is loaded."""
-        path = chosen(
-            infusenet,
-            shipped.INFUSENET,
-            "InfuseNet: the folder InfuseNetModel, or infusenet_sim_bf16.safetensors, in models/infinite_you",
-            paths.INFINITE_YOU,
-            "controlnet",
-        )
+        what = "InfuseNet: the folder InfuseNetModel, or a single file"
+        wanted = "infusenet_sim_bf16.safetensors"
+        path = chosen(infusenet, shipped.INFUSENET, what, wanted, paths.INFINITE_YOU, "controlnet")
         dtype = _DTYPES[weight_dtype]
         return io.NodeOutput(load_once(lambda: load_infusenet(path, dtype), "infusenet", path, dtype))
 
@@ -224,27 +232,21 @@ class LoadIdentityEncoder(io.ComfyNode):
         )
 
     @classmethod
+    def validate_inputs(cls, image_proj=None, arcface=None, face_pack=None) -> bool | str:
+        """Whether the files are there; if not, where to get them."""
+        return listed(cls, image_proj=image_proj, arcface=arcface, face_pack=face_pack)
+
+    @classmethod
     @checked
     def execute(cls, image_proj, arcface, face_pack, device) -> io.NodeOutput:
         """Load them, unless they are loaded; say where the detector runs."""
         if image_proj == MINIATURE:
             arcface, face_pack = (MINIATURE if name == NONE else name for name in (arcface, face_pack))
+        weights = (paths.INFINITE_YOU, "facexlib")
         sources = (
-            chosen(
-                image_proj,
-                shipped.IMAGE_PROJ,
-                "the Resampler, image_proj_model.bin, in models/infinite_you",
-                paths.INFINITE_YOU,
-                "facexlib",
-            ),
-            chosen(
-                arcface,
-                shipped.ARCFACE,
-                "the recognizer, recognition_arcface_ir_se50.pth, in models/infinite_you",
-                paths.INFINITE_YOU,
-                "facexlib",
-            ),
-            chosen_pack(face_pack, "the face pack antelopev2, in models/insightface"),
+            chosen(image_proj, shipped.IMAGE_PROJ, "the Resampler", "sim_stage1/image_proj_model.bin", *weights),
+            chosen(arcface, shipped.ARCFACE, "the recognizer", "recognition_arcface_ir_se50.pth", *weights),
+            chosen_pack(face_pack, "the face pack antelopev2"),
         )
         encoder = load_once(lambda: load_encoder(sources, device), "encoder", *sources, device)
         message = f"Faces are detected on {encoder.provider} and read on {encoder.device}."
@@ -273,14 +275,17 @@ def _is_shard(name: str) -> bool:
     return "InfuseNetModel" in name or name.rsplit(".", 1)[0].rpartition("-of-")[2].isdigit()
 
 
-def chosen(name: str, mini: Path, what: str, *folders: str) -> Path:
-    """The path of a file combo's entry.
+def chosen(name: str, mini: Path, what: str, wanted: str, *folders: str) -> Path:
+    """The path of a file combo's entry; `wanted` is the file that an error advises.
 
     Raises:
         SettingsError: `none`, or a file that is gone.
     """
     if name == NONE:
-        raise SettingsError(f"Nothing is chosen. Choose {what}; or choose miniature, which comes with the pack.")
+        raise SettingsError(
+            f"Nothing is chosen. Choose {what}; or choose miniature, which comes with the pack."
+            f"{catalogue.advice(wanted)} Then refresh the page (R)."
+        )
     if name == MINIATURE:
         miniature.check_shipped()
         return mini
@@ -294,5 +299,5 @@ def chosen_pack(name: str, what: str) -> Path:
         SettingsError: `none`, or a pack that is gone.
     """
     if name in (NONE, MINIATURE):
-        return chosen(name, shipped.FACE_PACK, what)
+        return chosen(name, shipped.FACE_PACK, what, "antelopev2")
     return paths.find_face_pack(name)

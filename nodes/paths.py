@@ -14,6 +14,7 @@ import folder_paths
 
 from ..infusenet.errors import SettingsError, WeightsError
 from ..infusenet.faces import backends
+from ..infusenet.weights import catalogue
 
 log = logging.getLogger(__name__)
 
@@ -159,6 +160,6 @@ def find(name: str, *folders: str) -> Path:
                 return path
     searched = [p for folder in folders for p in folder_paths.folder_names_and_paths.get(folder, ([],))[0]]
     raise SettingsError(
-        f"{name:.200} was not found. Searched: {', '.join(searched) or 'no folder'}. "
-        "Put the file there, refresh the page (R), and choose it again."
+        f"{name:.200} was not found. Searched: {', '.join(searched) or 'no folder'}."
+        f"{catalogue.advice(name) or ' Put the file there.'} Then refresh the page (R), and choose it again."
     )

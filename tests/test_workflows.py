@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from infusenet.weights.catalogue import FILES, files_of
+
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "example_workflows"
 NAMES = sorted(path.stem for path in (FOLDER / "api").glob("*.json"))
@@ -38,6 +40,35 @@ def test_every_template_is_shipped_in_both_forms_and_with_a_picture(generate) ->
 def test_the_api_form_is_the_generators_to_the_byte(generate, name) -> None:
     shipped = (FOLDER / "api" / f"{name}.json").read_bytes()
     assert shipped == (json.dumps(generate.TEMPLATES[name]().api(), indent=1) + "\n").encode()
+
+
+def files_named(name: str) -> set[str]:
+    """What the loaders of a shipped template are set to, but what comes with the pack."""
+    graph = json.loads((FOLDER / "api" / f"{name}.json").read_text(encoding="utf-8"))
+    loaders = [node["inputs"] for node in graph.values() if node["class_type"].startswith("InfuseNet_Load")]
+    settings = {value for inputs in loaders for key, value in inputs.items() if key not in ("backbone", "device")}
+    return settings - {"none", "miniature", "default"}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_file_that_a_template_names_has_an_address_a_folder_and_a_licence(name) -> None:
+    for value in files_named(name):
+        assert value in FILES or value == "models/antelopev2"
+        for file in files_of(value):
+            assert file.address.startswith("https://") and file.folder and file.licence and file.size
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_host_is_told_where_every_file_of_a_template_is(name) -> None:
+    """ComfyUI lists them as missing models; a face pack is a folder, which it does not know how to list."""
+    nodes = json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))["nodes"]
+    told = [model for node in nodes for model in node["properties"].get("models", [])]
+    assert {model["name"] for model in told} == {value for value in files_named(name) if value in FILES}
+    for model in told:
+        file = FILES[model["name"]]
+        assert model == {"name": file.name, "url": file.address, "directory": file.folder}
+    if name.startswith("flux") or name == "two_people":
+        assert {"infusenet_sim_bf16.safetensors", "sim_stage1/image_proj_model.bin"} <= {m["name"] for m in told}
 
 
 def test_the_drawn_persons_are_those_of_their_seeds(tmp_path) -> None:

@@ -4,21 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-_HUB = "https://huggingface.co"
-_BFL = f"{_HUB}/black-forest-labs"
-_ENCODERS = f"{_HUB}/comfyanonymous/flux_text_encoders/resolve/main"
-DOWNLOADS = {
-    "flux1-schnell.safetensors": (f"{_BFL}/FLUX.1-schnell/resolve/main/flux1-schnell.safetensors", "diffusion_models"),
-    "flux1-dev.safetensors": (f"{_BFL}/FLUX.1-dev/resolve/main/flux1-dev.safetensors", "diffusion_models"),
-    "clip_l.safetensors": (f"{_ENCODERS}/clip_l.safetensors", "text_encoders"),
-    "t5xxl_fp16.safetensors": (f"{_ENCODERS}/t5xxl_fp16.safetensors", "text_encoders"),
-    "ae.safetensors": (f"{_BFL}/FLUX.1-schnell/resolve/main/ae.safetensors", "vae"),
-    "recognition_arcface_ir_se50.pth": (
-        "https://github.com/xinntao/facexlib/releases/download/v0.1.0/recognition_arcface_ir_se50.pth",
-        "infinite_you",
-    ),
-}
-
+from infusenet.weights.catalogue import FILES
 
 SECTIONS = {  # title -> width; drawn from left to right, each in a frame of its own
     "Models": 380,
@@ -158,9 +144,9 @@ def _drawn(number: int, name: str, info: dict[str, Any], inputs: dict[str, Any],
     ]
     properties: dict[str, Any] = {"Node name for S&R": info["name"]}
     models = [
-        {"name": value, "url": DOWNLOADS[value][0], "directory": DOWNLOADS[value][1]}
+        {"name": value, "url": FILES[value].address, "directory": FILES[value].folder}
         for value in inputs.values()
-        if isinstance(value, str) and value in DOWNLOADS
+        if isinstance(value, str) and value in FILES
     ]
     if models:
         properties["models"] = models

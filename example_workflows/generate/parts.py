@@ -33,7 +33,8 @@ SWITCH = (
 REAL = (
     "Files: FLUX in `models/diffusion_models`, `clip_l` and `t5xxl` in `models/text_encoders`, `ae` in `models/vae`; "
     "`infusenet_sim_bf16.safetensors`, `sim_stage1/image_proj_model.bin` and `recognition_arcface_ir_se50.pth` in "
-    "`models/infinite_you`; `antelopev2` in `models/insightface/models`. Nothing is downloaded by itself.\n\n"
+    "`models/infinite_you`; `antelopev2` in `models/insightface/models`. Nothing is downloaded by itself. Each "
+    "loader's help tells the page, size and licence of its files.\n\n"
     "Licences: InfiniteYou's weights are CC BY-NC 4.0, InsightFace's packs are for non-commercial research, "
     "FLUX.1 [dev] is non-commercial, FLUX.1 [schnell] is Apache-2.0. *Reference*: a photo of someone who agrees."
 )

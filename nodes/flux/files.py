@@ -13,7 +13,7 @@ import torch
 from ...infusenet.backbones import BackboneSpec, variant_of
 from ...infusenet.errors import SettingsError, WeightsError
 from ...infusenet.flux.networks import expected_tensors, flux_config
-from ...infusenet.weights import Shapes, TensorInfo, check, count_blocks, describe, read_header, read_weights
+from ...infusenet.weights import Shapes, TensorInfo, catalogue, check, count_blocks, describe, read_header, read_weights
 from .. import paths
 from ..shared import reloadable
 from ..sockets import NONE
@@ -51,8 +51,8 @@ def find_model(name: str, spec: BackboneSpec) -> Path:
     """
     if name == NONE:
         raise SettingsError(
-            f"Choose the diffusion_model file of {spec.title} ({spec.source}, {spec.license}), placed in "
-            "models/diffusion_models; or choose the backbone mini-schnell, which comes with the pack."
+            f"Choose the diffusion_model file of {spec.title}; or choose the backbone mini-schnell, which comes with "
+            f"the pack.{catalogue.advice(f'flux1-{spec.variant}.safetensors')}"
         )
     for prefix, folder in ((CHECKPOINT, "checkpoints"), (DIFFUSERS, "diffusers")):
         if name.startswith(prefix) and not _is_in(name, "diffusion_models"):
@@ -177,6 +177,7 @@ def _inner_encoders(model: Path) -> list[Path]:
             )
     raise SettingsError(
         f"Choose FLUX's two text encoders, clip_l and t5xxl (in models/text_encoders): {model.name} holds none."
+        f"{catalogue.advice('clip_l.safetensors', 't5xxl_fp16.safetensors')}"
     )
 
 
@@ -239,7 +240,8 @@ def _inner_vae(model: Path) -> Path:
         return model / "vae"
     if not model.is_dir() and any(key.startswith(_VAE_IN_CHECKPOINT) for key in read_header(model)):
         return model
-    raise SettingsError(f"Choose FLUX's VAE (ae.safetensors, in models/vae): {model.name} holds none.")
+    advice = catalogue.advice("ae.safetensors")
+    raise SettingsError(f"Choose FLUX's VAE (ae.safetensors, in models/vae): {model.name} holds none.{advice}")
 
 
 def load_vae(path: Path, inside: bool) -> Any:

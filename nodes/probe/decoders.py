@@ -19,6 +19,7 @@ from torch import Tensor
 
 from ...infusenet import miniature as shipped
 from ...infusenet.errors import SettingsError
+from ...infusenet.weights import catalogue
 from ..flux import miniature
 from ..shared import load_once
 
@@ -154,7 +155,9 @@ def _taesd(base_model: Any, path: Path, device: Any) -> Decoder:
 def _remedy(latent_format: Any) -> str:
     """What would make the steps better seen."""
     wanted = _taesd_name(latent_format)
-    return f"Put {wanted} into models/vae_approx" if wanted else "Connect a tiny VAE"
+    known = catalogue.FILES.get(f"{wanted}.pth")
+    whence = f" ({known.licence}; from {known.page})" if known else ""
+    return f"Put {wanted} into models/vae_approx{whence}" if wanted else "Connect a tiny VAE"
 
 
 def _is_video(latent_format: Any) -> bool:

@@ -14,7 +14,7 @@ from ...infusenet.errors import SettingsError, require
 from ...infusenet.measures import LEAST_IMPOSTORS, Baseline, Reference, as_measure, impostors
 from ...infusenet.miniature.people import drawn_strangers
 from ...infusenet.probe.stopping import SHARE, TAIL
-from ..checks import checked
+from ..checks import checked, listed
 from ..convert import image_to_pictures
 from ..loaders import chosen_pack, face_inputs
 from ..shared import load_once, show
@@ -52,6 +52,11 @@ class LoadFaceRecognizer(io.ComfyNode):
             outputs=[RecognizerSocket.Output("recognizer", display_name="recognizer", tooltip="For Identity Probe.")],
             hidden=[io.Hidden.unique_id],
         )
+
+    @classmethod
+    def validate_inputs(cls, face_pack=None) -> bool | str:
+        """Whether the face pack is there; if not, where to get it."""
+        return listed(cls, face_pack=face_pack)
 
     @classmethod
     @checked

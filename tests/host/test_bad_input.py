@@ -181,6 +181,45 @@ def test_a_file_that_is_gone(run, mine, errors):
         load_infusenet(run, "gone.safetensors")
 
 
+def test_a_published_file_that_is_gone_or_not_chosen_is_told_with_page_folder_licence_and_size(run, mine, errors):
+    home = "https://huggingface.co/ByteDance/InfiniteYou/blob/main/infu_flux_v1.0/sim_stage1"
+    for call, name, size, folder in (
+        (lambda: load_infusenet(run, "none"), "infusenet_sim_bf16.safetensors", "5.9 GB", ""),
+        (lambda: load_infusenet(run, "infusenet_sim_bf16.safetensors"), "infusenet_sim_bf16.safetensors", "5.9 GB", ""),
+        (lambda: load_encoder(run, image_proj="none"), "image_proj_model.bin", "338 MB", "/sim_stage1"),
+    ):
+        with pytest.raises(errors.SettingsError) as caught:
+            call()
+        advice = (
+            f"{name} ({size}; CC BY-NC 4.0: no commercial use) from {home}/{name} into models/infinite_you{folder}."
+        )
+        assert f"Download {advice}" in str(caught.value)
+
+
+def test_a_loader_takes_what_its_list_holds_and_refuses_the_rest_before_the_run(pack, mine):
+    (mine / "sim_stage1").mkdir()
+    (mine / "sim_stage1" / "image_proj_model.bin").touch()
+    encoder, infusenet = pack.nodes["LoadIdentityEncoder"], pack.nodes["LoadInfuseNet"]
+    chosen = {"image_proj": "sim_stage1/image_proj_model.bin", "arcface": "none", "face_pack": "miniature"}
+    assert encoder.validate_inputs(**chosen) is True
+    assert encoder.validate_inputs() is True  # what links bring is not known yet
+    told = encoder.validate_inputs(**chosen | {"arcface": "recognition_arcface_ir_se50.pth"})
+    assert told.startswith(
+        "arcface: 'recognition_arcface_ir_se50.pth' is missing. Download recognition_arcface_ir_se50"
+    )
+    assert "image_proj" not in told
+    for odd in ("mine.safetensors", 3, ["none"], {"a": 1}, "\ud800", "x" * 5000):
+        told = infusenet.validate_inputs(infusenet=odd)
+        assert "is missing. Choose another. Refresh" in told and len(told) < 300
+
+
+def test_a_template_made_elsewhere_finds_its_files_on_windows(pack, monkeypatch):
+    checks, encoder = pack.module("nodes.checks"), pack.nodes["LoadIdentityEncoder"]
+    monkeypatch.setattr(pack.module("nodes.paths"), "files", lambda *_: ["sim_stage1\\image_proj_model.bin"])
+    for name in ("sim_stage1/image_proj_model.bin", "sim_stage1\\image_proj_model.bin"):
+        assert checks.listed(encoder, image_proj=name) is True
+
+
 def test_a_path_that_leaves_the_folder(run, mine, errors):
     (mine.parent / "outside.safetensors").write_bytes(b"x")
     with pytest.raises(errors.SettingsError, match="not found"):

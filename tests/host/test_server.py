@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -59,8 +60,10 @@ def test_the_templates_pictures_lie_in_the_input_folder(server):
 
 
 @pytest.mark.parametrize("name", SHIPPED)
-def test_both_forms_of_a_template_are_as_stated(server, sibling, name):
+def test_both_forms_of_a_template_are_as_stated(server, sibling, pack, monkeypatch, name):
     """Written from this host's own /object_info; widget values by name, so that hosts agree."""
+    table = "infusenet.weights.catalogue"  # which the generator reads; here the library goes by the pack's name
+    monkeypatch.setitem(sys.modules, table, pack.module(table))
     generate = sibling("generate", TEMPLATES)
     if server.get("/system_stats")["system"]["comfyui_version"].startswith(generate.WRITTEN_FOR):
         for path, text in generate.texts_of(name, server.get("/object_info")).items():
@@ -103,6 +106,29 @@ def test_the_same_seed_gives_the_same_picture_and_a_second_run_loads_nothing(ser
         pictures.append(server.picture(entry))
     assert np.array_equal(pictures[0], pictures[2]) and not np.array_equal(pictures[0], pictures[1])
     assert "InfuseNetModel" not in server.text()[before:]
+
+
+def test_a_template_whose_files_are_missing_is_refused_with_where_to_get_each(server):
+    """Before anything is loaded, on each loader: page, size, licence and folder."""
+    graph = json.loads((TEMPLATES / "api" / "flux_schnell_4_steps.json").read_text())
+    refused = json.loads(server.run(graph)[0])["node_errors"].values()
+    told = {entry["class_type"]: entry["errors"][0]["details"] for entry in refused}
+    for node, words in {
+        "LoadBackbone": ["FLUX.1-schnell/blob/main/flux1-schnell.safetensors into models/diffusion_models", "9.79 GB"],
+        "LoadInfuseNet": [
+            "infusenet: 'infusenet_sim_bf16.safetensors' is missing",
+            "infusenet_sim_bf16.safetensors (5.9 GB; CC BY-NC 4.0: no commercial use)",
+            "https://huggingface.co/ByteDance/InfiniteYou/blob/main/infu_flux_v1.0/sim_stage1/",
+            "into models/infinite_you.",
+        ],
+        "LoadIdentityEncoder": [
+            "image_proj_model.bin (338 MB;",
+            "into models/infinite_you/sim_stage1.",
+            "https://github.com/xinntao/facexlib/releases/tag/v0.1.0 into models/infinite_you.",
+            "into models/insightface/models/antelopev2.",
+        ],
+    }.items():
+        assert [word for word in words if word not in told[f"InfuseNet_{node}"]] == []
 
 
 def test_an_error_reaches_the_user_in_one_message(server):

@@ -1,6 +1,7 @@
 """Finding weights: nothing but looking."""
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,19 @@ from infusenet import miniature
 from infusenet.errors import WeightsError
 from infusenet.generate import files_for
 from infusenet.weights import catalogue
+
+HELP = Path(__file__).parents[2] / "nodes" / "web" / "docs"
+ROW = re.compile(r"^ *\| \[(\S+)\]\((\S+)\) \| (.*?) ?\| `(\S+)` \| (.+) \|$", re.MULTILINE)
+LOADED = {  # by the help page that has them
+    "LoadBackbone": ["flux1-dev", "flux1-schnell", "clip_l", "t5xxl_fp16", "ae"],
+    "LoadInfuseNet": [f"infusenet_{kind}_{size}" for kind in ("sim", "aes") for size in ("bf16", "fp8e4m3fn")],
+    "LoadIdentityEncoder": ["image_proj_model", "image_proj_model", "recognition_arcface_ir_se50", "scrfd_10g_bnkps"],
+    "LoadFaceRecognizer": [
+        *["scrfd_10g_bnkps", "glintr100"] * 2,
+        *["face_detection_yunet_2023mar", "face_recognition_sface_2021dec"],
+    ],
+    "IdentityProbe": ["taef1_decoder"],
+}
 
 
 @pytest.fixture
@@ -96,3 +110,59 @@ def test_the_command_lists_them(comfy, command):
     assert "not found; looked for FLUX.1-dev/model_index.json" in done.stdout
     for licence in ("CC BY-NC 4.0", "Apache-2.0", "non-commercial research only", "terms unstated"):
         assert licence in done.stdout
+    for file in catalogue.FILES.values():
+        size = f", {file.size}" if file.size else ""
+        assert f"  {file.path}{size}\n  {file.address}\n  licence: {file.licence}\n" in done.stdout
+
+
+def test_every_file_says_where_it_comes_from_and_where_it_belongs():
+    for name, file in catalogue.FILES.items():
+        assert file.name == name and file.path.is_relative_to(f"models/{file.folder}")
+        assert re.fullmatch(r"https://(huggingface\.co|github\.com)/\S+", file.address) and file.address.endswith(
+            file.path.name
+        )
+        assert file.page.startswith("https://") and "/resolve/" not in file.page
+        assert file.licence and re.fullmatch(r"(\d+(\.\d+)? (kB|MB|GB))?", file.size)
+    unknown = [name for name, file in catalogue.FILES.items() if not file.size]
+    assert unknown == ["taef1_decoder.pth"]
+
+
+@pytest.mark.parametrize(
+    ("name", "files"),
+    [
+        ("infusenet_sim_bf16.safetensors", ["infusenet_sim_bf16.safetensors"]),
+        ("sim_stage1/infusenet_sim_bf16.safetensors", ["infusenet_sim_bf16.safetensors"]),
+        ("checkpoints/flux1-dev.safetensors", ["flux1-dev.safetensors"]),
+        ("aes_stage2\\image_proj_model.bin", ["sim_stage1/image_proj_model.bin", "aes_stage2/image_proj_model.bin"]),
+        ("antelopev2", ["models/antelopev2/scrfd_10g_bnkps.onnx", "models/antelopev2/glintr100.onnx"]),
+        ("opencv_zoo", ["face_detection_yunet_2023mar.onnx", "face_recognition_sface_2021dec.onnx"]),
+        ("mine.safetensors", []),
+        ("", []),
+    ],
+)
+def test_files_are_known_by_their_name_or_by_their_folders(name, files):
+    assert [file.name for file in catalogue.files_of(name)] == files
+    told = catalogue.advice(name)
+    assert bool(told) == bool(files)
+    assert all(file.page in told and str(file.path.parent) in told for file in catalogue.files_of(name))
+
+
+def test_advice_names_a_file_once():
+    told = catalogue.advice("ae.safetensors", "vae")
+    assert told == (
+        " Download ae.safetensors (335 MB; Apache-2.0) from "
+        "https://huggingface.co/black-forest-labs/FLUX.1-schnell/blob/main/ae.safetensors into models/vae."
+    )
+
+
+@pytest.mark.parametrize("page", LOADED)
+def test_the_help_pages_tables_are_the_catalogue(page):
+    rows = ROW.findall((HELP / f"InfuseNet_{page}.md").read_text(encoding="utf-8"))
+    assert [name.rpartition(".")[0] for name, *_ in rows] == LOADED[page]
+    stated = {(f.path.name, f.page, f.size, str(f.path.parent), f.licence) for f in catalogue.FILES.values()}
+    assert set(rows) <= stated
+
+
+def test_every_file_is_on_a_help_page():
+    told = "".join(page.read_text(encoding="utf-8") for page in HELP.glob("*.md"))
+    assert [name for name, file in catalogue.FILES.items() if f"]({file.page})" not in told] == []
