@@ -160,13 +160,14 @@ def probe(graph: Graph, reference: str, when: str) -> Link:
         every=1,
         vae=("Backbone", 2),
         references="one person",
+        skip_below=0,
     )
     return ("Probe", 0)
 
 
 def report(graph: Graph) -> None:
     """The report on the sampler, its pictures, and the best step decoded."""
-    graph.add("Report", "InfuseNet_DriftReport", "Report", trace=("Probe", 1), samples=("Sampling", 0))
+    graph.add("Report", "InfuseNet_DriftReport", "Report", trace=("Probe", 1), samples=("Sampling", 0), run=0)
     graph.add("Chart", "PreviewImage", "Report", images=("Report", 0))
     graph.add("Faces", "PreviewImage", "Report", images=("Report", 1))
     graph.add("Decode best", "VAEDecode", "Report", samples=("Report", 2), vae=("Backbone", 2))

@@ -95,7 +95,7 @@ def best_of_eight() -> Graph:
     sample(graph, (applied, 0), 128, 128, "infusenet_best_of_eight", model, batch=8)
     graph.nodes.pop("Picture")
     graph.add("All", "PreviewImage", "Picture", images=("Decode", 0))
-    given = {"trace": ("Probe", 1), "image": ("Decode", 0)}
+    given = {"trace": ("Probe", 1), "image": ("Decode", 0), "run": 0}
     graph.add("Report", "InfuseNet_DriftReport", "Report", samples=("Sampling", 0), **given)
     graph.add("Best", "SaveImage", "Picture", images=("Report", 8), filename_prefix="infusenet_best")
     graph.add("Save", "InfuseNet_SaveResults", "Report", filename_prefix="infusenet/best_of_eight", **given)
