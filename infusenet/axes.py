@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal, DecimalException
@@ -159,8 +160,9 @@ def parse_values(text: str, axis: Axis) -> tuple[Value, ...]:
     """The values that a user has written.
 
     Args:
-        text: numbers and ranges `start:stop:step`, separated by commas: "1, 2, 4, 8", "0.25:1.5:0.25", "1, 4:28:4". A
-            range holds its stop if a step falls on it. A value given again counts once.
+        text: numbers and ranges `start:stop:step`, separated by commas, semicolons or lines: "1, 2, 4, 8",
+            "0.25:1.5:0.25", "1; 4:28:4"; of whole numbers also "1-4". A range holds its stop if a step falls on it. A
+            value given again counts once.
         axis: tells what is allowed.
 
     Returns:
@@ -170,7 +172,10 @@ def parse_values(text: str, axis: Axis) -> tuple[Value, ...]:
         SettingsError: nothing, something that is no number, a value outside the axis's range, or more than `MOST`
             values. The message names the part that is wrong.
     """
-    parts = [part.strip() for part in text.split(",")]
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    lines = [line.rstrip(",; ") for line in lines[:-1]] + lines[-1:]
+    parts = [part.strip() for part in ",".join(lines).replace(";", ",").split(",")]
+    parts = [_spelled_out(part) if axis.whole else part for part in parts]
     if not any(parts):
         raise _refused(axis, "it is empty")
     found: dict[Decimal, None] = {}
@@ -234,7 +239,20 @@ def in_words(tried: Sequence[Tried], axis: Axis, subject: SubjectName = "face") 
     if best is None:
         return f"{words_for.nothing_in.format(count=pictures)}, so there is no best {axis.name}."
     words = f"Best {axis.name}: {as_text(best.value)}, similarity {best.similarity:.3f}."
+    values = [one.value for one in tried]
+    edge = {min(values): "smallest", max(values): "largest"}.get(best.value)
+    if axis.ordered and len(values) > 2 and edge is not None and best.value not in (axis.low, axis.high):
+        words += f" It is the {edge} value that was tried, so a better one may lie beyond it."
     return words + (f" {failures} of {pictures} pictures {words_for.without}." if failures else "")
+
+
+def _spelled_out(part: str) -> str:
+    """"1-4" as the range that it means."""
+    span = re.fullmatch(r"(\d{1,20})\s*[-–]\s*(\d{1,20})", part)
+    if span is None:
+        return part
+    first, last = span.groups()
+    return f"{first}:{last}:{1 if int(first) <= int(last) else -1}"
 
 
 def _range(part: str, axis: Axis) -> list[Decimal]:

@@ -28,6 +28,12 @@ def tried(value, *similarities, seconds=0.5):
         (STEPS, "1, 4:12:4, 8, 1", (1, 4, 8, 12)),  # once each
         (STEPS, "4:4:1", (4,)),
         (STEPS, "4.0", (4,)),
+        (STEPS, "1;2;4", (1, 2, 4)),
+        (STEPS, "1-4", (1, 2, 3, 4)),
+        (STEPS, "4 - 2; 8", (4, 3, 2, 8)),
+        (STEPS, "1\n2\n\n4\n", (1, 2, 4)),
+        (STEPS, "1,\n2, 3;\r\n8", (1, 2, 3, 8)),
+        (STRENGTH, "0.5\n1", (0.5, 1.0)),
         (STRENGTH, "0.25:1.5:0.25", (0.25, 0.5, 0.75, 1.0, 1.25, 1.5)),
         (STRENGTH, "0.1:0.7:0.1", (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)),  # no 0.30000000000000004
         (GUIDANCE, "0, .5, 1e0, 3.5", (0.0, 0.5, 1.0, 3.5)),
@@ -53,6 +59,9 @@ def test_values_are_exact_and_in_order(axis, text, values):
         (STEPS, "4, 0", "'0' is outside 1..200"),
         (STEPS, "201", "'201' is outside 1..200"),
         (STEPS, "-4", "'-4' is outside"),
+        (STEPS, "1;;2", "comma without a value"),
+        (STEPS, "0-4", "'0' in '0:4:1' is outside"),
+        (STRENGTH, "1-2", "'1-2' is no number"),
         (STEPS, "1:8", "'1:8' is no range"),
         (STEPS, "1:2:3:4", "'1:2:3:4' is no range"),
         (STEPS, "1:8:0", "'1:8:0' never arrives"),
@@ -124,3 +133,13 @@ def test_a_table_names_what_measured_and_how() -> None:
     text = to_csv([Tried(1, (0.5,), 4, 0, 1.0)], STRENGTH, cfg=1.0, sampler="euler", recognizer="r", rule="face 1")
     (read,) = csv.DictReader(io.StringIO(text))
     assert (read["recognizer"], read["rule"]) == ("r", "face 1")
+
+
+def test_a_best_value_at_the_edge_is_remarked_on():
+    def said(axis, best, values):
+        return in_words([tried(value, 0.9 if value == best else 0.5) for value in values], axis)
+
+    assert "the largest value that was tried" in said(STEPS, 8, (1, 4, 8))
+    assert "the smallest value that was tried" in said(STRENGTH, 0.5, (0.5, 1.0, 1.5))
+    for axis, best, values in ((STEPS, 4, (1, 4, 8)), (STEPS, 8, (4, 8)), (STEPS, 1, (1, 4, 8)), (SEED, 9, (1, 4, 9))):
+        assert "beyond" not in said(axis, best, values), "inside, of two, at the axis's end, or without an order"
