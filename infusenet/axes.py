@@ -247,7 +247,7 @@ def in_words(tried: Sequence[Tried], axis: Axis, subject: SubjectName = "face") 
 
 
 def _spelled_out(part: str) -> str:
-    """"1-4" as the range that it means."""
+    """ "1-4" as the range that it means."""
     span = re.fullmatch(r"(\d{1,20})\s*[-–]\s*(\d{1,20})", part)
     if span is None:
         return part
