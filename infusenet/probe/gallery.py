@@ -1,5 +1,7 @@
 """What a measure compared in a run (aligned faces, or small whole pictures), thinned out so that it stays small."""
 
+from collections.abc import Mapping
+
 from ..measures.base import Pixels
 
 FACES = 512  # aligned faces kept in all, 38 kB each at 112x112
@@ -35,11 +37,10 @@ class Gallery:
         """The faces of a step; () where none are kept."""
         return self._faces.get(step, ())
 
-    def renumber(self) -> None:
-        """Count the kept steps from 1, in their order."""
-        order = {step: number for number, step in enumerate(sorted(self._order), start=1)}
-        self._faces = {order[step]: faces for step, faces in self._faces.items()}
-        self._order = {order[step]: index for step, index in self._order.items()}
+    def renumber(self, numbers: Mapping[int, int]) -> None:
+        """Give steps other numbers; those that have none keep theirs."""
+        self._faces = {numbers.get(step, step): faces for step, faces in self._faces.items()}
+        self._order = {numbers.get(step, step): index for step, index in self._order.items()}
 
     def follow(self, earlier: "Gallery", steps: int) -> "Gallery":
         """The faces of a run in two pieces: those of `earlier`, which had so many steps, then these."""

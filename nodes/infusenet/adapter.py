@@ -66,6 +66,10 @@ class InfuseNetControl(ControlNet):
         """Where it runs, as the host's ControlNets of old told it, and some packs that sample in tiles still ask."""
         return self.load_device
 
+    @device.setter
+    def device(self, _: Any) -> None:
+        """Some of them set it too; the host decides."""
+
     def copy(self) -> InfuseNetControl:
         """Another binding of the same network; the black picture's latents are shared."""
         other = InfuseNetControl(load_device=self.load_device, manual_cast_dtype=self.manual_cast_dtype)

@@ -77,11 +77,16 @@ def find_run(
         run, why = choose(execution, samples, image, number)
         linked = prompt.get(str(report), {}).get("inputs", {}).get("samples")
         direct = isinstance(linked, list) and str(linked[0]) == node
-        return Choice(run, _which(run, execution, why), _mismatch(run, samples, image, direct, here.prompt))
-    execution = everything[-1]
+        probed = watch.node in ancestors(node, prompt) or (
+            here.prompt is not None and run.sampler.prompt == here.prompt
+        )
+        note = None if number else _mismatch(run, samples, image, direct, probed)
+        return Choice(run, _which(run, execution, why), note)
+    known = [one for one in reversed(everything) if any(holds(run, samples) for run in one.runs)]  # as inside a loop
+    execution = (known or everything[::-1])[0]
     run, why = choose(execution, samples, image, number)
-    note = None if len(everything) == 1 and not prompt else _FAR.format(execution.sampler.node)
-    return Choice(run, _which(run, execution, why), note)
+    sure = bool(known) or (len(everything) == 1 and not prompt)
+    return Choice(run, _which(run, execution, why), None if sure else _FAR.format(execution.sampler.node))
 
 
 def choose(
@@ -110,7 +115,7 @@ def gave(run: Run, samples: dict[str, Any] | None) -> bool:
     """Whether these latents are what a run ended with, or its last prediction, which some nodes hand on."""
     latents = _latents(samples)
     return latents is not None and any(
-        latents.shape == known.shape and equal(latents, known.to(latents)) for known in _results(run)
+        latents.shape == known.shape and _same(latents, known) for known in _results(run)
     )
 
 
@@ -123,7 +128,7 @@ def holds(run: Run, samples: dict[str, Any] | None) -> bool:
         count = known.shape[0]
         if known.shape[1:] == latents.shape[1:]:
             starts = range(latents.shape[0] - count + 1)
-            if any(equal(latents[at : at + count], known.to(latents)) for at in starts):
+            if any(_same(latents[at : at + count], known) for at in starts):
                 return True
     return False
 
@@ -134,6 +139,11 @@ def upstream(prompt: dict[str, Any], report: str | None) -> list[str]:
     inputs = prompt.get(report, {}).get("inputs", {})
     meant = {name: inputs[name] for name in ("samples", "image") if name in inputs}
     return ancestors(report, {**prompt, report: {"inputs": meant}})
+
+
+def _same(latents: Tensor, known: Tensor) -> bool:
+    """Whether two latents of one shape are equal; what is not finite counts as equal, as NaN does not by itself."""
+    return equal(latents.nan_to_num(), known.to(latents).nan_to_num())
 
 
 def _results(run: Run) -> Sequence[Tensor]:
@@ -165,15 +175,17 @@ def _fits(run: Run, samples: dict[str, Any] | None, image: Tensor | None) -> boo
     return run.final is not None and _given(run, samples, image) == _made(run)
 
 
-def _mismatch(
-    run: Run, samples: dict[str, Any] | None, image: Tensor | None, direct: bool, prompt: str | None
-) -> str | None:
-    """Why what was given may not be what the run ended with."""
+def _mismatch(run: Run, samples: dict[str, Any] | None, image: Tensor | None, direct: bool, probed: bool) -> str | None:
+    """Why what was given may not be what the run ended with.
+
+    Args:
+        direct: it comes from the sampler node itself.
+        probed: that node samples with the probe's MODEL, so its record is no earlier one.
+    """
     if (samples is None and image is None) or holds(run, samples):
         return None
     if direct:
-        now = prompt is not None and run.sampler.prompt == prompt
-        return (_CHANGED if now else _OTHER).format(run.sampler.node)
+        return (_CHANGED if probed else _OTHER).format(run.sampler.node)
     given, made = _given(run, samples, image), _made(run)
     if run.final is None or given is None or given == made:
         return None
@@ -198,7 +210,7 @@ def _which(run: Run, execution: Execution, why: str) -> str:
         parts.append(f"The largest and latest {len(execution.runs)} are kept.")
     if execution.skipped:
         were = "1 smaller one was" if execution.skipped == 1 else f"{execution.skipped} smaller ones were"
-        parts.append(f"{were} not measured (skip_below).".capitalize())
+        parts.append(f"{were} not measured (skip_below).")
     return " ".join(parts)
 
 

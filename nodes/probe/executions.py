@@ -26,6 +26,7 @@ class Execution:
         self.runs: list[Run] = []  # those that are kept
         self.count = 0  # all that were measured
         self.skipped = 0  # smaller than what the probe is to measure
+        self._dropped = False
 
     def add(self, run: Run) -> None:
         """A run has ended; one that goes on where an earlier one ended takes its place."""
@@ -34,17 +35,27 @@ class Execution:
         if before is not None and before in self.runs:
             run.number = before.number
             _join(before, run)
-            self.runs[self.runs.index(before)] = run
+            self.runs.remove(before)
         else:
             self.count += 1
             run.number = self.count
-            self.runs.append(run)
+        self.runs.append(run)  # the latest last
         run.goes_on = None
         while len(self.runs) > 1 and (len(self.runs) > KEPT or self.bytes > MEMORY):
-            self.runs.remove(min(self.runs[:-1], key=lambda one: (pixels(one), one.number)))
+            self.drop()
+
+    def drop(self) -> None:
+        """Forget the smallest run, of equals the earliest; never the latest."""
+        self.runs.remove(min(self.runs[:-1] or self.runs, key=lambda one: (pixels(one), one.number)))
+        self._dropped = True
 
     def waiting(self, levels: tuple[float, ...], shape: tuple[int, ...]) -> Run | None:
-        """The first run that one which begins at these noise levels goes on with, if any."""
+        """The first run that one which begins at these noise levels goes on with, if any.
+
+        None where runs were dropped: it might be another's.
+        """
+        if self._dropped:
+            return None
         alike = (run for run in self.runs if run.final is not None and run.final.shape == shape)
         return next((run for run in alike if run.trace is not None and goes_on(run.trace, levels, shape[0])), None)
 
@@ -80,6 +91,13 @@ class Executions:
         place = execution.sampler.node, execution.sampler.index
         if self.newest.get(place) is execution:
             self.newest[place] = self.newest.pop(place)  # the latest last
+        kept = list(self.newest.values())
+        while len(kept) > 1 and sum(one.bytes for one in kept) > MEMORY:  # of a long list, or of a loop
+            oldest = kept[0]
+            if oldest.runs:
+                oldest.drop()
+            if not oldest.runs:
+                del self.newest[oldest.sampler.node, oldest.sampler.index], kept[0]
 
     def found(self, node: str | None = None) -> list[Execution]:
         """The newest executions with a record, of one node or of all, the latest last."""

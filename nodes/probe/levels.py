@@ -13,7 +13,7 @@ from ...infusenet.probe.drift import NOISE_LEFT, OWN_PACE
 from ...infusenet.probe.store import copied
 
 _MOST = 64  # evaluations of one step that are looked at
-_NEAR = 1e-3  # share of a noise level within which two are the same
+_NEAR = 5e-3  # share of a noise level within which two are the same
 
 
 class Levels:
@@ -34,7 +34,8 @@ class Levels:
         self.known = sampler not in OWN_PACE and bool(torch.isfinite(levels).all())
         self.displayed = False  # the sampler's numbers are for display
         self.left_off = False  # the sampler did not go to the end of its schedule, and `sigmas` are those it did
-        self.count = 0  # steps so far
+        self.count = 0  # steps so far, as numbered
+        self.numbers: dict[int, int] = {}  # of each step, what it is when counted
         self._cut = False
         self._asked: list[Tensor] = []
         self._copied: deque[tuple[tuple[float, ...], Tensor, Any]] = deque()
@@ -68,13 +69,14 @@ class Levels:
             None where a step is reported again, as some samplers do with the last.
         """
         last = len(self.sigmas) - 1
-        if (self.known and 0 <= index < last and not self._cut) or self.displayed:
-            self._compare(self.sigmas[min(self.count, index) : index + 1] if self.known else ())
         if self.known and (index + 1 == self.count or (index >= last and self.count == last)):
             return None
+        if (self.known and 0 <= index < last and not self._cut) or self.displayed:
+            self._compare(self.sigmas[min(self.count, index) : index + 1] if self.known else ())
         if self.known and not self.count <= index < last:
             self._lose()
         self.count = index + 1 if self.known else self.count + 1
+        self.numbers[self.count] = len(self.numbers) + 1
         return self.count, self.sigmas[index] if self.known else None
 
     def cut(self, levels: Sequence[float]) -> None:

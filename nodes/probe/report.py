@@ -10,19 +10,21 @@ from typing import Any
 
 import torch
 from comfy_api.latest import io
+from torch import Tensor
 
 from ...infusenet.errors import SettingsError
-from ...infusenet.probe import Trace, batch
+from ...infusenet.probe import ProbeRecorder, StepRecord, Trace, batch
 from ...infusenet.probe.drift import analyse
 from ...infusenet.probe.lines import first_above
 from ..checks import checked
 from ..convert import pictures_to_image, with_samples
 from ..sockets import TraceSocket, schema
 from . import chart
-from .best import OUTPUT, best_of_batch
+from .best import best_of_batch
 from .choice import find_run
 from .decoders import flat, full_decoder
 from .run import Run
+from .watch import Watch
 
 UI = "infusenet_drift"
 SHOWN = 6  # runs of one execution beside each other
@@ -114,13 +116,13 @@ class DriftReport(io.ComfyNode):
         place = getattr(hidden, "prompt", None), getattr(hidden, "unique_id", None)
         choice = find_run(trace, *place, samples, image, run)
         chosen = choice.run
-        record = finished(chosen, vae)
+        record = finished(trace, chosen, vae)
         if choice.note is not None:
             record = replace(record, warnings=(*record.warnings, choice.note))
         figures = analyse(record)
         best, best_step = best_of(chosen, record, samples)
         beside = others(chosen)
-        best_picture = best_of_batch(trace, chosen, record, samples, image, vae, linked(*place, OUTPUT))
+        best_picture = best_of_batch(trace, chosen, record, samples, image, vae)
         return io.NodeOutput(
             draw(chosen, record, beside),
             faces_of(chosen, record),
@@ -141,25 +143,29 @@ class DriftReport(io.ComfyNode):
         )
 
 
-def finished(run: Run, vae: Any) -> Trace:
+def finished(watch: Watch, run: Run, vae: Any) -> Trace:
     """The run's trace; its finished picture measured through `vae` if the probe had only something small."""
     trace = run.trace
     assert trace is not None
     if vae is None or run.final is None or trace.final is None or trace.run.final_decoder in ("VAE", "tiny VAE"):
         return trace
     decoder = full_decoder(vae)
-    final = run.remeasure(decoder.decode(flat(run.final)), trace.final)
+    final = remeasured(watch, decoder.decode(flat(run.final)), trace.final)
     if final is None:
         return replace(trace, warnings=(*trace.warnings, _LOST.format(trace.wording.no_final)))
     return replace(trace, final=final, run=replace(trace.run, final_decoder=decoder.name))
 
 
-def linked(prompt: dict[str, Any] | None, node: str | None, output: int) -> bool | None:
-    """Whether another node takes an output; None where the prompt is not known."""
-    if not prompt:
+def remeasured(watch: Watch, pictures: Tensor, final: StepRecord) -> StepRecord | None:
+    """The finished pictures measured anew, from another decoder; None where a face that was measured is lost."""
+    again = ProbeRecorder(watch.recognizer, watch.references, lambda latents: latents)
+    again.start(batch=final.batch)
+    measured = again.finish(pictures).final
+    if measured is None:
         return None
-    inputs = [value for entry in prompt.values() for value in entry.get("inputs", {}).values()]
-    return any(isinstance(value, list) and value == [str(node), output] for value in inputs)
+    pairs = zip(measured.similarity, final.similarity, strict=True)
+    lost = any(now is None and before is not None for now, before in pairs)
+    return None if lost else replace(measured, step=final.step, sigma=final.sigma)
 
 
 def others(run: Run) -> list[Run]:

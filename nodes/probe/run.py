@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ...infusenet.errors import SettingsError
-from ...infusenet.probe import ProbeRecorder, RunInfo, StepRecord, Trace
+from ...infusenet.probe import ProbeRecorder, RunInfo, Trace
 from ...infusenet.probe.background import BackgroundRecorder
 from ...infusenet.probe.pieces import without_levels
 from ..shared import pack_of
@@ -204,8 +204,11 @@ class Run:
         if levels.left_off:
             self.trace = replace(self.trace, sigmas=levels.sigmas, run=replace(self.trace.run, steps=levels.count))
         if levels.displayed:
-            self.trace = without_levels(self.trace)
-            self.recorder.gallery.renumber()
+            self.trace = without_levels(self.trace, levels.numbers)
+            self.recorder.gallery.renumber(levels.numbers)
+            best = self.recorder.best
+            if best is not None:
+                self.recorder.best = replace(best, step=levels.numbers.get(best.step, best.step))
 
     def _keep_prediction(self) -> None:
         """The last prediction as the host hands it on ("denoised_output"), where that is not the result."""
@@ -213,6 +216,14 @@ class Run:
             return
         predicted = self._model.process_latent_out(self._newest.cpu())
         self.predicted = None if torch.equal(predicted.to(self.final), self.final) else predicted
+
+    def forget(self) -> None:
+        """The browser forgets a run that has nothing to show; one that it goes on with is told again."""
+        before = self.goes_on
+        if before is None:
+            self._send(gone=True)
+        else:
+            before.tell()
 
     def tell(self) -> None:
         """The browser is told of the whole curve, once the run has ended and has its place among others."""
@@ -222,18 +233,6 @@ class Run:
     def latents(self, tensor: Tensor) -> Tensor:
         """Recorded latents in the shape of the sampler's own."""
         return tensor.unsqueeze(2) if self.volume else tensor
-
-    def remeasure(self, pictures: Tensor, final: StepRecord) -> StepRecord | None:
-        """The finished pictures measured anew, from another decoder; None where a face that was measured is lost."""
-        watch = self._watch
-        again = ProbeRecorder(watch.recognizer, watch.references, lambda latents: latents)
-        again.start(batch=final.batch)
-        measured = again.finish(pictures).final
-        if measured is None:
-            return None
-        pairs = zip(measured.similarity, final.similarity, strict=True)
-        lost = any(now is None and before is not None for now, before in pairs)
-        return None if lost else replace(measured, step=final.step, sigma=final.sigma)
 
     def _outcome(self, error: BaseException | None) -> tuple[Any, str | None]:
         """Status and reason for the trace."""

@@ -24,6 +24,8 @@ from .choice import Choice, find_run
 from .report import draw, faces_of, finished, others, record_json
 from .watch import Watch
 
+DEFAULT = "infusenet/result"  # prefix
+
 
 class SaveResults(io.ComfyNode):
     """Writes what a probe saw into the output folder."""
@@ -42,7 +44,7 @@ class SaveResults(io.ComfyNode):
                 TraceSocket.Input("trace", tooltip="From Identity Probe."),
                 io.String.Input(
                     "filename_prefix",
-                    default="infusenet/result",
+                    default=DEFAULT,
                     tooltip="Start of the file names, inside the output folder. %year%, %month% and the like work as "
                     "in Save Image.",
                 ),
@@ -83,11 +85,8 @@ class SaveResults(io.ComfyNode):
         hidden = getattr(cls, "hidden", None)
         prompt = getattr(hidden, "prompt", None)
         choice = find_run(trace, prompt, getattr(hidden, "unique_id", None), samples, image, run)
-        record = finished(choice.run, vae)
-        known = vae is not None or trace.vae is not None
-        image = (
-            pictures_of(trace, choice.run, vae) if image is None and known and choice.run.final is not None else image
-        )
+        record = finished(trace, choice.run, vae)
+        image = pictures_of(trace, choice.run, vae) if image is None else image
         contents = contents_of(trace, choice, record, image, {**(getattr(hidden, "extra_pnginfo", None) or {})}, prompt)
         saved, subfolder = write(filename_prefix, record, image, contents)
         shown = [path.name for path in saved if path.suffix == ".png"]
@@ -136,16 +135,14 @@ def write(prefix: str, trace: Trace, image: Tensor | None, contents: dict[str, b
         SettingsError: the folder lies outside the output folder, or cannot be written.
     """
     width, height = (0, 0) if image is None else (image.shape[2], image.shape[1])
+    prefix = os.path.normpath(prefix.strip().rstrip("/\\") or DEFAULT)  # the host counts by what it is given
     written: list[Path] = []
     try:
         home, name, counter, subfolder, _ = folder_paths.get_save_image_path(
             prefix, folder_paths.get_output_directory(), width, height
         )
-    except Exception as error:  # the host's own, for a folder outside, or of the disk
-        raise SettingsError(
-            f"filename_prefix {prefix!r:.80} cannot be used: it must stay inside the output folder."
-        ) from error
-    try:
+        while any((Path(home) / f"{name}_{counter:05}_{end}").exists() for end in contents):
+            counter += 1  # of another kind of save, or of another case in a file system that knows none
         for end, content in contents.items():
             path = Path(home) / f"{name}_{counter:05}_{end}"
             write_atomically(path, content)
@@ -153,8 +150,10 @@ def write(prefix: str, trace: Trace, image: Tensor | None, contents: dict[str, b
     except OSError as error:
         for path in written:
             path.unlink(missing_ok=True)
+        raise SettingsError(f"The results cannot be saved: {error.strerror or error}. Nothing was kept.") from error
+    except Exception as error:  # the host's own, for a folder outside; or of a name that is none
         raise SettingsError(
-            f"The results cannot be saved in {home}: {error.strerror or error}. Nothing was kept."
+            f"filename_prefix {prefix!r:.80} cannot be used: it must stay inside the output folder."
         ) from error
     return written, subfolder
 

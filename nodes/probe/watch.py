@@ -100,11 +100,12 @@ class Watch:
         """Wraps a guider's sampling, loading and unloading included."""
         guider, sigmas = executor.class_obj, args[3]
         sampler, rule, notice = SamplerNode.now(), _rule(guider.model_options, self.key), None
-        if rule is not None and float(sigmas[-1]) > NOISE_LEFT:
+        small = self._too_small(guider, args[0].shape)
+        if rule is not None and not small and float(sigmas[-1]) > NOISE_LEFT:
             refuse_noise(sampler.inputs, float(sigmas[-1]))
             rule, notice = None, LEFT_ALONE
         execution, run = self.executions.of(sampler), None
-        if self._too_small(guider, args[0].shape):
+        if small:
             execution.skipped += 1
         else:
             seed = args[7] if len(args) > 7 else named.get("seed")
@@ -144,13 +145,16 @@ class Watch:
         """A run is over."""
         if run is None:
             return
-        run.end(output, error)
-        nothing = run.trace is None or (not run.trace.records and error is None)
-        if nothing and execution.runs:  # as in a cycle that reports no step: the run before it is the one to show
-            return
-        if run.trace is not None:
-            self.executions.add(execution, run)
-            run.tell()
+        try:
+            run.end(output, error)
+            nothing = run.trace is None or (not run.trace.records and error is None)
+            if nothing and execution.runs:  # as in a cycle that reports no step: the run before it is the one to show
+                run.forget()
+            elif run.trace is not None:
+                self.executions.add(execution, run)
+                run.tell()
+        except Exception:
+            log.warning("The identity probe failed at the end of a run; the picture is as it is.", exc_info=True)
 
     def _too_small(self, guider: Any, shape: Sequence[int]) -> bool:
         """Whether pictures of latents of this shape are not to be measured."""

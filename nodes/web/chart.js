@@ -244,7 +244,7 @@ export class Chart {
         const file = async () => download(await pngOf({ element: this.element, svg: this.svg, texts: said }), "likeness.png");
         const table = () => download(new Blob([csvOf(this.runs, this.named)], { type: "text/csv" }), "likeness.csv");
         return [["Save chart (PNG)", file, drawn], ["Save figures (CSV)", table, this.runs.length > 0],
-            ["Clear earlier runs", clear, this.runs.length > 1]];
+            ["Clear earlier runs", clear, new Set(this.runs.map(({ sampler }) => sampler)).size < this.runs.length]];
     }
 
     draw() {

@@ -9,12 +9,13 @@ const LINE = 17;
 export function csvOf(runs, named) {
     const cell = (value) => {
         const text = value === null || value === undefined ? "" : String(value);
-        const plain = /^[=+@\t\r]|^-(?![\d.])/.test(text) ? `'${text}` : text; // no formula in a spreadsheet
-        return /[",\n]/.test(plain) ? `"${plain.replaceAll('"', '""')}"` : plain;
+        const number = /^-?\d*\.?\d+(e[-+]?\d+)?$/i.test(text);
+        const plain = !number && /^[-=+@\t\r]/.test(text) ? `'${text}` : text; // no formula in a spreadsheet
+        return /[",\r\n]/.test(plain) ? `"${plain.replaceAll('"', '""')}"` : plain;
     };
     const rows = [["run", "sampler", "step", "sigma", "picture", "similarity", "seen", "measured by"]];
     runs.forEach((run, place) => {
-        const name = named(run.sampler) ?? run.sampler, told = [place + 1, name];
+        const name = named(run.sampler) ?? run.sampler, told = [run.number ?? place + 1, name];
         const seen = ([, , items, which]) => (Array.isArray(which) ? which : which ? [...items.keys()] : []);
         for (const point of run.points ?? []) {
             const [step, sigma, items] = point;
@@ -47,7 +48,7 @@ export async function pngOf({ element, svg, texts }) {
     const picture = document.createElementNS(SVG, "svg"), put = (name, attributes, text) => {
         const made = document.createElementNS(SVG, name);
         for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
-        if (text !== undefined) made.textContent = text;
+        if (text !== undefined) made.textContent = text.replace(/[\x00-\x08\x0b\x0c\x0e-\x1f]/g, ""); // no XML
         picture.append(made);
         return made;
     };
@@ -89,8 +90,11 @@ export function menuButton(entries, { ink, paper, line }) {
     Object.assign(button, { textContent: "•••", title: "Save or clear", ariaLabel: "Save or clear" });
     Object.assign(list.style, { position: "absolute", right: "0", top: "100%", zIndex: 2, display: "none", minWidth: "150px",
         background: paper, border: `1px solid ${line}`, borderRadius: "4px", padding: "3px 0" });
-    const close = () => { list.style.display = "none"; };
     const away = (event) => { if (!holder.contains(event.target)) close(); };
+    const close = () => {
+        list.style.display = "none";
+        document.removeEventListener("pointerdown", away, true);
+    };
     button.addEventListener("click", (event) => {
         event.stopPropagation();
         if (list.style.display !== "none") return close();
@@ -100,12 +104,16 @@ export function menuButton(entries, { ink, paper, line }) {
                 background: "none", color: ink, font: "inherit", whiteSpace: "nowrap", opacity: can ? 1 : 0.45,
                 cursor: can ? "pointer" : "default" });
             Object.assign(entry, { textContent: words, disabled: !can });
-            entry.addEventListener("click", (told) => { told.stopPropagation(); close(); act(); });
+            entry.addEventListener("click", async (told) => {
+                told.stopPropagation();
+                close();
+                try { await act(); } catch (error) { console.error(`InfuseNet: ${words} failed`, error); }
+            });
             return entry;
         }));
         list.style.display = "block";
+        document.addEventListener("pointerdown", away, true);
     });
-    document.addEventListener("pointerdown", away, true);
     holder.append(button, list);
     return holder;
 }

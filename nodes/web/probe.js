@@ -107,8 +107,14 @@ function thinned(points) { // every other one, where there are too many; the new
 }
 
 function probed({ detail }) {
-    const { node, workflow, run, start, end, point, ...told } = detail ?? {};
+    const { node, workflow, run, start, end, point, gone, ...told } = detail ?? {};
     if (node === undefined) return;
+    if (gone) { // it had nothing to show
+        const runs = memory[keyOf(node, workflow)] ?? [];
+        memory[keyOf(node, workflow)] = runs.filter((one) => one.run !== run);
+        save();
+        return redraw(node);
+    }
     const before = memory[keyOf(node, workflow)]?.find((one) => one.run === run) ?? { points: [] };
     if (start) { // of a run that goes on where an earlier piece of it ended, the end is not the end any more
         const { status, final, end_at, words, pictures, counted, ...unended } = before;

@@ -57,12 +57,13 @@ def test_the_best_of_a_batch(made, run, pack):
     assert picture.shape == (1, 128, 128, 3) and torch.allclose(picture, decoded, atol=1e-5)
     given = torch.rand(3, 64, 64, 3)
     assert torch.equal(run("DriftReport", trace=watch, samples=latent, image=given)[8], given[index : index + 1])
+    masked = {**latent, "noise_mask": torch.rand(3, 1, 8, 8), "batch_index": [4, 5, 6], "kept": "x"}
+    one = run("DriftReport", trace=watch, samples=masked)[9]
+    assert torch.equal(one["noise_mask"], masked["noise_mask"][index : index + 1])
+    assert one["batch_index"] == [4 + index] and one["kept"] == "x"
     watch, latent, _ = made(vae=None)
-    assert run("DriftReport", trace=watch, samples=latent)[8].max() == 0, "nobody asks for it"
-    best = pack.module("nodes.probe.best")
-    (one,) = watch.runs.values()
-    with pytest.raises(Exception, match="Connect a VAE to decode the finished picture"):
-        best.best_of_batch(watch, one, one.trace, latent, None, None, True)
+    blocked = run("DriftReport", trace=watch, samples=latent)[8]
+    assert "connect a VAE, or the pictures to image" in blocked.message, "what is behind it is not run, with a word"
 
 
 def test_everything_is_saved_and_marked(made, run, out, pack):
@@ -99,6 +100,16 @@ def test_nothing_is_written_outside_the_output_folder(made, run, out, prefix):
     with pytest.raises(Exception, match="must stay inside the output folder"):
         run("SaveResults", trace=watch, filename_prefix=prefix, samples=latent)
     assert list(out.parent.rglob("*.png")) == []
+
+
+@pytest.mark.parametrize("prefix", ["people/", "people//", " people/./ ", ""])
+def test_an_odd_prefix_never_overwrites(made, run, out, prefix):
+    watch, latent, _ = made()
+    names = [run("SaveResults", trace=watch, filename_prefix=prefix, samples=latent)[0].splitlines() for _ in range(2)]
+    assert len(set(names[0] + names[1])) == 2 * len(ENDS) and all(
+        Path(name).is_file() for name in [*names[0], *names[1]]
+    )
+    assert all(Path(name).is_relative_to(out) and not Path(name).name.startswith(".") for name in names[0])
 
 
 def test_a_full_disk_leaves_nothing_behind(made, run, out, pack, monkeypatch):

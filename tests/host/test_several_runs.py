@@ -57,12 +57,17 @@ def node():
 
 @pytest.fixture
 def find(pack):
-    """`find(watch, samples, output=0, image=None, run=0, between=False)`: the run for a report behind node 7."""
+    """`find(watch, samples, output=0, run=0, between=False, probe=False)`: the run for a report behind node 7."""
 
-    def go(watch, latents=None, output=0, image=None, run=0, between=False):
+    def go(watch, latents=None, output=0, image=None, run=0, between=False, probe=False):
+        watch.node = "1"
         link = ["8", 0] if between else ["7", output]
         inputs = {"samples": link} if image is None else {"image": link}
-        prompt = {"5": {"inputs": inputs}, "8": {"inputs": {"samples": ["7", 0]}}, "7": {"inputs": {}}}
+        prompt = {
+            "5": {"inputs": inputs},
+            "8": {"inputs": {"samples": ["7", 0]}},
+            "7": {"inputs": {"model": ["1", 0]} if probe else {}},
+        }
         samples = None if latents is None else {"samples": latents}
         return pack.module("nodes.probe.choice").find_run(watch, prompt, "5", samples, image, run)
 
@@ -237,7 +242,9 @@ def test_a_latent_that_does_not_fit_the_record_is_always_said(probed, sample, no
         for output in (0, 1, 3):
             assert "Node 7 hands on another latent" in find(watch, made + 1, output=output).note
         assert "Node 7 hands on" in find(watch, torch.cat([made + 1] * 2), output=3).note
-    assert "record of an earlier run" in find(watch, made + 1, output=3).note, "the host has not run it in this prompt"
+        assert find(watch, made + 1, run=1).note is None, "it was chosen"
+    assert "record of an earlier run" in find(watch, made + 1, output=3).note, "no probe is before the sampler any more"
+    assert "hands on another latent" in find(watch, made + 1, output=3, probe=True).note
     larger = find(watch, torch.zeros(1, 16, 32, 32), between=True).note
     assert larger == "The latent connected here is 256 x 256 pixels, and this run made 128 x 128 pixels."
     assert "128 x 128 pixels, 4 of them" in find(watch, torch.zeros(4, 16, 16, 16), between=True).note
@@ -374,6 +381,56 @@ def test_a_sampler_that_leaves_the_rest_to_another_has_no_finished_picture(probe
     custom(model, untold_end, levels)
     (one,) = watch.runs.values()
     assert one.trace.final is not None and one.trace.steps == 5 and len(one.trace.sigmas) == 6
+
+
+def test_inside_a_loop_the_run_is_found_by_its_result(probed, sample, node, pack):
+    """Nodes of an expanded graph are not in the prompt that a node is shown."""
+    model, watch = probed()
+    made = []
+    for step in range(3):
+        with node(name=f"20.0.{step}.7"):
+            made.append(sample(model, seed=step))
+    find_run = pack.module("nodes.probe.choice").find_run
+    found = find_run(watch, {"20": {"inputs": {}}}, "20.0.1.9", {"samples": made[1]})
+    assert torch.equal(found.run.final, made[1]) and found.note is None
+    other = find_run(watch, {"20": {"inputs": {}}}, "20.0.1.9", {"samples": made[1] + 1})
+    assert torch.equal(other.run.final, made[2]) and "not upstream" in other.note
+
+
+def test_a_cancel_in_a_further_piece_is_a_cancel(probed, sample, node):
+    import comfy.model_management
+
+    model, watch = probed()
+    interrupt = comfy.model_management.InterruptProcessingException
+    with node():
+        begun = sample(model, steps=8, last_step=3, force_full_denoise=False)
+        comfy.model_management.interrupt_current_processing(True)
+        with pytest.raises(interrupt):
+            sample(model, steps=8, latents=begun, start_step=3, disable_noise=True)
+    (execution,) = watch.executions.found()
+    assert execution.runs[0].trace.status == "interrupted" and len(execution.runs[0].trace.records) == 3
+
+
+def test_a_result_that_is_not_finite_is_still_its_runs(probed, sample, node, find, pack):
+    model, watch = probed()
+    with node():
+        made = sample(model)
+    (one,) = watch.runs.values()
+    one.final = made = made.clone().index_fill_(1, torch.tensor([3]), float("nan"))
+    assert find(watch, made).note is None
+
+
+def test_what_a_long_list_keeps_is_bounded(pack, monkeypatch):
+    executions = pack.module("nodes.probe.executions")
+    sampler_node = pack.module("nodes.probe.sampler_node").SamplerNode
+    monkeypatch.setattr(executions, "MEMORY", 10 * 4 * 16 * 64 * 64)
+    gallery, kept = pack.module("infusenet.probe").Gallery(), executions.Executions()
+    for index in range(50):
+        execution = kept.of(sampler_node("7", index, {}, (), "p"))
+        run = SimpleNamespace(final=torch.zeros(1, 16, 64, 64), predicted=None, size=(512, 512), goes_on=None,
+                              recorder=SimpleNamespace(best=None, gallery=gallery), number=0)  # fmt: skip
+        kept.add(execution, run)
+    assert [one.sampler.index for one in kept.found()] == list(range(40, 50))
 
 
 def test_a_sampling_that_reports_no_step_does_not_hide_the_one_before(probed, custom, node, find):

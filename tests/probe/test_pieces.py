@@ -38,6 +38,13 @@ def test_pieces_are_the_whole() -> None:
     assert "works in pieces" in why_none(single)[0]
 
 
+def test_a_piece_that_failed_before_its_first_step_and_one_without_levels() -> None:
+    broken = replace(piece(2, 5), records=(), final=None, batch=0, status="interrupted")
+    assert joined(piece(0, 2), broken).means == piece(0, 2).means
+    both = joined(piece(0, 2), without_levels(piece(2, 5), {}))
+    assert both.sigmas == () and both.steps == 5 and all(record.sigma is None for record in both.records)
+
+
 @pytest.mark.parametrize(
     ("first", "levels", "batch"),
     [
@@ -46,7 +53,8 @@ def test_pieces_are_the_whole() -> None:
         (piece(0, 2), LEVELS[3:], 1),  # leaves something out
         (piece(0, 2), LEVELS[2:], 2),  # another batch
         (replace(piece(0, 2), status="interrupted"), LEVELS[2:], 1),
-        (without_levels(piece(0, 2)), LEVELS[2:], 1),
+        (without_levels(piece(0, 2), {}), LEVELS[2:], 1),
+        (replace(piece(0, 2), sigmas=(0.0, 0.3, 0.6)), LEVELS[2:], 1),  # noise was added
         (piece(0, 2), (), 1),
     ],
 )
@@ -57,7 +65,7 @@ def test_what_does_not_go_on(first: Trace, levels: tuple[float, ...], batch: int
 def test_levels_that_are_not_known_are_none() -> None:
     trace = piece(0, 5)
     late = replace(trace, records=tuple(replace(r, step=r.step + 7) for r in trace.records))
-    told = without_levels(late)
+    told = without_levels(late, {step: step - 7 for step in range(8, 13)})
     assert [record.step for record in told.records] == [1, 2, 3, 4, 5] and told.steps == 5
     assert told.sigmas == () and all(record.sigma is None for record in told.records)
     assert advise(told) == () and "is not known" in why_none(told)[0]
