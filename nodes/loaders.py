@@ -207,9 +207,9 @@ class LoadIdentityEncoder(io.ComfyNode):
         return schema(
             "LoadIdentityEncoder",
             "Load Identity Encoder",
-            description="Loads the networks that read a person from photos. Nothing is downloaded. Licences: "
-            "image_proj_model: CC BY-NC 4.0. ArcFace IR-SE50: terms unstated, treat as non-commercial. Every "
-            "InsightFace pack (antelopev2): non-commercial research only. The miniature: Apache-2.0.",
+            description="Loads the networks that read a person's identity from photos. Nothing is downloaded. "
+            "Licences: image_proj_model: CC BY-NC 4.0. ArcFace IR-SE50: terms unstated, treat as non-commercial. "
+            "Every InsightFace pack (antelopev2): non-commercial research only. The miniature: Apache-2.0.",
             search_aliases=["arcface", "insightface", "face analysis", "antelopev2", "faceid", "pulid", "instantid"],
             inputs=[
                 io.Combo.Input(

@@ -104,7 +104,7 @@ class IdentityProbe(io.ComfyNode):
                     "when",
                     options=[LIVE, AFTER],
                     default=LIVE,
-                    tooltip="live: the curve grows during sampling; steps are decoded by a small decoder.\n"
+                    tooltip="live: the curve grows during sampling; steps are seen through a small decoder.\n"
                     "after the run: steps are only copied during sampling, then decoded by the vae.",
                 ),
                 io.Int.Input(
