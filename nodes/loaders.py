@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 BACKBONE_NAMES = ["mini-schnell", "mini-dev", "flux-schnell", "flux-dev"]
 _DTYPES = {"default": None, "fp8_e4m3fn": torch.float8_e4m3fn, "fp8_e5m2": torch.float8_e5m2}
 _DTYPE_TOOLTIP = (
-    "What the weights are stored in. default: as ComfyUI prefers. fp8 needs half the memory; it is cast up to compute."
+    "How the weights are stored. default: as ComfyUI prefers. fp8 halves the memory; it is cast up to compute."
 )
 
 
@@ -39,51 +39,55 @@ class LoadBackbone(io.ComfyNode):
         return schema(
             "LoadBackbone",
             "Load FLUX Backbone",
-            description="Loads FLUX.1 dev or schnell, or a miniature that comes with the pack, and gives the variant's "
-            "own step count and guidance. Licences: FLUX.1 [dev]: its non-commercial "
-            "licence, no commercial use of the model. FLUX.1 [schnell], its VAE, T5 and the miniatures: Apache-2.0. "
-            "CLIP-L: MIT. Switching to schnell does not lift InfiniteYou's or the face packs' terms.",
+            description="Loads FLUX.1 dev or schnell, or a miniature that comes with the pack, and outputs the "
+            "variant's own step count and guidance. Licences: FLUX.1 [dev]: its non-commercial licence, no commercial "
+            "use of the model. FLUX.1 [schnell], its VAE, T5 and the miniatures: Apache-2.0. CLIP-L: MIT. Switching "
+            "to schnell does not lift the terms of InfiniteYou or the face packs.",
             search_aliases=["flux loader", "load flux", "unet loader", "dev", "schnell"],
             inputs=[
                 io.Combo.Input(
                     "backbone",
                     options=BACKBONE_NAMES,
                     default=BACKBONE_NAMES[0],
-                    tooltip="Which backbone. The miniatures (128x128, drawn faces) come with the pack: no file needed.",
+                    tooltip="Which FLUX to load. The miniatures (128x128, drawn faces) come with the pack and need no "
+                    "files.",
                 ),
                 io.Combo.Input(
                     "diffusion_model",
                     options=files.model_choices(),
                     default=NONE,
-                    tooltip="The FLUX file (models/diffusion_models, an all-in-one checkpoint, or a diffusers folder). "
-                    "It must be the chosen variant. Not used by the miniatures.",
+                    tooltip="The FLUX weights: a file from models/diffusion_models, an all-in-one checkpoint, or a "
+                    "diffusers folder. Must match the chosen variant. The miniatures ignore it.",
                 ),
                 io.Combo.Input(
                     "text_encoder_1",
                     options=encoders,
                     default=NONE,
-                    tooltip="clip_l or t5xxl. none: those in the all-in-one checkpoint or diffusers folder.",
+                    tooltip="clip_l or t5xxl. none: use those in the all-in-one checkpoint or diffusers folder.",
                 ),
                 io.Combo.Input(
-                    "text_encoder_2", options=encoders, default=NONE, tooltip="The other of clip_l and t5xxl."
+                    "text_encoder_2", options=encoders, default=NONE, tooltip="The other one of clip_l and t5xxl."
                 ),
                 io.Combo.Input(
                     "vae",
                     options=[NONE, *paths.files("vae")],
                     default=NONE,
-                    tooltip="ae.safetensors. none: the one in the all-in-one checkpoint or diffusers folder.",
+                    tooltip="ae.safetensors. none: use the one in the all-in-one checkpoint or diffusers folder.",
                 ),
                 io.Combo.Input("weight_dtype", options=list(_DTYPES), default="default", tooltip=_DTYPE_TOOLTIP),
             ],
             outputs=[
                 io.Model.Output("model", display_name="model"),
-                io.Clip.Output("clip", display_name="clip", tooltip="T5 length: 512 for dev, 256 for schnell."),
+                io.Clip.Output("clip", display_name="clip", tooltip="T5 length: 512 tokens for dev, 256 for schnell."),
                 io.Vae.Output("out_vae", display_name="vae"),
-                io.Int.Output("steps", display_name="steps", tooltip="The variant's own: 4 for schnell, 28 for dev."),
+                io.Int.Output(
+                    "steps", display_name="steps", tooltip="The variant's own step count: 4 for schnell, 28 for dev."
+                ),
                 io.Float.Output(
                     "guidance",
                     display_name="guidance",
-                    tooltip="For FluxGuidance: dev's own 3.5. schnell embeds none, so it does nothing there.",
+                    tooltip="For FluxGuidance: 3.5, dev's own value. schnell has no guidance embedding, so it has no "
+                    "effect there.",
                 ),
             ],
         )
@@ -142,17 +146,18 @@ class LoadInfuseNet(io.ComfyNode):
         return schema(
             "LoadInfuseNet",
             "Load InfuseNet Adapter",
-            description="Loads the adapter that carries an identity into FLUX. Resampler and InfuseNet must be of one "
-            "stage (sim_stage1 or aes_stage2). Licences: InfiniteYou's weights: CC BY-NC 4.0, no commercial use. The "
-            "miniature: Apache-2.0.",
-            search_aliases=["infiniteyou", "infinite you", "load controlnet"],
+            description="Loads InfuseNet, the adapter that carries a person's identity into FLUX. InfuseNet and the "
+            "Resampler must be from the same stage (sim_stage1 or aes_stage2). Licences: InfiniteYou's weights: CC "
+            "BY-NC 4.0, no commercial use. The miniature: Apache-2.0.",
+            search_aliases=["infiniteyou", "infinite you", "load controlnet", "face swap", "pulid", "instantid"],
             inputs=[
                 io.Combo.Input(
                     "infusenet",
                     options=[NONE, MINIATURE, *_infusenet_files()],
                     default=NONE,
-                    tooltip="The InfuseNetModel folder or a single bf16 or fp8 file, from models/infinite_you or "
-                    "models/controlnet. miniature goes with the miniature backbones.",
+                    tooltip="The InfuseNetModel folder, or a single bf16 or fp8 file, from models/infinite_you or "
+                    "models/controlnet.\n"
+                    "miniature: for the miniature backbones.",
                 ),
                 io.Combo.Input("weight_dtype", options=list(_DTYPES), default="default", tooltip=_DTYPE_TOOLTIP),
             ],
@@ -202,29 +207,30 @@ class LoadIdentityEncoder(io.ComfyNode):
         return schema(
             "LoadIdentityEncoder",
             "Load Identity Encoder",
-            description="Loads what reads a person off photos. Nothing is downloaded. Licences: image_proj_model: "
-            "CC BY-NC 4.0. ArcFace IR-SE50: terms unstated, treat as non-commercial. Every InsightFace pack "
-            "(antelopev2): non-commercial research only. The miniature: Apache-2.0.",
-            search_aliases=["arcface", "insightface", "face analysis", "antelopev2"],
+            description="Loads the networks that read a person's identity from photos. Nothing is downloaded. "
+            "Licences: image_proj_model: CC BY-NC 4.0. ArcFace IR-SE50: terms unstated, treat as non-commercial. "
+            "Every InsightFace pack (antelopev2): non-commercial research only. The miniature: Apache-2.0.",
+            search_aliases=["arcface", "insightface", "face analysis", "antelopev2", "faceid", "pulid", "instantid"],
             inputs=[
                 io.Combo.Input(
                     "image_proj",
                     options=[NONE, MINIATURE, *(name for name in weights if not _is_shard(name))],
                     default=NONE,
-                    tooltip="The Resampler, image_proj_model.bin, from models/infinite_you; of InfuseNet's own stage.",
+                    tooltip="The Resampler: image_proj_model.bin from models/infinite_you, of the same stage as "
+                    "InfuseNet.",
                 ),
                 io.Combo.Input(
                     "arcface",
                     options=[NONE, MINIATURE, *(name for name in weights if not _is_shard(name))],
                     default=NONE,
-                    tooltip="recognition_arcface_ir_se50.pth, from models/infinite_you. "
-                    "none with the miniature's image_proj: the miniature's.",
+                    tooltip="recognition_arcface_ir_se50.pth from models/infinite_you.\n"
+                    "If image_proj is the miniature's, none means the miniature's too.",
                 ),
                 *face_inputs(
-                    "The folder of antelopev2, from models/insightface; only its detector is used here. "
-                    "none with the miniature's image_proj: the miniature's.",
-                    "Where faces are read. auto: the GPU if there is one. What the detector really runs on "
-                    "is shown on the node.",
+                    "The antelopev2 folder from models/insightface. Only its detector is used here.\n"
+                    "If image_proj is the miniature's, none means the miniature's too.",
+                    "Where faces are read. auto: the GPU if there is one. The node shows what the detector really "
+                    "runs on.",
                 ),
             ],
             outputs=[EncoderSocket.Output("encoder", display_name="encoder")],

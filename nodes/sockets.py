@@ -36,13 +36,13 @@ def schema(name: str, display_name: str, **settings: Any) -> io.Schema:
 
 def recognizer_input() -> Any:
     """The input for what measures: its socket is the face recognizer's, whatever is compared."""
-    tooltip = "From Load Face Recognizer; or from Likeness Measure, which compares whole pictures."
+    tooltip = "From Load Face Recognizer, or from Likeness Measure to compare whole pictures."
     return RecognizerSocket.Input("recognizer", tooltip=tooltip)
 
 
 def reference_input() -> io.Input:
     """The input for whom or what pictures are compared with."""
-    tooltip = "The person (or thing): one photo, or a batch of several of the same, whose mean counts."
+    tooltip = "The person (or thing) to compare with: one photo, or a batch of several, whose mean is used."
     return io.Image.Input("reference", tooltip=tooltip)
 
 
@@ -51,6 +51,7 @@ def strangers_input() -> io.Input:
     return io.Image.Input(
         "strangers",
         optional=True,
-        tooltip="Pictures of other people, at least 5 faces (with Likeness Measure at least 5 other pictures): what "
-        "they score is the line that tells how high is high. Without them it is unknown. The miniature has its own.",
+        tooltip="Pictures of other people, at least 5 faces (with Likeness Measure, at least 5 other pictures). Their "
+        "scores are the line that tells you how high is high. Without them this line is unknown. The miniature has "
+        "its own.",
     )

@@ -40,12 +40,14 @@ class Sigmas(io.ComfyNode):
         return schema(
             "Sigmas",
             "FLUX Sigmas",
-            description="FLUX's exact schedule (the published pipelines', bit for bit) for SamplerCustomAdvanced. "
-            "Whether the model is dev or schnell is read from the model itself.",
+            description="Outputs FLUX's exact schedule, bit for bit that of the published pipelines, for "
+            "SamplerCustomAdvanced. dev or schnell is detected from the model itself.",
             search_aliases=["flux scheduler", "flux sigmas", "exact schedule"],
             inputs=[
-                io.Model.Input("model", tooltip="Any FLUX.1 model, whatever loaded it; it tells dev from schnell."),
-                io.Latent.Input("latent", tooltip="The latent to be sampled: dev's schedule depends on its size."),
+                io.Model.Input(
+                    "model", tooltip="Any FLUX.1 model, from any loader. dev or schnell is detected from it."
+                ),
+                io.Latent.Input("latent", tooltip="The latent to be sampled. dev's schedule depends on its size."),
                 io.Int.Input(
                     "steps",
                     default=0,
@@ -59,12 +61,13 @@ class Sigmas(io.ComfyNode):
                     min=0.0,
                     max=1.0,
                     step=0.01,
-                    tooltip="Below 1: image to image; as in ComfyUI's schedulers, the last steps of a longer schedule.",
+                    tooltip="1 starts from pure noise. Below 1 is image to image: the last steps of a longer "
+                    "schedule, as in ComfyUI's schedulers.",
                 ),
             ],
             outputs=[
                 io.Sigmas.Output("sigmas", display_name="sigmas", tooltip="Noise levels, from 1 (or less) to 0."),
-                io.Int.Output("out_steps", display_name="steps", tooltip="How many steps these are."),
+                io.Int.Output("out_steps", display_name="steps", tooltip="The number of steps."),
             ],
         )
 

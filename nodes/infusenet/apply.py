@@ -108,21 +108,39 @@ class ApplyInfuseNet(io.ComfyNode):
         return schema(
             "Apply",
             "Apply InfuseNet Identity",
-            description="Lets an identity act on a FLUX picture. Several people: chain one such node for each, "
-            "with masks. The negative conditioning stays without the identity unless asked otherwise.",
-            search_aliases=["infiniteyou", "infinite you", "identity", "face", "controlnet"],
+            description="Puts a person into a FLUX picture. For several people, chain one of these nodes per person, "
+            "each with a mask. The negative conditioning carries no identity unless on_negative is on.",
+            search_aliases=[
+                "infiniteyou",
+                "infinite you",
+                "identity",
+                "face",
+                "controlnet",
+                "face swap",
+                "pulid",
+                "instantid",
+                "faceid",
+                "portrait",
+                "headshot",
+                "consistent character",
+                "likeness",
+            ],
             inputs=[
-                io.Conditioning.Input("positive", tooltip="The prompt's conditioning. ControlNets it carries stay."),
+                io.Conditioning.Input(
+                    "positive", tooltip="The prompt's conditioning. ControlNets already on it are kept."
+                ),
                 InfuseNetSocket.Input("infusenet", tooltip="From Load InfuseNet Adapter."),
-                IdentitySocket.Input("identity", tooltip="From Encode Identity: one person, or one an image."),
-                io.Vae.Input("vae", tooltip="FLUX's VAE: it encodes the control picture (black without a pose image)."),
+                IdentitySocket.Input(
+                    "identity", tooltip="From Encode Identity: one person for all pictures, or one per picture."
+                ),
+                io.Vae.Input("vae", tooltip="FLUX's VAE. It encodes the control picture (black without a pose image)."),
                 io.Float.Input(
                     "strength",
                     default=1.0,
                     min=0.0,
                     max=3.0,
                     step=0.01,
-                    tooltip="How strongly the identity acts. 0 leaves the conditioning as it is; 1 is as trained.",
+                    tooltip="How strongly the identity acts. 1: as trained. 0: the conditioning is left unchanged.",
                 ),
                 io.Float.Input(
                     "start_percent",
@@ -130,7 +148,7 @@ class ApplyInfuseNet(io.ComfyNode):
                     min=0.0,
                     max=1.0,
                     step=0.001,
-                    tooltip="From which share of the run on the identity acts.",
+                    tooltip="When the identity starts to act, as a share of the run. 0: from the beginning.",
                 ),
                 io.Float.Input(
                     "end_percent",
@@ -138,41 +156,51 @@ class ApplyInfuseNet(io.ComfyNode):
                     min=0.0,
                     max=1.0,
                     step=0.001,
-                    tooltip="Up to which share of the run the identity acts.",
+                    tooltip="When the identity stops acting, as a share of the run. 1: at the end.",
                 ),
                 io.Combo.Input(
                     "gate",
                     options=["step", "percent"],
                     default="step",
-                    tooltip="What start and end count. step: whole steps of this sampler, as in the original pipeline "
-                    "(step i of N acts if i/N >= start and (i+1)/N <= end). percent: the noise level, as in ComfyUI's "
-                    "own ControlNet nodes, which act one step longer whenever end is below 1.",
+                    tooltip="How start_percent and end_percent are counted.\n"
+                    "step: in whole steps of this sampler, as in the original pipeline (step i of N acts if i/N >= "
+                    "start and (i+1)/N <= end).\n"
+                    "percent: by noise level, like ComfyUI's own ControlNet nodes, which act one step longer whenever "
+                    "end is below 1.",
                 ),
                 io.Boolean.Input(
                     "on_negative",
                     default=False,
-                    tooltip="Off, as in the original pipeline: the negative conditioning has no identity. "
-                    "On: it has the same one.",
+                    tooltip="Off: the negative conditioning has no identity, as in the original pipeline.\n"
+                    "On: it has the same identity as the positive.",
                 ),
                 io.Conditioning.Input(
                     "negative",
                     optional=True,
-                    tooltip="The negative conditioning. Without one, an empty one comes out.",
+                    tooltip="The negative conditioning. If not connected, an empty one is output.",
                 ),
                 io.Image.Input(
                     "pose_image",
                     optional=True,
-                    tooltip="Where the face shall be: from Face Pose Image, at the latent's size. None: it is free.",
+                    tooltip="Where the face should be: from Face Pose Image, at the latent's size. If not connected, "
+                    "the face can be anywhere.",
                 ),
                 io.Mask.Input(
                     "mask",
                     optional=True,
-                    tooltip="Where the identity acts (white), at any size; soft edges are fine. None: everywhere.",
+                    tooltip="Where the identity acts (white). Any size; soft edges are fine. If not connected, it "
+                    "acts everywhere.",
                 ),
             ],
             outputs=[
-                io.Conditioning.Output("out_positive", display_name="positive", tooltip="With the identity."),
-                io.Conditioning.Output("out_negative", display_name="negative", tooltip="Without it by default."),
+                io.Conditioning.Output(
+                    "out_positive", display_name="positive", tooltip="The positive conditioning with the identity."
+                ),
+                io.Conditioning.Output(
+                    "out_negative",
+                    display_name="negative",
+                    tooltip="The negative conditioning, by default without the identity.",
+                ),
             ],
             hidden=[io.Hidden.unique_id],
         )

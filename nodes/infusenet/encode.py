@@ -20,9 +20,9 @@ class EncodeIdentity(io.ComfyNode):
         return schema(
             "EncodeIdentity",
             "Encode Identity",
-            description="Finds, aligns and reads the face of each photo. The aligned faces show what was read. "
-            "Nothing of the person is written to disk.",
-            search_aliases=["face embedding", "arcface", "id embedding"],
+            description="Finds, aligns and reads the face in each photo. The faces output shows what was read. "
+            "Nothing about the person is written to disk.",
+            search_aliases=["face embedding", "arcface", "id embedding", "face swap", "faceid", "pulid", "instantid"],
             inputs=[
                 EncoderSocket.Input("encoder", tooltip="From Load Identity Encoder."),
                 io.Image.Input("image", tooltip="One photo of the person, or a batch of several."),
@@ -30,27 +30,30 @@ class EncodeIdentity(io.ComfyNode):
                     "batch",
                     options=["fuse", "one per image"],
                     default="fuse",
-                    tooltip="Several photos. fuse: they show one person, whose identity is their mean. "
-                    "one per image: an identity for each, for a batch of latents.",
+                    tooltip="What several photos show.\n"
+                    "fuse: one person, whose identity is the mean of all photos.\n"
+                    "one per image: one identity per photo, for a batch of latents.",
                 ),
                 io.Combo.Input(
                     "face",
                     options=["largest", "index"],
                     default="largest",
-                    tooltip="Which face of a photo with several: the largest, or the one at face_index.",
+                    tooltip="Which face to use if a photo shows several: the largest, or the one at face_index.",
                 ),
                 io.Int.Input(
                     "face_index",
                     default=0,
                     min=0,
                     max=99,
-                    tooltip="With face = index: which face, counted from the left, from 0.",
+                    tooltip="With face = index: which face, counted from the left, starting at 0.",
                 ),
                 io.Combo.Input(
                     "on_no_face",
                     options=["error", "skip"],
                     default="error",
-                    tooltip="A photo without a usable face: error stops and names it, skip leaves it out.",
+                    tooltip="What to do with a photo without a usable face.\n"
+                    "error: stop and name the photo.\n"
+                    "skip: leave it out.",
                 ),
             ],
             outputs=[
@@ -94,19 +97,20 @@ class FacePose(io.ComfyNode):
         return schema(
             "FacePose",
             "Face Pose Image",
-            description="Draws the five landmarks of a photo's largest face on black, for Apply's pose_image. "
-            "The photo is fitted to the size first, then the face is sought, as in the original pipeline.",
+            description="Draws the five landmarks of a photo's largest face on black, for pose_image of Apply "
+            "InfuseNet Identity. As in the original pipeline, the photo is first fitted to the size, then the face is "
+            "detected.",
             search_aliases=["face keypoints", "landmarks", "draw kps"],
             inputs=[
-                EncoderSocket.Input("encoder", tooltip="From Load Identity Encoder; its face detector is used."),
-                io.Image.Input("image", tooltip="A photo with a face where it shall be in the picture."),
+                EncoderSocket.Input("encoder", tooltip="From Load Identity Encoder. Its face detector is used."),
+                io.Image.Input("image", tooltip="A photo with a face where you want it in the picture."),
                 io.Int.Input(
                     "width",
                     default=864,
                     min=16,
                     max=16384,
                     step=16,
-                    tooltip="Width of the picture to make, in pixels: the latent's.",
+                    tooltip="Width of the picture you will make, in pixels. Use the latent's.",
                 ),
                 io.Int.Input(
                     "height",
@@ -114,7 +118,7 @@ class FacePose(io.ComfyNode):
                     min=16,
                     max=16384,
                     step=16,
-                    tooltip="Height of the picture to make, in pixels: the latent's.",
+                    tooltip="Height of the picture you will make, in pixels. Use the latent's.",
                 ),
             ],
             outputs=[io.Image.Output("out_image", display_name="image", tooltip="Landmarks on black.")],

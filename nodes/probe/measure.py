@@ -35,23 +35,24 @@ class LikenessMeasure(io.ComfyNode):
         return schema(
             "Measure",
             "Likeness Measure",
-            description="Compares whole pictures instead of faces: connect it where a recognizer goes, and probe, "
-            "score and sweep tell how alike pictures of anything are: an object, a style, a scene. It measures with "
-            "the image encoder that Load CLIP Vision loads (CLIP, or DINOv2). The numbers of two encoders, or of one "
-            "and a face recognizer, do not compare.",
+            description="Compares whole pictures instead of faces. Connect it in place of a face recognizer, and the "
+            "probe, score and sweep tell you how alike pictures of anything are: an object, a style, a scene. It "
+            "measures with the image encoder from Load CLIP Vision (CLIP or DINOv2). Do not compare numbers from two "
+            "encoders, or from an encoder and a face recognizer.",
             search_aliases=["clip score", "clip similarity", "dino score", "image similarity", "object", "style"],
             inputs=[
                 io.ClipVision.Input(
                     "clip_vision",
-                    tooltip="From Load CLIP Vision. CLIP tells of content and style, DINOv2 of the very object or "
-                    "scene. A SigLIP cannot be used.",
+                    tooltip="From Load CLIP Vision.\n"
+                    "CLIP compares content and style; DINOv2 compares the exact object or scene. SigLIP cannot be "
+                    "used.",
                 )
             ],
             outputs=[
                 RecognizerSocket.Output(
                     "measure",
                     display_name="measure",
-                    tooltip="For the input recognizer of Identity Probe, Identity Score and Identity Sweep.",
+                    tooltip="For the recognizer input of Identity Probe, Identity Score and Identity Sweep.",
                 )
             ],
             hidden=[io.Hidden.unique_id],

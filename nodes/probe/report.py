@@ -40,27 +40,29 @@ class DriftReport(io.ComfyNode):
         return schema(
             "DriftReport",
             "Identity Drift Report",
-            description="Says at which step identity formed and peaked, how far it drifted afterwards, and what to try "
-            "next; of a batch, also for each picture, and which came out best. Hands over the best step's latent. "
-            "Steps are those of this one run, completed, from 1. Connect the sampler's latent, or a picture made from "
-            "it: that makes the report follow the run.",
-            search_aliases=["face similarity", "identity drift", "arcface score", "chart", "plot"],
+            description="Tells you at which step identity formed and peaked, how far it drifted afterwards, and what "
+            "to try next. For a batch, it does so for each picture too, and says which came out best. Outputs the "
+            "best step's latent. Steps are completed steps of this one run, counted from 1. Connect the sampler's "
+            "latent, or a picture made from it, so that the report follows the run.",
+            search_aliases=["face similarity", "identity drift", "arcface score", "likeness", "chart", "plot"],
             inputs=[
                 TraceSocket.Input("trace", tooltip="From Identity Probe."),
                 io.Latent.Input(
                     "samples",
                     optional=True,
-                    tooltip="What the sampler gave. This, or image, tells which sampler is meant, and when.",
+                    tooltip="The sampler's latent. This, or image, tells the report which sampler to report on, and "
+                    "when.",
                 ),
                 io.Image.Input(
                     "image",
                     optional=True,
-                    tooltip="Instead of samples: a picture made from what the sampler gave. It is not measured.",
+                    tooltip="Instead of samples: a picture made from the sampler's latent. It is not measured.",
                 ),
                 io.Vae.Input(
                     "vae",
                     optional=True,
-                    tooltip="Decodes the finished picture for its measurement, if the probe had only a small decoder.",
+                    tooltip="Decodes the finished picture so that it can be measured, if the probe had only a small "
+                    "decoder.",
                 ),
                 io.Int.Input(
                     "run",
@@ -68,34 +70,42 @@ class DriftReport(io.ComfyNode):
                     min=0,
                     max=100000,
                     optional=True,
-                    tooltip="For nodes that sample several times (detailers, tiles, XY plots): which run, from 1. 0 "
-                    "chooses: the one that the latent holds, else one of its size, else the largest picture.",
+                    tooltip="For nodes that sample several times (detailers, tiles, XY plots): which run, from 1.\n"
+                    "0 chooses: the run whose result is in the latent, else one of its size, else the largest picture.",
                 ),
             ],
             outputs=[
                 io.Image.Output("chart", display_name="chart", tooltip="Similarity by noise level and step."),
                 io.Image.Output(
-                    "faces", display_name="faces", tooltip="The aligned face (or the small picture) of each step."
+                    "faces", display_name="faces", tooltip="The aligned face (or small picture) at each step."
                 ),
-                io.Latent.Output("best", display_name="best", tooltip="The prediction of the best step."),
-                io.Int.Output("best_step", display_name="best_step", tooltip="Steps completed, from 1; 0 = none."),
-                io.Float.Output("peak", display_name="peak", tooltip="Highest similarity, cosine; NaN = undefined."),
+                io.Latent.Output("best", display_name="best", tooltip="The best step's prediction."),
+                io.Int.Output(
+                    "best_step",
+                    display_name="best_step",
+                    tooltip="The best step, in completed steps from 1; 0 if there is none.",
+                ),
                 io.Float.Output(
-                    "drift", display_name="drift", tooltip="Peak - final, never negative; NaN = undefined."
+                    "peak", display_name="peak", tooltip="The highest similarity (cosine); NaN if undefined."
+                ),
+                io.Float.Output(
+                    "drift", display_name="drift", tooltip="Peak minus final, never negative; NaN if undefined."
                 ),
                 io.String.Output(
                     "json", display_name="json", tooltip="The whole record, with each picture's peak, final and drift."
                 ),
-                io.String.Output("csv", display_name="csv", tooltip="A row for each step and picture."),
+                io.String.Output("csv", display_name="csv", tooltip="One row per step and picture."),
                 io.Image.Output(
                     "best_picture", display_name="best_picture", tooltip="The finished picture most like the person."
                 ),
-                io.Latent.Output("best_latent", display_name="best_latent", tooltip="The same as a latent."),
+                io.Latent.Output("best_latent", display_name="best_latent", tooltip="The same picture as a latent."),
                 io.Int.Output(
-                    "best_index", display_name="best_index", tooltip="Its place in the batch, from 0; -1 = none."
+                    "best_index",
+                    display_name="best_index",
+                    tooltip="Its position in the batch, from 0; -1 if there is none.",
                 ),
                 io.Float.Output(
-                    "best_similarity", display_name="best_similarity", tooltip="Its similarity; NaN = undefined."
+                    "best_similarity", display_name="best_similarity", tooltip="Its similarity; NaN if undefined."
                 ),
             ],
             hidden=[io.Hidden.unique_id, io.Hidden.prompt],

@@ -66,7 +66,7 @@ class SaveResults(io.ComfyNode):
                     tooltip="Which run, if the node sampled several times. 0 chooses, as in Identity Drift Report.",
                 ),
             ],
-            outputs=[io.String.Output("files", display_name="files", tooltip="The paths of the files, one a line.")],
+            outputs=[io.String.Output("files", display_name="files", tooltip="The paths of the files, one per line.")],
             hidden=[io.Hidden.unique_id, io.Hidden.prompt, io.Hidden.extra_pnginfo],
             is_output_node=True,
             not_idempotent=True,

@@ -30,8 +30,8 @@ class Score(io.ComfyNode):
         return schema(
             "Score",
             "Identity Score",
-            description="Measures how much each picture of a batch looks like the reference, and sorts them. The "
-            "pictures may come from anything: a sampler, another pack, a folder of files.",
+            description="Measures how much each picture in a batch looks like the reference, and sorts them. The "
+            "pictures can come from anywhere: a sampler, another pack, a folder of files.",
             search_aliases=[
                 "face similarity",
                 "arcface score",
@@ -48,38 +48,46 @@ class Score(io.ComfyNode):
                     "show",
                     options=[PICTURES, FACES],
                     default=PICTURES,
-                    tooltip="What the sheet shows: the whole pictures, or the faces as they were compared (with "
-                    "Likeness Measure the middle of each picture).",
+                    tooltip="What the sheet shows: whole pictures, or the faces as they were compared (with Likeness "
+                    "Measure, the middle of each picture).",
                 ),
                 strangers_input(),
                 references_input(),
             ],
             outputs=[
                 io.Image.Output(
-                    "pictures", display_name="pictures", tooltip="All, the most alike first; not measured ones last."
+                    "pictures",
+                    display_name="pictures",
+                    tooltip="All pictures, most alike first; those that could not be measured come last.",
                 ),
                 io.Image.Output(
                     "best",
                     display_name="best",
-                    tooltip="The one most alike; the first given if none could be measured.",
+                    tooltip="The picture most like the reference, or the first one given if none could be measured.",
                 ),
                 io.Int.Output(
                     "best_index",
                     display_name="best_index",
-                    tooltip="Its place in images, from 0; -1 = none could be measured.",
+                    tooltip="Its position in images, from 0; -1 if none could be measured.",
                 ),
                 io.Float.Output(
-                    "best_similarity", display_name="best_similarity", tooltip="Its likeness, cosine; NaN = undefined."
+                    "best_similarity",
+                    display_name="best_similarity",
+                    tooltip="Its likeness (cosine); NaN if undefined.",
                 ),
                 io.Float.Output(
                     "scores",
                     display_name="scores",
                     is_output_list=True,
-                    tooltip="A list: the likeness of each picture, in the order of pictures; NaN = not measured.",
+                    tooltip="A list with the likeness of each picture, in the order of pictures; NaN if not measured.",
                 ),
-                io.String.Output("text", display_name="text", tooltip="The figures in words, a line for each picture."),
-                io.String.Output("json", display_name="json", tooltip="The figures, the lines, and what measured."),
-                io.Image.Output("sheet", display_name="sheet", tooltip="All with their likeness, the best one framed."),
+                io.String.Output("text", display_name="text", tooltip="The results in words, one line per picture."),
+                io.String.Output(
+                    "json", display_name="json", tooltip="The numbers, the lines, and what measured them."
+                ),
+                io.Image.Output(
+                    "sheet", display_name="sheet", tooltip="All pictures with their likeness, the best one framed."
+                ),
             ],
             hidden=[io.Hidden.unique_id],
             is_output_node=True,

@@ -29,14 +29,24 @@ class Sweep(io.ComfyNode):
             "Sweep",
             "Identity Sweep",
             description="Samples once for each value of one setting and measures how much each picture looks like the "
-            "reference: a step budget, InfuseNet's strength, the guidance, or seeds. Each value is a separate run on "
-            "FLUX's exact schedule; nothing that is connected is changed.",
-            search_aliases=["xy plot", "grid", "compare steps", "step budget", "face similarity", "seed search"],
+            "reference. The setting can be the step budget, InfuseNet's strength, the guidance, or the seed. Each "
+            "value is a separate run on FLUX's exact schedule. Nothing you have connected is changed.",
+            search_aliases=[
+                "xy plot",
+                "grid",
+                "compare steps",
+                "step budget",
+                "face similarity",
+                "seed search",
+                "likeness",
+            ],
             inputs=[
-                io.Model.Input("model", tooltip="The MODEL to sample with; dev or schnell is read from it."),
-                io.Conditioning.Input("positive", tooltip="From Apply InfuseNet Identity, or any other."),
-                io.Conditioning.Input("negative", tooltip="Without meaning while cfg is 1."),
-                io.Latent.Input("latent_image", tooltip="What is sampled, as in a sampler; a batch and a mask count."),
+                io.Model.Input("model", tooltip="The MODEL to sample with. dev or schnell is detected from it."),
+                io.Conditioning.Input("positive", tooltip="From Apply InfuseNet Identity, or any other conditioning."),
+                io.Conditioning.Input("negative", tooltip="Has no effect while cfg is 1."),
+                io.Latent.Input(
+                    "latent_image", tooltip="The latent to sample, as in a sampler. Batches and masks work too."
+                ),
                 io.Vae.Input("vae", tooltip="Decodes the finished pictures."),
                 recognizer_input(),
                 reference_input(),
@@ -44,22 +54,27 @@ class Sweep(io.ComfyNode):
                     "axis",
                     options=list(AXES),
                     default="steps",
-                    tooltip="What is tried. steps: separate runs of so many steps. strength: of every InfuseNet in "
-                    "positive and negative, other ControlNets stay. guidance: as FluxGuidance. true_cfg: instead of "
-                    "cfg. first_steps: InfuseNet acts in the first so many. seed: of the noise.",
+                    tooltip="The setting to try.\n"
+                    "steps: separate runs with this many steps.\n"
+                    "strength: of every InfuseNet in positive and negative; other ControlNets are left alone.\n"
+                    "guidance: as FluxGuidance sets it.\n"
+                    "true_cfg: replaces cfg.\n"
+                    "first_steps: how many of the first steps InfuseNet acts in.\n"
+                    "seed: of the noise.",
                 ),
                 io.String.Input(
                     "values",
                     default="1, 2, 4, 8",
-                    tooltip=f"Numbers separated by commas, and ranges start:stop:step; at most {MOST}.",
+                    tooltip="The values to try: numbers separated by commas, and ranges as start:stop:step. At most "
+                    f"{MOST} values.",
                 ),
                 io.Int.Input(
                     "steps",
                     default=0,
                     min=0,
                     max=200,
-                    tooltip="Steps of each run, unless they are the axis. 0 = the variant's own: 4 for schnell, 28 for "
-                    "dev.",
+                    tooltip="Steps of each run, unless steps is the axis. 0 = the variant's own: 4 for schnell, 28 "
+                    "for dev.",
                 ),
                 io.Float.Input(
                     "cfg",
@@ -67,7 +82,7 @@ class Sweep(io.ComfyNode):
                     min=0.0,
                     max=100.0,
                     step=0.1,
-                    tooltip="True CFG scale. 1, as FLUX wants it, leaves the negative out and halves the time.",
+                    tooltip="True CFG scale. FLUX wants 1, which skips the negative and halves the time.",
                 ),
                 io.Int.Input(
                     "seed",
@@ -75,25 +90,31 @@ class Sweep(io.ComfyNode):
                     min=0,
                     max=0xFFFFFFFFFFFFFFFF,
                     control_after_generate=True,
-                    tooltip="Of the noise of each run, unless it is the axis.",
+                    tooltip="Seed of each run's noise, unless seed is the axis.",
                 ),
                 io.Combo.Input(
                     "sampler_name",
                     options=list(comfy.samplers.KSampler.SAMPLERS),
                     default="euler",
-                    tooltip="The sampler; euler is the published pipelines'.",
+                    tooltip="The sampler. The published pipelines use euler.",
                 ),
             ],
             outputs=[
-                io.Image.Output("chart", display_name="chart", tooltip="Similarity by value."),
-                io.Image.Output("sheet", display_name="sheet", tooltip="All pictures, labelled, the best one framed."),
-                io.Latent.Output("best", display_name="best", tooltip="The best value's; the first's if none is best."),
+                io.Image.Output("chart", display_name="chart", tooltip="Similarity at each value."),
+                io.Image.Output(
+                    "sheet", display_name="sheet", tooltip="All pictures, labelled, with the best one framed."
+                ),
+                io.Latent.Output(
+                    "best",
+                    display_name="best",
+                    tooltip="The latents of the best value, or of the first if none is best.",
+                ),
                 io.Float.Output(
                     "best_value",
                     display_name="best_value",
-                    tooltip="The best value; -1 = no picture could be measured.",
+                    tooltip="The best value; -1 if no picture could be measured.",
                 ),
-                io.String.Output("csv", display_name="csv", tooltip="A row for each picture, in full precision."),
+                io.String.Output("csv", display_name="csv", tooltip="One row per picture, in full precision."),
             ],
             hidden=[io.Hidden.unique_id],
             is_output_node=True,
