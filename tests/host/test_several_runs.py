@@ -397,18 +397,22 @@ def test_inside_a_loop_the_run_is_found_by_its_result(probed, sample, node, pack
     assert torch.equal(other.run.final, made[2]) and "not upstream" in other.note
 
 
-def test_a_cancel_in_a_further_piece_is_a_cancel(probed, sample, node):
+def test_a_cancel_in_a_further_piece_is_a_cancel(probed, custom, node):
     import comfy.model_management
 
+    interrupt, levels = comfy.model_management.InterruptProcessingException, torch.linspace(1, 0, 6)
+
+    def cancelled(*_, **__):
+        raise interrupt
+
     model, watch = probed()
-    interrupt = comfy.model_management.InterruptProcessingException
     with node():
-        begun = sample(model, steps=8, last_step=3, force_full_denoise=False)
-        comfy.model_management.interrupt_current_processing(True)
+        custom(model, left_off, levels)
         with pytest.raises(interrupt):
-            sample(model, steps=8, latents=begun, start_step=3, disable_noise=True)
+            custom(model, cancelled, levels[2:])
     (execution,) = watch.executions.found()
-    assert execution.runs[0].trace.status == "interrupted" and len(execution.runs[0].trace.records) == 3
+    (one,) = execution.runs
+    assert one.trace.status == "interrupted" and len(one.trace.records) == 2 and one.trace.run.pieces == 2
 
 
 def test_a_result_that_is_not_finite_is_still_its_runs(probed, sample, node, find, pack):
