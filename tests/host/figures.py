@@ -55,7 +55,7 @@ def scores(server: Any, graph: dict[str, Any], node: str, count: int = 1) -> lis
     said, outputs = server.run(graph)
     if said != "success":
         raise SystemExit(said)
-    told = dict(re.findall(r"^picture (\d+): (-?\d\.\d+)", outputs[node]["text"][0], re.MULTILINE))
+    told = dict(re.findall(r"\bpicture (\d+): (-?\d\.\d+)", outputs[node]["text"][0]))
     return [float(told.get(str(number), "nan")) for number in range(1, count + 1)]
 
 
