@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from typing import Any
 
+import comfy.model_management
 import torch
 from comfy_execution.graph import ExecutionBlocker
 from torch import Tensor
@@ -14,6 +16,8 @@ from ..convert import with_samples
 from .decoders import flat, full_decoder, is_tiny
 from .run import Run
 from .watch import Watch
+
+log = logging.getLogger(__name__)
 
 _NO_VAE = "Identity Drift Report cannot decode its best picture: connect a VAE, or the pictures to image."
 
@@ -43,8 +47,20 @@ def best_of_batch(
     if isinstance(image, Tensor) and image.shape[0] == trace.batch:
         picture: Any = image[place : place + 1]
     else:
-        picture = ExecutionBlocker(_NO_VAE) if (made := pictures_of(watch, run, vae, place)) is None else made
+        picture = _decoded(watch, run, vae, place)
     return picture, _latent(run, samples, place), index, math.nan if value is None else value
+
+
+def _decoded(watch: Watch, run: Run, vae: Any, place: int) -> Any:
+    """One picture; where it cannot be decoded, a word for the nodes behind it: the report itself is not lost."""
+    try:
+        picture = pictures_of(watch, run, vae, place)
+    except comfy.model_management.InterruptProcessingException:
+        raise
+    except Exception as error:
+        log.warning("The best picture cannot be decoded: %s", error, exc_info=True)
+        return ExecutionBlocker(f"The VAE cannot decode the best picture: {error}")
+    return ExecutionBlocker(_NO_VAE) if picture is None else picture
 
 
 def pictures_of(watch: Watch, run: Run, vae: Any, place: int | None = None) -> Tensor | None:

@@ -45,7 +45,7 @@ def made(run, mini, recognizer, person, conditioned):
     return make
 
 
-def test_the_best_of_a_batch(made, run, pack):
+def test_the_best_of_a_batch(made, run, pack, monkeypatch):
     watch, latent, vae = made()
     out = run("DriftReport", trace=watch, samples=latent)
     picture, best, index, similarity = out[8:]
@@ -61,6 +61,9 @@ def test_the_best_of_a_batch(made, run, pack):
     one = run("DriftReport", trace=watch, samples=masked)[9]
     assert torch.equal(one["noise_mask"], masked["noise_mask"][index : index + 1])
     assert one["batch_index"] == [4 + index] and one["kept"] == "x"
+    broken = SimpleNamespace(decode=lambda latents: 1 / 0, first_stage_model=torch.nn.Identity())
+    monkeypatch.setattr(pack.module("nodes.probe.best"), "full_decoder", lambda vae: broken)
+    assert "cannot decode the best picture" in run("DriftReport", trace=watch, samples=latent)[8].message
     watch, latent, _ = made(vae=None)
     blocked = run("DriftReport", trace=watch, samples=latent)[8]
     assert "connect a VAE, or the pictures to image" in blocked.message, "what is behind it is not run, with a word"
