@@ -83,9 +83,9 @@ MISTAKES = (
     ),
     Mistake(
         "true CFG: the negative branch gets the positive one's residuals",
-        "infusenet/adapters/infusenet/pipeline.py",
-        "run.residuals(self.controlnet, i, run.negative, at)",
-        "run.residuals(self.controlnet, i, run.positive, at)",
+        "infusenet/adapters/infusenet/run.py",
+        "self.residuals(controlnet, step, self.negative, at)",
+        "self.residuals(controlnet, step, self.positive, at)",
         ("tests/adapters/test_pipeline.py",),
     ),
     Mistake(

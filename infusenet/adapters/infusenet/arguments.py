@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,38 +17,6 @@ from ...errors import SettingsError
 from ...sampling import PIXELS_PER_TOKEN, floor_size
 
 log = logging.getLogger(__name__)
-
-
-Text = tuple[Tensor, Tensor, Tensor]  # embeddings [B, T, dim], pooled [B, dim], positions [T, 3]
-Residuals = tuple[Sequence[Tensor] | None, Sequence[Tensor] | None]  # for the double and the single blocks
-
-
-@dataclass
-class RunInputs:
-    """What the loop of one call works with. B pictures, L image tokens, N steps."""
-
-    positive: Text
-    negative: Text | None
-    true_cfg_scale: float
-    guidance: Tensor | None  # the backbone's [B], None for schnell
-    tokens: Tensor | None  # identity [B, 8, dim]
-    control: Tensor | None  # packed latents of the control image [B, L, 64]
-    scales: list[float]  # InfuseNet's strength at each of the N steps
-    img_ids: Tensor  # [L, 3]
-    on_negative: bool = False  # InfuseNet acts on the negative branch too
-
-    def residuals(self, controlnet: Any, step: int, text: Text, at: Mapping[str, Any]) -> Residuals:
-        """What InfuseNet adds to a branch at a step, by the branch's own pooled text; nothing where it rests."""
-        if not self.scales[step]:  # at 0 the original computes residuals and multiplies them by 0
-            return None, None
-        residuals: Residuals = controlnet(
-            controlnet_cond=self.control,
-            conditioning_scale=self.scales[step],
-            encoder_hidden_states=self.tokens,
-            pooled_projections=text[1],
-            **at,
-        )
-        return residuals
 
 
 def picture_size(control_image: Any, width: int | None, height: int | None, spec: BackboneSpec) -> tuple[int, int]:

@@ -27,8 +27,9 @@ from ...sampling import (
     unpack_latents,
 )
 from ..base import Branches, check_branches, finite
-from .arguments import Batch, Residuals, RunInputs, Text, batch_of, check_packed, control_pixels, picture_size, single
+from .arguments import Batch, batch_of, check_packed, control_pixels, picture_size, single
 from .model import InfuseNetModel
+from .run import RunInputs, Text
 
 log = logging.getLogger(__name__)
 _OFFERED = ("noise_pred", "denoised", "controlnet_block_samples", "controlnet_single_block_samples")
@@ -195,14 +196,7 @@ class InfuseNetPipeline(FluxControlNetPipeline):
                     "joint_attention_kwargs": self.joint_attention_kwargs,
                     "return_dict": False,
                 }
-                residuals = run.residuals(self.controlnet, i, run.positive, at)
-                velocity = self._velocity("cond", run.positive, run.guidance, residuals, at)
-                if run.negative is not None:
-                    theirs: Residuals = (None, None)
-                    if run.on_negative:
-                        theirs = run.residuals(self.controlnet, i, run.negative, at)
-                    uncond = self._velocity("uncond", run.negative, run.guidance, theirs, at)
-                    velocity = uncond + run.true_cfg_scale * (velocity - uncond)
+                velocity, residuals = run.step(self.transformer, self.controlnet, i, at)
                 denoised = denoised_from_velocity(latents, velocity, self.scheduler.sigmas[i])
                 latents = self.scheduler.step(velocity, t, latents, return_dict=False)[0].to(latents.dtype)
                 if callback is not None:
@@ -221,22 +215,6 @@ class InfuseNetPipeline(FluxControlNetPipeline):
                     run.control = changed.get("control_image", run.control)
                 progress_bar.update()
         return finite(latents, "latents")
-
-    def _velocity(
-        self, branch: str, text: Text, guidance: Tensor | None, residuals: Residuals, at: dict[str, Any]
-    ) -> Tensor:
-        embeds, pooled, text_ids = text
-        with self.transformer.cache_context(branch):
-            velocity: Tensor = self.transformer(
-                encoder_hidden_states=embeds,
-                pooled_projections=pooled,
-                txt_ids=text_ids,
-                guidance=guidance,
-                controlnet_block_samples=residuals[0],
-                controlnet_single_block_samples=residuals[1],
-                **at,
-            )[0]
-        return velocity
 
     def _text(self, prompt: Any, prompt_2: Any, embeds: Any, pooled: Any, batch: Batch, length: int) -> Text:
         """Text embeddings for every picture; ready ones are repeated like encoded ones."""
