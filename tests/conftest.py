@@ -1,6 +1,7 @@
 """Shared fixtures: the goldens, recorded from the original implementation with small random weights.
 
 INFUSENET_GOLDENS names another folder of the same layout; its cases are then run instead of the ones kept here.
+INFUSENET_FASTFACE does so for FastFace's.
 A test that takes `goldens` gets the folder; one that takes `golden_case` runs once for every case in it.
 """
 
@@ -17,6 +18,7 @@ import pytest
 
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # before torch comes, as the command does: gentle to busy cores
 FOLDER = Path(os.environ.get("INFUSENET_GOLDENS") or Path(__file__).parent / "goldens" / "data")
+FASTFACE = Path(os.environ.get("INFUSENET_FASTFACE") or Path(__file__).parent / "goldens" / "fastface")
 
 
 def deviation(got: Any, want: Any) -> float:
@@ -93,6 +95,12 @@ def goldens() -> Goldens:
     return Goldens(FOLDER)
 
 
+@pytest.fixture(scope="session")
+def fastface() -> Goldens:
+    """What was recorded from the original FastFace: `fastface("attention/am2_down")`."""
+    return Goldens(FASTFACE)
+
+
 @pytest.fixture
 def golden_case(request: pytest.FixtureRequest, goldens: Goldens) -> Golden:
     """One recorded pipeline call; a test that takes it runs once for each."""
@@ -135,6 +143,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    for folder in ("guidance", "attention", "pipeline"):  # a test that takes `guidance_case` runs once for each
+        if f"{folder}_case" in metafunc.fixturenames:
+            names = sorted(path.stem for path in (FASTFACE / folder).glob("*.safetensors"))
+            cases = [name for name in names if name != "weights" and not name.startswith("inputs_")]
+            metafunc.parametrize(f"{folder}_case", cases)
     if "golden_case" in metafunc.fixturenames:
         metafunc.parametrize("golden_case", Goldens(FOLDER).case_names(), indirect=True)
 
