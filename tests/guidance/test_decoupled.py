@@ -51,10 +51,10 @@ def test_the_recorded_weights_of_every_schedule(fastface):
     rows = json.loads((fastface.folder / "guidance" / "weights.json").read_text(encoding="utf-8"))
     assert {row["schedule"] for row in rows} == set(SCHEDULES) and len(SCHEDULES) == 14
     for row in rows:
-        custom = row["weight"] if row["schedule"] == "custom" else None
-        got = guidance_weights(
-            row["schedule"], row["w"], row.get("t", range(len(row["weight"]))), c=row["c"], s=row["s"], custom=custom
-        )
+        if row["schedule"] == "custom":
+            got = guidance_weights("custom", row["w"], row["step"], custom=row["weight"])
+        else:
+            got = guidance_weights(row["schedule"], row["w"], row["t"], c=row["c"], s=row["s"])
         assert got == pytest.approx(row["weight"], rel=1e-15, abs=1e-15), row["schedule"]
 
 
