@@ -2,10 +2,12 @@
 
 import importlib.util
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -30,10 +32,27 @@ def generate() -> ModuleType:
     return module
 
 
+def opened(generate: ModuleType, name: str) -> Any:
+    """The form of a template that the browser opens."""
+    return json.loads((FOLDER / f"{generate.TITLES[name]}.json").read_text(encoding="utf-8"))
+
+
 def test_every_template_is_shipped_in_both_forms_and_with_a_picture(generate) -> None:
     assert sorted(generate.TEMPLATES) == NAMES
-    assert sorted(path.stem for path in FOLDER.glob("*.json")) == NAMES
-    assert sorted(path.stem for path in FOLDER.glob("*.jpg")) == NAMES
+    for kind in ("json", "jpg"):
+        assert sorted(path.stem for path in FOLDER.glob(f"*.{kind}")) == sorted(generate.TITLES.values())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_template_is_named_by_what_it_does_and_answers_to_its_short_name(generate, name) -> None:
+    title = generate.TITLES[name]
+    assert re.fullmatch(r"\d\d [A-Z][A-Za-z0-9 ,]+", title), "no sign that an address or a file system takes amiss"
+    assert opened(generate, name)["extra"]["infusenet"]["template"] == name
+    assert re.fullmatch(r"[a-zA-Z0-9_.-]+", name), "or the page does not open it by its address"
+
+
+def test_the_names_that_were_shipped_before_are_short_names(generate) -> None:
+    assert {path.stem for path in (ROOT / "tests" / "old" / "workflows").glob("*.json")} <= set(generate.TEMPLATES)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -59,9 +78,9 @@ def test_every_file_that_a_template_names_has_an_address_a_folder_and_a_licence(
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_host_is_told_where_every_file_of_a_template_is(name) -> None:
+def test_the_host_is_told_where_every_file_of_a_template_is(generate, name) -> None:
     """ComfyUI lists them as missing models; a face pack is a folder, which it does not know how to list."""
-    nodes = json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))["nodes"]
+    nodes = opened(generate, name)["nodes"]
     told = [model for node in nodes for model in node["properties"].get("models", [])]
     assert {model["name"] for model in told} == {value for value in files_named(name) if value in FILES}
     for model in told:

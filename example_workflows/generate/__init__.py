@@ -6,10 +6,12 @@ No part of the pack: ComfyUI reads the *.json and *.jpg beside this folder, and 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from .adapter import flux, ksampler, miniature, two_people
+from .graph import Graph
 from .probe import best_of_eight, probe_dev, probe_ksampler, probe_schnell
 from .score import score
 from .sweep import sweep
@@ -19,20 +21,23 @@ WRITTEN_FOR = "0.33"
 """The version of ComfyUI whose nodes the shipped forms for the browser have; others read them as well."""
 
 FOLDER = Path(__file__).parents[1]
-TEMPLATES = {
-    "miniature": miniature,
-    "miniature_ksampler": ksampler,
-    "flux_schnell_4_steps": lambda: flux("flux-schnell", "FLUX.1 schnell, 4 steps"),
-    "flux_dev_28_steps": lambda: flux("flux-dev", "FLUX.1 dev, 28 steps"),
-    "two_people": two_people,
-    "probe_schnell": probe_schnell,
-    "probe_dev_stop_at_peak": probe_dev,
-    "probe_ksampler": probe_ksampler,
-    "best_of_eight": best_of_eight,
-    "portrait_tiled_upscale": upscale,
-    "score": score,
-    "sweep_steps": sweep,
-}
+_ORDERED: list[tuple[str, str, Callable[[], Graph]]] = [  # short name, what it does, what states it
+    ("miniature", "A person in a scene, 4 steps", miniature),
+    ("probe_schnell", "See the likeness at every step", probe_schnell),
+    ("best_of_eight", "The best of eight pictures", best_of_eight),
+    ("sweep_steps", "Find the best setting for a face", sweep),
+    ("score", "Pick the picture most like the person", score),
+    ("probe_dev_stop_at_peak", "Stop where the likeness peaks, 28 steps", probe_dev),
+    ("probe_ksampler", "Probe any model, any method", probe_ksampler),
+    ("miniature_ksampler", "A person with the plain KSampler", ksampler),
+    ("portrait_tiled_upscale", "Portrait, then an upscale that keeps the face", upscale),
+    ("flux_schnell_4_steps", "FLUX schnell, 4 steps", lambda: flux("flux-schnell", "FLUX.1 schnell, 4 steps")),
+    ("flux_dev_28_steps", "FLUX dev, 28 steps", lambda: flux("flux-dev", "FLUX.1 dev, 28 steps")),
+    ("two_people", "Two people in one FLUX picture", two_people),
+]
+TEMPLATES = {name: state for name, _, state in _ORDERED}
+TITLES = {name: f"{number:02d} {title}" for number, (name, title, _) in enumerate(_ORDERED, start=1)}
+"""The files' names, which are all that ComfyUI shows of a template; two digits, so that 10 comes after 9."""
 
 
 def texts_of(name: str, info: dict[str, Any]) -> dict[str, str]:
@@ -43,5 +48,5 @@ def texts_of(name: str, info: dict[str, Any]) -> dict[str, str]:
         info: the host's /object_info.
     """
     graph = TEMPLATES[name]()
-    forms = {f"{name}.json": graph.ui(info), f"api/{name}.json": graph.api()}
+    forms = {f"{TITLES[name]}.json": graph.ui(info, name), f"api/{name}.json": graph.api()}
     return {path: json.dumps(form, indent=1) + "\n" for path, form in forms.items()}

@@ -2,9 +2,9 @@
 
     COMFYUI_PATH=path/to/ComfyUI python -m example_workflows.generate [NAME ...]
 
-in the repository, with the Python of that ComfyUI, which is started for it: writes example_workflows/NAME.json (for the
-browser) and example_workflows/api/NAME.json (for POST /prompt) of these templates, or of all. With --people it draws
-the persons of example_workflows/input instead, without a ComfyUI.
+in the repository, with the Python of that ComfyUI, which is started for it: writes example_workflows/TITLE.json (for
+the browser) and example_workflows/api/NAME.json (for POST /prompt) of these templates, or of all. With --people it
+draws the persons of example_workflows/input instead, without a ComfyUI.
 """
 
 from __future__ import annotations

@@ -62,23 +62,24 @@ class Graph:
             for name, (kind, _, inputs) in self.nodes.items()
         }
 
-    def ui(self, info: dict[str, Any]) -> dict[str, Any]:
+    def ui(self, info: dict[str, Any], name: str) -> dict[str, Any]:
         """The form that the browser opens.
 
         Args:
             info: the host's /object_info.
+            name: the template's short name, by which an address finds it (`nodes/templates.py`).
         """
         numbers = {name: index for index, name in enumerate(self.nodes, start=1)}
         drawn, links, sections = [], [], {}
-        for name, (kind, section, inputs) in self.nodes.items():
-            node = _drawn(numbers[name], name, info[kind], inputs, SECTIONS[section])
+        for title, (kind, section, inputs) in self.nodes.items():
+            node = _drawn(numbers[title], title, info[kind], inputs, SECTIONS[section])
             sections.setdefault(section, []).append(node)
             for slot in node["inputs"]:
                 value = inputs.get(slot["name"])
                 if isinstance(value, tuple):
                     source = info[self.nodes[value[0]][0]]
                     links.append(
-                        [len(links) + 1, numbers[value[0]], value[1], numbers[name], node["inputs"].index(slot),
+                        [len(links) + 1, numbers[value[0]], value[1], numbers[title], node["inputs"].index(slot),
                          source["output"][value[1]]]
                     )  # fmt: skip
                     slot["link"] = len(links)
@@ -93,7 +94,7 @@ class Graph:
             "links": links,
             "groups": _lay_out(sections),
             "config": {},
-            "extra": {"ds": VIEW},
+            "extra": {"ds": VIEW, "infusenet": {"template": name}},
             "version": 0.4,
         }
 

@@ -73,7 +73,6 @@ def page(sibling, host, tmp_path_factory):
 def test_a_template_loads_without_a_missing_node_or_value(page, name):
     loaded = page.evaluate(LOAD.replace("NAME", name))
     assert loaded["missing"] == [] and loaded["overlapping"] == []
-    assert loaded["nodes"] == len(json.loads((TEMPLATES / f"{name}.json").read_text())["nodes"])
     shipped = json.loads((TEMPLATES / "api" / f"{name}.json").read_text())
     assert {key: node["inputs"] for key, node in shipped.items()} == {
         key: node["inputs"] for key, node in loaded["prompt"].items() if key in shipped

@@ -8,6 +8,7 @@ import shutil
 import sys
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 import pytest
@@ -26,6 +27,15 @@ def server(sibling, host, tmp_path_factory):
     running = sibling("server").Server(host, tmp_path_factory.mktemp("server"), Path(__file__).with_name("held.py"))
     yield running
     running.stop()
+
+
+@pytest.fixture(scope="module")
+def generate(sibling, pack):
+    """The templates' generator, which reads the library; here that goes by the pack's name."""
+    table = "infusenet.weights.catalogue"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, table, pack.module(table))
+        yield sibling("generate", TEMPLATES)
 
 
 def complaints(text: str) -> list[str]:
@@ -48,8 +58,17 @@ def test_it_starts_without_a_complaint_and_lists_the_nodes(server, pack):
 def test_help_pages_and_templates_are_served(server, pack):
     for name in pack.by_id:
         assert server.get(f"/extensions/ComfyUI-InfuseNet/docs/{name}.md").startswith(b"# ")
-    assert sorted(server.get("/workflow_templates")["ComfyUI-InfuseNet"]) == SHIPPED
-    assert server.get(f"/api/workflow_templates/ComfyUI-InfuseNet/{SHIPPED[0]}.json")["nodes"]
+    listed = sorted(server.get("/workflow_templates")["ComfyUI-InfuseNet"])
+    assert listed == sorted(path.stem for path in TEMPLATES.glob("*.json"))
+    assert len(listed) == len(SHIPPED), "each once, and no old name beside a new one"
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_a_template_is_served_by_its_title_and_by_its_short_name(server, generate, name):
+    base = "/api/workflow_templates/ComfyUI-InfuseNet/"
+    whole = server.get(f"{base}{quote(generate.TITLES[name])}.json")
+    assert whole["nodes"] and server.get(f"{base}{name}.json") == whole
+    assert server.get(f"{base}{quote(generate.TITLES[name])}.jpg").startswith(b"\xff\xd8")
 
 
 def test_the_templates_pictures_lie_in_the_input_folder(server):
@@ -60,18 +79,15 @@ def test_the_templates_pictures_lie_in_the_input_folder(server):
 
 
 @pytest.mark.parametrize("name", SHIPPED)
-def test_both_forms_of_a_template_are_as_stated(server, sibling, pack, monkeypatch, name):
+def test_both_forms_of_a_template_are_as_stated(server, generate, name):
     """Written from this host's own /object_info; widget values by name, so that hosts agree."""
-    table = "infusenet.weights.catalogue"  # which the generator reads; here the library goes by the pack's name
-    monkeypatch.setitem(sys.modules, table, pack.module(table))
-    generate = sibling("generate", TEMPLATES)
     if server.get("/system_stats")["system"]["comfyui_version"].startswith(generate.WRITTEN_FOR):
         for path, text in generate.texts_of(name, server.get("/object_info")).items():
             assert (TEMPLATES / path).read_text(encoding="utf-8") == text
     graph = generate.TEMPLATES[name]()
     assert json.loads((TEMPLATES / "api" / f"{name}.json").read_text()) == graph.api()
-    shipped = json.loads((TEMPLATES / f"{name}.json").read_text())
-    made = graph.ui(server.get("/object_info"))
+    shipped = json.loads((TEMPLATES / f"{generate.TITLES[name]}.json").read_text())
+    made = graph.ui(server.get("/object_info"), name)
     assert [node["type"] for node in shipped["nodes"]] == [node["type"] for node in made["nodes"]]
     assert shipped["links"] == made["links"]
     ours = [node for node in shipped["nodes"] if node["type"].startswith("InfuseNet_")]
