@@ -101,6 +101,37 @@ def fastface() -> Goldens:
     return Goldens(FASTFACE)
 
 
+def manipulation_of(case: Mapping[str, Any]) -> Any:
+    """What a recorded case of FastFace does to attention, in our settings; None where there is nothing."""
+    from infusenet.guidance.manipulation import ScalePower, SoftMask
+
+    settings = case.get("am")
+    if settings is None:
+        return None
+    shared = {
+        "blend": 0.7 if settings.get("apply_adain") else None,
+        "tokens": settings["target_tokens"],
+        "steps": settings["target_tsteps"],
+    }
+    kinds = settings["am_transforms"]
+    if kinds == ["pow", "scale"]:
+        return ScalePower(**shared)
+    if kinds == ["pow"]:
+        return ScalePower(up=1, down=1, **shared)
+    scheduled = settings["apply_schedule"]
+    values = {} if scheduled else {"sharpness": 12.5, "quantile": 0.6, "up": 1.45, "down": 1.55}
+    if kinds[0] == "softmask":
+        values["quantile"] = None
+    inverted = settings["inverse_neg_transforms"]
+    return SoftMask(inverted=inverted, across="batch", round_quantile=True, **values, **shared)
+
+
+@pytest.fixture(scope="session")
+def manipulation() -> Callable[[Mapping[str, Any]], Any]:
+    """`manipulation(golden.meta["case"])`."""
+    return manipulation_of
+
+
 @pytest.fixture
 def golden_case(request: pytest.FixtureRequest, goldens: Goldens) -> Golden:
     """One recorded pipeline call; a test that takes it runs once for each."""

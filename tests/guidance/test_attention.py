@@ -8,48 +8,18 @@ import torch
 from infusenet.errors import SettingsError
 from infusenet.guidance.attention import match_moments, scale_power, soft_mask
 
-SHARPNESS, QUANTILE, SCALE = (7.5, 5, 5, 5), 0.65, (1, 1.55, 1.55, 1.55)
-POWER_SCALE = {"up": 1.45, "down": 1.55}
 
-
-def transformed(golden, raw, step):
-    """What the settings of a recorded case make of a map."""
-    case = golden.meta["case"]
-    settings = case["am"]
-    target = settings["target_tokens"]
-    chosen = raw[..., target]
-    plain = POWER_SCALE[case["part"]]
-    kinds = settings["am_transforms"]
-    if kinds == ["pow"]:
-        changed = scale_power(chosen, 1)
-    elif kinds == ["pow", "scale"]:
-        changed = scale_power(chosen, plain)
-    else:
-        scheduled = settings["apply_schedule"]
-        changed = soft_mask(
-            chosen,
-            SHARPNESS[step] if scheduled else 12.5,
-            (QUANTILE if scheduled else 0.6) if kinds[0] == "adaptive_softmask" else None,
-            SCALE[step] if scheduled else plain,
-            invert=[target.index(0)] if settings["inverse_neg_transforms"] and 0 in target else [],
-            across="batch",
-            round_quantile=True,
-        )
-    whole = raw.clone()
-    whole[..., target] = changed
-    return whole
-
-
-def test_the_recorded_maps(fastface, attention_case, deviation_of):
+def test_the_recorded_maps(fastface, attention_case, manipulation, deviation_of):
     golden = fastface(f"attention/{attention_case}")
     if "attn/transformed" not in golden:
-        pytest.skip("nothing was changed in this one")
-    raw = fastface(golden.meta["raw"])["attn/raw"]
-    half = golden.meta["case"]["dtype"] == "float16"
-    for step in range(len(golden["attn/transformed"])):
-        got, want = transformed(golden, raw[step], step), golden["attn/transformed"][step]
-        assert got.dtype == want.dtype
-        mask = "attn/quantile" in golden
+        assert golden.meta["case"]["am"] is None or golden.meta["case"]["part"] == "mid"
+        return
+    case, raw = golden.meta["case"], fastface(golden.meta["raw"])["attn/raw"]
+    half, mask = case["dtype"] == "float16", "attn/quantile" in golden
+    settings = manipulation(case)
+    for entry, step in enumerate(golden["attn/steps"].tolist()):
+        got, want = settings.map(raw[step], case["part"], step), golden["attn/transformed"][entry]
+        assert got.dtype == want.dtype and settings.acts(step)
         assert deviation_of(got, want) <= (3e-2 if half else 2e-3 if mask else 1e-4)
         if mask:
             moved = float((got.double() - want.double()).norm() / want.double().norm())
@@ -57,11 +27,15 @@ def test_the_recorded_maps(fastface, attention_case, deviation_of):
 
 
 def test_the_recorded_moments(fastface, deviation_of):
-    """The map after AdaIN against the map before any change, and what both gather of the values."""
+    """The map after AdaIN against the map before any change, and what was gathered after it, both as recorded."""
     golden = fastface("attention/am2_down")
     raw = fastface(golden.meta["raw"])["attn/raw"][:4]
-    blended = match_moments(golden["attn/transformed"], raw)
-    assert deviation_of(blended, golden["attn/blended"]) < 1e-4
+    assert deviation_of(match_moments(golden["attn/transformed"], raw), golden["attn/blended"]) < 1e-4
+    before = golden["attn/value_before_adain"]
+    values = torch.linalg.lstsq(golden["attn/blended"], before).solution  # A' has full rank: V is what gave this
+    torch.testing.assert_close(golden["attn/blended"] @ values, before, rtol=1e-3, atol=1e-4)
+    got = match_moments(before, raw @ values)
+    assert deviation_of(got, golden["attn/value"]) < 2e-3
 
 
 # -- independent expectations ----------------------------------------------------------------------------------------
