@@ -14,6 +14,7 @@ from .adapters import Adapter, Branches, check_branches, get_adapter
 from .adapters.infusenet.adapter import INFUSENET, InfuseNetAdapter
 from .backbones import BACKBONES, BackboneSpec, get_backbone
 from .errors import SettingsError
+from .speed import EVERY_STEP, parse_refresh
 from .weights import catalogue
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ class GenerateRequest:
     size: tuple[int, int] | None = None
     true_cfg: float = 2.0
     branches: Branches = "positive"  # of true CFG: on which the adapter acts
+    refresh: str = str(EVERY_STEP)  # when the adapter is computed anew, see `speed.parse_refresh`
 
     def __post_init__(self) -> None:
         """Raise SettingsError where a value cannot be meant."""
@@ -95,6 +97,7 @@ class GenerateRequest:
                 f"Expected a strength of 0 or more, got {self.strength}. 1 is what InfuseNet was trained at."
             )
         check_branches(self.branches)
+        parse_refresh(self.refresh)
         if not 0 <= self.seed < 2**63:
             raise SettingsError(f"Expected a seed between 0 and 2^63 - 1, got {self.seed}.")
 
@@ -291,9 +294,8 @@ def _made_with(spec: BackboneSpec, request: GenerateRequest, pose: bool) -> dict
         "backbone": spec.name,
         "steps": request.steps or spec.num_inference_steps,
         "guidance": spec.guidance_scale if request.guidance is None else request.guidance,
-        "strength": request.strength,
-        "start": request.start,
-        "end": request.end,
+        **{name: getattr(request, name) for name in ("strength", "start", "end")},
+        "refresh": str(parse_refresh(request.refresh)),
         "seed": request.seed,
         "size": list(fitted_size(request, spec)),
     }

@@ -33,6 +33,34 @@ class Mistake:
 
 MISTAKES = (
     Mistake(
+        "refresh: the steps of a list are counted from 0",
+        "infusenet/speed/refresh.py",
+        "last.step < step - 1 <= now.step",
+        "last.step < step <= now.step",
+        ("tests/speed/test_refresh.py",),
+    ),
+    Mistake(
+        "refresh: a step of two evaluations computes at its first alone",
+        "infusenet/speed/refresh.py",
+        "and now.step != kept[0].step and",
+        "and",
+        ("tests/speed/test_refresh.py",),
+    ),
+    Mistake(
+        "refresh: the two branches share what is kept",
+        "infusenet/adapters/infusenet/run.py",
+        "self.reuse.of(id(text[1]), now, compute)",
+        "self.reuse.of(0, now, compute)",
+        ("tests/speed/test_refresh.py",),
+    ),
+    Mistake(
+        "refresh: residuals outlive the run",
+        "infusenet/adapters/infusenet/pipeline.py",
+        "as progress_bar, run.reuse:",
+        "as progress_bar:",
+        ("tests/speed/test_refresh.py",),
+    ),
+    Mistake(
         "report: a peak is valued at the people who chose it",
         "infusenet/sweep/report/stats.py",
         "peaks = halves[1 - first :: 2]",

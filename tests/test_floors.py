@@ -9,7 +9,7 @@ ROOT = Path(__file__).parents[1]
 FLOORS = [  # from the ground up; a folder is a floor, or a part of one
     ["errors"],
     ["files", "backbones", "weights"],
-    ["sampling", "flux", "faces", "guidance"],
+    ["sampling", "flux", "faces", "guidance", "speed"],
     ["metrics", "miniature"],
     ["measures", "axes"],
     ["adapters", "probe"],

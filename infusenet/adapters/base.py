@@ -57,6 +57,10 @@ class Settings(Protocol):
     def branches(self) -> Branches:
         """Of true CFG, on which it acts: one of BRANCHES. An adapter that cannot do so raises SettingsError."""
 
+    @property
+    def refresh(self) -> str:
+        """When what it adds is computed anew, see `speed.parse_refresh`. An adapter that keeps nothing ignores it."""
+
 
 class Adapter(Protocol):
     """How an identity, a style or an object gets into a run."""

@@ -84,6 +84,13 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
         "--start", type=float, default=0.0, help="share of the run at which the face sets in (default: 0)"
     )
     tune.add_argument("--end", type=float, default=1.0, help="share of the run at which it ends (default: 1)")
+    tune.add_argument(
+        "--refresh",
+        default="every step",
+        metavar="WHEN",
+        help='when InfuseNet is computed anew: "every step" (default), "every 4", "1,3" (those steps), "adaptive"; the '
+        "fewer, the faster, and below a point the less like the person",
+    )
     tune.add_argument("--seed", type=int, default=0, help="the same seed gives the same picture (default: 0)")
     tune.add_argument("--size", type=_size, metavar="WxH", help="pixels, rounded down to multiples of 16")
     tune.add_argument("--negative", metavar="TEXT", help="what to avoid; doubles the time")
@@ -144,7 +151,7 @@ def run(arguments: argparse.Namespace) -> int:
     given = {part: getattr(arguments, part, None) for part in parts}
     folders = catalogue.search_folders(arguments.models)
     names: tuple[str, ...] = ("prompt", "negative", "true_cfg", "branches", "steps", "guidance", "strength")
-    names += ("start", "end", "seed", "size")
+    names += ("start", "end", "seed", "size", "refresh")
     same = (
         "out",
         "pose",

@@ -12,7 +12,9 @@ from pydantic import BeforeValidator, Field, PrivateAttr, ValidationError, model
 from ..adapters import ADAPTERS, BRANCHES
 from ..axes import AXES
 from ..backbones import BACKBONES
+from ..errors import SettingsError
 from ..measures import MEASURES
+from ..speed import EVERY_STEP, parse_refresh
 from .figure_spec import STREAMS, FigureSpec, Text, Texts, axis_names, on_request, values_of
 from .toml import SpecError, Table, check_numbers, number, numbers, one_line, read_toml, refuse, say, text, texts
 
@@ -42,6 +44,13 @@ class Cohort(Table):
         return self
 
 
+def _refresh(value: Any) -> str:
+    try:
+        return str(parse_refresh(str(value)))
+    except SettingsError:
+        refuse('"every step", "every 4", steps such as "1,3", or "adaptive"', value)
+
+
 class Method(Table):
     """A way to make a picture; every combination of its axes is one method of the table.
 
@@ -56,6 +65,9 @@ class Method(Table):
     end: Annotated[float, number(0, 1)] = 1.0
     negative: Text = ""  # what true CFG steers away from
     branches: Annotated[str, text(lambda: BRANCHES)] = "positive"  # of true CFG: on which the adapter acts, or "both"
+    refresh: Annotated[str, BeforeValidator(_refresh)] = str(
+        EVERY_STEP
+    )  # when the adapter is computed anew, as in "1,3"
 
     @classmethod
     def keys(cls) -> list[str]:

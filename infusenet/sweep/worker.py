@@ -188,7 +188,19 @@ class Worker:
 
 def _request(job: Job) -> GenerateRequest:
     """What a job asks of `generate`."""
-    same = ("prompt", "steps", "guidance", "strength", "start", "end", "seed", "size", "true_cfg", "branches")
+    same = (
+        "prompt",
+        "steps",
+        "guidance",
+        "strength",
+        "start",
+        "end",
+        "seed",
+        "size",
+        "true_cfg",
+        "branches",
+        "refresh",
+    )
     negative = job.negative if job.true_cfg != 1 else None
     request = GenerateRequest(**{name: getattr(job, name) for name in same}, negative=negative)
     for name, value in job.axes:

@@ -193,6 +193,7 @@ def test_a_request_names_the_branches(write: Write, plan_of: PlanOf) -> None:
     assert _request(replace(job, true_cfg=2.0, branches="both")).branches == "both"
     with pytest.raises(SettingsError, match="branches out of positive, both"):
         _request(replace(job, branches="negative"))
+    assert (_request(job).refresh, _request(replace(job, refresh="1,3")).refresh) == ("every step", "1,3")
 
 
 def test_what_is_asked_for_on_purpose_is_not_warned_of(

@@ -72,6 +72,7 @@ class InfuseNetAdapter:
             "control_guidance_start": settings.start,
             "control_guidance_end": settings.end,
             "branches": settings.branches,
+            "refresh": settings.refresh,
         }
 
 

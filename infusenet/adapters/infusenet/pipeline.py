@@ -9,10 +9,8 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
 from diffusers import FluxControlNetPipeline
-from diffusers.pipelines.flux.pipeline_flux_controlnet import calculate_shift, retrieve_timesteps
 from diffusers.pipelines.flux.pipeline_output import FluxPipelineOutput
 from torch import Tensor
 
@@ -26,10 +24,12 @@ from ...sampling import (
     pack_latents,
     unpack_latents,
 )
+from ...speed import EVERY_STEP, Evaluation, RefreshPolicy, Reuse, parse_refresh
 from ..base import Branches, check_branches, finite
 from .arguments import Batch, batch_of, check_packed, control_pixels, picture_size, single
 from .model import InfuseNetModel
 from .run import RunInputs, Text
+from .schedule import set_schedule
 
 log = logging.getLogger(__name__)
 _OFFERED = ("noise_pred", "denoised", "controlnet_block_samples", "controlnet_single_block_samples")
@@ -82,6 +82,7 @@ class InfuseNetPipeline(FluxControlNetPipeline):
         control_image_latents: Tensor | None = None,
         sample_control_image: bool = False,
         branches: Branches = "positive",
+        refresh: str | RefreshPolicy = EVERY_STEP,
         timesteps: Any = None,
     ) -> Any:
         """Make pictures of a person. Arguments not named here are `FluxControlNetPipeline`'s.
@@ -106,6 +107,8 @@ class InfuseNetPipeline(FluxControlNetPipeline):
             sample_control_image: encode the control image with a random draw for each picture, as the original does: it
                 takes the global generator, before the initial latents and whatever `generator` is. By default the mode.
             branches: of true CFG, on which InfuseNet acts: "positive", as in the original, or "both".
+            refresh: when InfuseNet is computed anew, see `infusenet.speed.parse_refresh`; in between its residuals are
+                kept, 14 tensors of the latents' length for each branch it acts on.
             timesteps: refused; give `sigmas`.
 
         Returns:
@@ -117,7 +120,7 @@ class InfuseNetPipeline(FluxControlNetPipeline):
         """
         if timesteps is not None:
             raise SettingsError("FLUX's schedule is given by its noise levels. Give sigmas= instead of timesteps=.")
-        spec = self.spec
+        spec, reuse = self.spec, Reuse(parse_refresh(refresh))
         steps = len(sigmas) if sigmas is not None else spec.num_inference_steps
         steps = steps if num_inference_steps is None else num_inference_steps
         check_steps(steps)
@@ -169,8 +172,9 @@ class InfuseNetPipeline(FluxControlNetPipeline):
         guidance = None
         if self.transformer.config.guidance_embeds:
             guidance = torch.full([batch.size], self._guidance_scale, device=device, dtype=torch.float32)
-        timesteps, both = self._schedule(steps, sigmas, latents.shape[1]), check_branches(branches) == "both"
-        run = RunInputs(positive, negative, true_cfg_scale, guidance, tokens, control, scales, img_ids, both)
+        timesteps = set_schedule(self.scheduler, spec, steps, sigmas, latents.shape[1], device)
+        self._num_timesteps, both = len(timesteps), check_branches(branches) == "both"
+        run = RunInputs(positive, negative, true_cfg_scale, guidance, tokens, control, scales, img_ids, both, reuse)
         latents = self._denoise(run, latents, timesteps, callback_on_step_end, callback_on_step_end_tensor_inputs)
         image = latents if output_type == "latent" else self._decode(latents, width, height, output_type)
         self.maybe_free_model_hooks()
@@ -184,8 +188,8 @@ class InfuseNetPipeline(FluxControlNetPipeline):
         callback: Callable[..., dict[str, Any]] | None,
         callback_inputs: Sequence[str],
     ) -> Tensor:
-        batch = latents.shape[0]
-        with self.progress_bar(total=len(timesteps)) as progress_bar:
+        batch, levels = latents.shape[0], self.scheduler.sigmas.tolist()
+        with self.progress_bar(total=len(timesteps)) as progress_bar, run.reuse:
             for i, t in enumerate(timesteps):
                 if self.interrupt:
                     continue
@@ -196,7 +200,8 @@ class InfuseNetPipeline(FluxControlNetPipeline):
                     "joint_attention_kwargs": self.joint_attention_kwargs,
                     "return_dict": False,
                 }
-                velocity, residuals = run.step(self.transformer, self.controlnet, i, at)
+                now = Evaluation(i, levels[i], latents)
+                velocity, residuals = run.step(self.transformer, self.controlnet, now, at)
                 denoised = denoised_from_velocity(latents, velocity, self.scheduler.sigmas[i])
                 latents = self.scheduler.step(velocity, t, latents, return_dict=False)[0].to(latents.dtype)
                 if callback is not None:
@@ -211,8 +216,7 @@ class InfuseNetPipeline(FluxControlNetPipeline):
                     }
                     changed = callback(self, i, t, {name: offered[name] for name in callback_inputs}) or {}
                     latents = changed.get("latents", latents)
-                    run.positive = (changed.get("prompt_embeds", run.positive[0]), *run.positive[1:])
-                    run.control = changed.get("control_image", run.control)
+                    run.take(changed)
                 progress_bar.update()
         return finite(latents, "latents")
 
@@ -276,21 +280,6 @@ class InfuseNetPipeline(FluxControlNetPipeline):
 
     def _like_model(self, x: Tensor) -> Tensor:
         return x.to(self._execution_device, self.transformer.dtype)
-
-    def _schedule(self, steps: int, sigmas: Sequence[float] | None, image_seq_len: int) -> Tensor:
-        """Set the scheduler's noise levels as diffusers' FLUX pipelines do; returns its timesteps."""
-        if sigmas is not None and len(sigmas) != steps:
-            raise SettingsError(
-                f"Got {len(sigmas)} sigmas for {steps} steps. Give num_inference_steps or sigmas, not both."
-            )
-        config = self.scheduler.config
-        names = ("base_image_seq_len", "max_image_seq_len", "base_shift", "max_shift")
-        mu = calculate_shift(image_seq_len, *(config.get(name, getattr(self.spec, name)) for name in names))
-        levels = np.linspace(1.0, 1 / steps, steps) if sigmas is None else np.asarray(sigmas)
-        timesteps, _ = retrieve_timesteps(self.scheduler, steps, self._execution_device, sigmas=levels, mu=mu)
-        self.scheduler.set_begin_index(0)
-        self._num_timesteps = len(timesteps)
-        return timesteps
 
     def _decode(self, latents: Tensor, width: int, height: int, output_type: str) -> Any:
         latents = unpack_latents(latents, height, width) / self.vae.config.scaling_factor + self.vae.config.shift_factor

@@ -8,6 +8,8 @@ from typing import Any
 
 from torch import Tensor
 
+from ...speed import Evaluation, Reuse
+
 Text = tuple[Tensor, Tensor, Tensor]  # embeddings [B, T, dim], pooled [B, dim], positions [T, 3]
 Residuals = tuple[Sequence[Tensor] | None, Sequence[Tensor] | None]  # for the double and the single blocks
 
@@ -24,38 +26,53 @@ class RunInputs:
     control: Tensor | None  # packed latents of the control image [B, L, 64]
     scales: list[float]  # InfuseNet's strength at each of the N steps
     img_ids: Tensor  # [L, 3]
-    on_negative: bool = False  # InfuseNet acts on the negative branch too
+    on_negative: bool  # InfuseNet acts on the negative branch too
+    reuse: Reuse  # of its residuals
 
-    def step(self, transformer: Any, controlnet: Any, step: int, at: Mapping[str, Any]) -> tuple[Tensor, Residuals]:
+    def step(
+        self, transformer: Any, controlnet: Any, now: Evaluation, at: Mapping[str, Any]
+    ) -> tuple[Tensor, Residuals]:
         """The velocity [B, L, 64] at a step, and the residuals that the positive branch received.
 
         Args:
             transformer, controlnet: the networks.
-            step: its number, 0..N-1.
+            now: its number, 0..N-1, with what a policy of reuse looks at.
             at: what all calls of the step share: latents, noise level, positions.
         """
-        residuals = self.residuals(controlnet, step, self.positive, at)
+        residuals = self.residuals(controlnet, now, self.positive, at)
         velocity = self._velocity(transformer, "cond", self.positive, residuals, at)
         if self.negative is not None:
             theirs: Residuals = (None, None)
             if self.on_negative:
-                theirs = self.residuals(controlnet, step, self.negative, at)
+                theirs = self.residuals(controlnet, now, self.negative, at)
             uncond = self._velocity(transformer, "uncond", self.negative, theirs, at)
             velocity = uncond + self.true_cfg_scale * (velocity - uncond)
         return velocity, residuals
 
-    def residuals(self, controlnet: Any, step: int, text: Text, at: Mapping[str, Any]) -> Residuals:
+    def residuals(self, controlnet: Any, now: Evaluation, text: Text, at: Mapping[str, Any]) -> Residuals:
         """What InfuseNet adds to a branch at a step, by the branch's own pooled text; nothing where it rests."""
-        if not self.scales[step]:  # at 0 the original computes residuals and multiplies them by 0
+        if not self.scales[now.step]:  # at 0 the original computes residuals and multiplies them by 0
             return None, None
-        residuals: Residuals = controlnet(
-            controlnet_cond=self.control,
-            conditioning_scale=self.scales[step],
-            encoder_hidden_states=self.tokens,
-            pooled_projections=text[1],
-            **at,
-        )
-        return residuals
+
+        def compute() -> Residuals:
+            residuals: Residuals = controlnet(
+                controlnet_cond=self.control,
+                conditioning_scale=self.scales[now.step],
+                encoder_hidden_states=self.tokens,
+                pooled_projections=text[1],
+                **at,
+            )
+            return residuals
+
+        return self.reuse.of(id(text[1]), now, compute)  # each branch's text lives as long as the run
+
+    def take(self, changed: Mapping[str, Any]) -> None:
+        """What a callback has changed; residuals of another control image are not used any more."""
+        self.positive = (changed.get("prompt_embeds", self.positive[0]), *self.positive[1:])
+        control = changed.get("control_image", self.control)
+        if control is not self.control:
+            self.reuse.clear()
+        self.control = control
 
     def _velocity(
         self, transformer: Any, branch: str, text: Text, residuals: Residuals, at: Mapping[str, Any]
