@@ -3,6 +3,7 @@
 from comfy_api.latest import ComfyExtension, io
 
 from .flux.sigmas import Sigmas
+from .guidance.decoupled import FastFaceGuider
 from .infusenet.apply import ApplyInfuseNet
 from .infusenet.encode import EncodeIdentity, FacePose
 from .loaders import LoadBackbone, LoadIdentityEncoder, LoadInfuseNet
@@ -24,6 +25,7 @@ NODES: list[type[io.ComfyNode]] = [
     EncodeIdentity,
     FacePose,
     ApplyInfuseNet,
+    FastFaceGuider,
     LoadFaceRecognizer,
     LikenessMeasure,
     IdentityProbe,

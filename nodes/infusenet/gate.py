@@ -67,24 +67,40 @@ class StepClock:
         self.called_back, self.looks = step, 0
 
 
+def step_now(transformer_options: dict[str, Any], sigma: float) -> int | None:
+    """The step, counted from 0, of an evaluation at this noise level; None where the levels are not known.
+
+    Args:
+        transformer_options: the host's, which hold the sampler's noise levels (a sampler of another pack may not).
+        sigma: the noise level of this evaluation.
+    """
+    sigmas = _schedule(transformer_options)
+    if sigmas is None:
+        return None
+    clock = transformer_options.get(_CLOCK)
+    return clock.step if clock is not None else step_of(sigmas, sigma)
+
+
 def is_on(transformer_options: dict[str, Any], sigma: float, start: float, end: float) -> bool | None:
     """Whether InfuseNet acts now, by the original pipeline's rule: i/N >= start and (i+1)/N <= end.
 
     Args:
-        transformer_options: the host's, which hold the sampler's noise levels.
+        transformer_options: the host's.
         sigma: the noise level of this evaluation.
         start: first share of the steps, 0..1.
         end: last share, 0..1.
 
     Returns:
-        None where the noise levels are not known (a sampler of another pack).
+        None where the noise levels are not known.
     """
+    step, sigmas = step_now(transformer_options, sigma), _schedule(transformer_options)
+    return None if step is None else conditioning_window(len(sigmas) - 1, start, end)[step]
+
+
+def _schedule(transformer_options: dict[str, Any]) -> Any:
+    """The noise levels whose steps are counted, if there are any."""
     sigmas = transformer_options.get(_SCHEDULE, transformer_options.get("sample_sigmas"))
-    if sigmas is None or len(sigmas) < 2:
-        return None
-    clock = transformer_options.get(_CLOCK)
-    step = clock.step if clock is not None else step_of(sigmas, sigma)
-    return conditioning_window(len(sigmas) - 1, start, end)[step]
+    return None if sigmas is None or len(sigmas) < 2 else sigmas
 
 
 def keep_schedule(transformer_options: dict[str, Any], sigmas: Tensor) -> None:
@@ -136,3 +152,11 @@ def clock_hooks() -> comfy.hooks.HookGroup:
     group = comfy.hooks.HookGroup()
     group.add(comfy.hooks.TransformerOptionsHook({"wrappers": wrappers}))
     return group
+
+
+def with_clock(model: Any) -> Any:
+    """A clone of a MODEL whose runs keep the clock, for what counts steps without an InfuseNet that does."""
+    model = model.clone()
+    model.add_wrapper_with_key(WrappersMP.SAMPLER_SAMPLE, _CLOCK, _set_clock)
+    model.add_wrapper_with_key(WrappersMP.PREDICT_NOISE, _CLOCK, _tell_clock)
+    return model

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.attack
 NODES = [
     "LoadBackbone", "Sigmas", "LoadInfuseNet", "LoadIdentityEncoder", "EncodeIdentity", "FacePose", "Apply", "Score",
     "LoadFaceRecognizer", "Measure", "IdentityProbe", "StopAtPeak", "DriftReport", "Sweep",
-    "SaveResults",
+    "SaveResults", "DecoupledGuider",
 ]  # fmt: skip
 FIXED = {  # what else than its defaults a node is given, so that a case is cheap
     "LoadInfuseNet": {"infusenet": "miniature"},
@@ -23,6 +23,7 @@ FIXED = {  # what else than its defaults a node is given, so that a case is chea
     "FacePose": {"width": 128, "height": 128},
     "Sweep": {"values": "1, 2", "steps": 2},
     "Apply": {"negative": None, "pose_image": None, "mask": None},
+    "DecoupledGuider": {"model_without_identity": None},
     "IdentityProbe": {"strangers": None},
     "Score": {"strangers": None},
     "DriftReport": {"image": None, "vae": None},
@@ -48,6 +49,8 @@ def world(run, mini, mini_infusenet, recognizer, person, identity, conditioned):
         live = {"recognizer": recognizer, "reference": person, "when": "live", "every": 1, "vae": vae}
         watched, watch = run("IdentityProbe", model=model, **live)
         text = conditioned()
+        whole = {"strength": 1.0, "start_percent": 0.0, "end_percent": 1.0, "gate": "step", "on_negative": False}
+        applied, _ = run("Apply", positive=text, infusenet=mini_infusenet, identity=identity, vae=vae, **whole)
         samples = sampled(watched, text, torch.zeros(1, 16, 16, 16))
     vision = SimpleNamespace(
         image_size=32, load_device="cpu", patcher=None, model=torch.nn.Linear(2, 2), return_all_hidden_states=False,
@@ -57,7 +60,7 @@ def world(run, mini, mini_infusenet, recognizer, person, identity, conditioned):
         "MODEL": model, "CLIP": clip, "VAE": vae, "IMAGE": person, "CONDITIONING": text, "CLIP_VISION": vision,
         "LATENT": {"samples": samples}, "MASK": torch.ones(1, 64, 64), "INFUSENET_MODEL": mini_infusenet,
         "INFUSENET_IDENTITY": identity, "INFUSENET_IDENTITY_ENCODER": encoder, "INFUSENET_RECOGNIZER": recognizer,
-        "INFUSENET_TRACE": watch, "watched": watched,
+        "INFUSENET_TRACE": watch, "watched": watched, "applied": applied,
     }  # fmt: skip
 
 
@@ -77,6 +80,8 @@ def usual(name, specs, world):
         given[spec.id] = world.get(kind, getattr(spec, "default", None))
     if name == "StopAtPeak":
         given["model"] = world["watched"]
+    if name == "DecoupledGuider":
+        given["positive"] = world["applied"]
     return given | FIXED.get(name, {})
 
 
@@ -131,6 +136,14 @@ def of_apply(given, made):
     return None if controls[0].strength == given["strength"] else "another strength"
 
 
+def of_guider(given, made):
+    guidance, conds = made[0].guidance, made[0].original_conds
+    if not all(math.isfinite(value) for value in (*guidance.a, *guidance.b)):
+        return f"weights {guidance.a}, {guidance.b}"
+    expected = {"positive", "negative"} if given["kind"] == "direction" else {"positive", "negative", "identity"}
+    return None if set(conds) == expected and guidance.kind == given["kind"] else "other branches"
+
+
 def of_score(given, made):
     pictures, _, index, value, scores, text, told, sheet = made
     known = [score for score in scores if not math.isnan(score)]
@@ -168,7 +181,7 @@ def of_sweep(given, made):
 RIGHT = {
     "LoadBackbone": of_backbone, "Sigmas": of_sigmas, "EncodeIdentity": of_identity, "FacePose": of_pose,
     "Apply": of_apply, "Score": of_score, "IdentityProbe": of_probe, "DriftReport": of_report, "Sweep": of_sweep,
-    "SaveResults": of_save,
+    "SaveResults": of_save, "DecoupledGuider": of_guider,
 }  # fmt: skip
 
 

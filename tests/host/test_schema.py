@@ -46,6 +46,12 @@ CONTRACT = {
         "pose_image IMAGE, mask MASK",
         "positive CONDITIONING, negative CONDITIONING",
     ),
+    "DecoupledGuider": (
+        "FastFace Guider",
+        "model MODEL, positive CONDITIONING, negative CONDITIONING, kind COMBO, a STRING, b STRING, rescale FLOAT, "
+        "model_without_identity MODEL",
+        "guider GUIDER",
+    ),
     "Sweep": (
         "Identity Sweep",
         "model MODEL, positive CONDITIONING, negative CONDITIONING, latent_image LATENT, vae VAE, "
@@ -94,6 +100,7 @@ CONTRACT = {
 }
 OPTIONAL = {
     "Apply": ["negative", "pose_image", "mask"],
+    "DecoupledGuider": ["model_without_identity"],
     "IdentityProbe": ["vae", "strangers", "references", "skip_below"],
     "Score": ["strangers", "references"],
     "DriftReport": ["samples", "image", "vae", "run"],
@@ -107,6 +114,7 @@ DEFAULTS = {
     ("Apply", "strength"): (1.0, 0.0, 3.0),
     ("Apply", "start_percent"): (0.0, 0.0, 1.0),
     ("Apply", "end_percent"): (1.0, 0.0, 1.0),
+    ("DecoupledGuider", "rescale"): (0.75, 0.0, 1.0),
     ("IdentityProbe", "every"): (1, 1, 1000),
     ("IdentityProbe", "skip_below"): (0, 0, 16384),
     ("DriftReport", "run"): (0, 0, 100000),
@@ -126,6 +134,7 @@ CHOICES = {
     ("EncodeIdentity", "face"): ["largest", "index"],
     ("EncodeIdentity", "on_no_face"): ["error", "skip"],
     ("Apply", "gate"): ["step", "percent"],
+    ("DecoupledGuider", "kind"): ["identity", "text-then-identity", "separate", "direction"],
     ("LoadFaceRecognizer", "device"): ["auto", "cpu", "cuda"],
     ("IdentityProbe", "when"): ["live", "after the run"],
     ("IdentityProbe", "references"): ["one person", "one per image"],

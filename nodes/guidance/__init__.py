@@ -1,0 +1,1 @@
+"""FastFace in the host: text and identity guided apart."""
