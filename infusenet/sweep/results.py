@@ -64,7 +64,9 @@ class JobResult(_Record):
     error: str | None = None
     similarity: Number | None = None  # None where undefined, for a reason
     reason: str | None = None
-    seconds: Number | None = None  # from the prompt to the picture; this, cpu_seconds and load are a timing.Timing
+    seconds: Number | None = (
+        None  # from the prompt to the picture; this, cpu_seconds and load are a speed.timing.Timing
+    )
     alone: bool | None = None  # nothing else of the sweep ran on the device, and on a CPU nothing disturbed it
     cpu_seconds: Number | None = None
     load: Number | None = None

@@ -24,10 +24,10 @@ from ..metrics import METRICS, Subject
 from ..metrics.streams import StreamNorms
 from ..probe import ProbeRecorder, Trace, vae_decoder
 from ..probe.versions import library_versions
+from ..speed.timing import timed
 from .jobs import Job, SweepPlan
 from .results import is_whole, picture_path
 from .runner import Models
-from .timing import timed
 
 log = logging.getLogger(__name__)
 _ABSENT = {

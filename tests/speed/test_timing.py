@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from infusenet.sweep.timing import Timing, timed
+from infusenet.speed.timing import Timing, timed
 
 
 def test_waiting_is_no_work() -> None:
