@@ -305,6 +305,41 @@ MISTAKES = (
         "if not rules:",
         ("tests/measures/test_faces.py",),
     ),
+    Mistake(
+        "tune: the choice is verified on the people that it was made from",
+        "infusenet/tune/search.py",
+        "return parted(self.plan.people, 1 / 2)[1]",
+        "return parted(self.plan.people, 1 / 2)[0]",
+        ("tests/tune/test_search.py",),
+    ),
+    Mistake(
+        "tune: pictures of one person count as independent",
+        "infusenet/tune/standing.py",
+        "apart[key[0]] += mine - ratio * other",
+        "apart[key] += mine - ratio * other",
+        ("tests/tune/test_standing.py",),
+    ),
+    Mistake(
+        "tune: of equally fast ways the least alike is chosen",
+        "infusenet/tune/halving.py",
+        "return max((way for way, one in standings.items() if one.cost <= bound)",
+        "return min((way for way, one in standings.items() if one.cost <= bound)",
+        ("tests/tune/test_halving.py",),
+    ),
+    Mistake(
+        "tune: what only seems to miss the target goes",
+        "infusenet/tune/standing.py",
+        "(high := highs.get(name)) is not None and high < least",
+        "name in self.shares and self.shares[name].mean < least",
+        ("tests/tune/test_standing.py", "tests/tune/test_halving.py"),
+    ),
+    Mistake(
+        "recipe: one for dev is taken with schnell",
+        "infusenet/tune/recipe.py",
+        "if (family, variant) != (self.family, self.variant):",
+        "if family != self.family:",
+        ("tests/tune/test_recipe.py",),
+    ),
 )
 
 

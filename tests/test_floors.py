@@ -16,6 +16,7 @@ FLOORS = [  # from the ground up; a folder is a floor, or a part of one
     ["charts", "loading"],
     ["pages", "generate"],
     ["compare", "sweep", "demo", "miniature.train", "miniature.evaluation", "miniature.replay"],
+    ["tune"],
     ["cli"],
 ]
 LEVEL = {name: level for level, names in enumerate(FLOORS) for name in names}

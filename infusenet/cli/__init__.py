@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 from ..errors import InfuseNetError, MachineError, PackageError, one_line, raise_if_in_want
 from ..weights import catalogue
-from . import compare, demo, generate, models, sweep
+from . import compare, demo, generate, models, sweep, tune
 
 BAD_INPUT = 2
 
@@ -30,6 +30,7 @@ begin with:
   infusenet models                which real weights are on this machine, and where to get them
   infusenet generate --help       your own picture, with examples
   infusenet compare --help        how alike pictures are to a person, real photographs too, with examples
+  infusenet tune --help           the fastest way to make them that keeps a wanted quality, with examples
 """
 
 
@@ -46,7 +47,7 @@ def parser() -> argparse.ArgumentParser:
     top = _Parser(prog="infusenet", description=_OVERVIEW, epilog=_START, formatter_class=raw)
     top.add_argument("--version", action="store_true", help="print the version and stop")
     commands = top.add_subparsers(
-        dest="command", metavar="demo | generate | compare | models | sweep | report", parser_class=_Parser
+        dest="command", metavar="demo | generate | compare | models | sweep | report | tune", parser_class=_Parser
     )
     common = _Parser(add_help=False)
     common.add_argument("--quiet", action="store_true", help="no progress bars")
@@ -58,6 +59,7 @@ def parser() -> argparse.ArgumentParser:
 
     models.add_parser(commands, common)
     sweep.add_parsers(commands, common)
+    tune.add_parser(commands, common)
     return top
 
 
@@ -118,6 +120,7 @@ _RUN = {
     "models": models.run,
     "sweep": _sweep,
     "report": _report,
+    "tune": tune.run,
 }
 
 

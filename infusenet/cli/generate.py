@@ -5,9 +5,12 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..weights import catalogue
+
+if TYPE_CHECKING:
+    from ..tune.recipe import Recipe
 
 _GENERATE = """\
 examples:
@@ -19,6 +22,8 @@ examples:
     infusenet generate --backbone flux-dev --face a.jpg b.jpg --prompt "an astronaut" --out astronaut.png
   head position and size taken from another photo:
     infusenet generate --backbone flux-dev --face me.jpg --pose pose.jpg --prompt "a knight" --out knight.png
+  as infusenet tune has found it to be fastest:
+    infusenet generate --backbone mini-dev --face out/reference.png --prompt "a sketch" --recipe recipe.json --out s.png
   where does the face drift? Writes sketch.trace.json and sketch.drift.png beside the picture:
     infusenet generate --backbone mini-dev --face out/reference.png --prompt "a sketch" --probe --out sketch.png
 
@@ -77,8 +82,14 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
     need.add_argument("--prompt", required=True, help="the scene, in words")
     need.add_argument("--out", required=True, type=Path, metavar="FILE.png", help="the picture to write")
     tune = make.add_argument_group("what can be tuned (default: the backbone's own)")
+    tune.add_argument(
+        "--recipe",
+        type=Path,
+        metavar="FILE",
+        help="the recipe.json of infusenet tune: steps, strength and refresh, where they are not given",
+    )
     tune.add_argument("--steps", type=int, help="4 for schnell, 28 for dev")
-    tune.add_argument("--strength", type=float, default=1.0, help="how much of the person, 0 to 3 (default: 1)")
+    tune.add_argument("--strength", type=float, help="how much of the person, 0 to 3 (default: 1)")
     tune.add_argument("--guidance", type=float, help="3.5 for dev; schnell has none")
     tune.add_argument(
         "--start", type=float, default=0.0, help="share of the run at which the face sets in (default: 0)"
@@ -86,7 +97,6 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
     tune.add_argument("--end", type=float, default=1.0, help="share of the run at which it ends (default: 1)")
     tune.add_argument(
         "--refresh",
-        default="every step",
         metavar="WHEN",
         help='when InfuseNet is computed anew: "every step" (default), "every 4", "1,3" (those steps), "adaptive"; the '
         "fewer, the faster, and below a point the less like the person",
@@ -165,9 +175,15 @@ def run(arguments: argparse.Namespace) -> int:
         "offload",
         "quiet",
     )
+    recipe = _recipe(arguments)
+    settings = {name: getattr(arguments, name) for name in names}
+    usual = {"strength": GenerateRequest.strength, "refresh": GenerateRequest.refresh}
+    usual |= {} if recipe is None else recipe.settings
+    settings |= {name: value for name, value in usual.items() if settings[name] is None}
     request = PictureRequest(
         files=files_for(arguments.backbone, folders, adapter=arguments.adapter, **given),
-        settings=GenerateRequest(**{name: getattr(arguments, name) for name in names}),
+        settings=GenerateRequest(**settings),
+        recipe=recipe,
         faces=tuple(arguments.face),
         others=tuple(arguments.others),
         **{name: getattr(arguments, name) for name in same},
@@ -181,3 +197,16 @@ def run(arguments: argparse.Namespace) -> int:
 
         print(f"{request.trace}\n{request.chart}\nmeasured by {result.trace.recognizer}\n{in_words(result.trace)}")
     return 0
+
+
+def _recipe(arguments: argparse.Namespace) -> Recipe | None:
+    """The recipe that is named, refused at once where the backbone's name says that it is for another one."""
+    from ..backbones import BACKBONES
+    from ..tune.recipe import Recipe
+
+    if arguments.recipe is None:
+        return None
+    recipe = Recipe.load(arguments.recipe)
+    if (spec := BACKBONES.get(arguments.backbone)) is not None:
+        recipe.check(spec.family, spec.variant)
+    return recipe

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from ..measures import Measure
     from ..probe import ProbeRecorder
+    from ..tune.recipe import Recipe
 
     Picture = NDArray[np.uint8]
 
@@ -40,6 +41,7 @@ class PictureRequest:
         which_face: "largest", or a face's number counted from the left, from 0.
         probe: measure every step, and write a trace and a drift chart beside the picture.
         others: pictures of other people, or folders of them, for the probe's line of what a stranger scores.
+        recipe: what `settings` were taken from; refused where the backbone is not of its kind.
         measure: a name of MEASURES: what the probe looks with.
         measure_model: the folder of its weights; for "face" the face pack by default.
         components: a FLUX folder that lends VAE and text encoders to a single-file backbone.
@@ -57,6 +59,7 @@ class PictureRequest:
     which_face: Literal["largest"] | int = "largest"
     probe: bool = False
     others: tuple[Path, ...] = ()
+    recipe: Recipe | None = None
     measure: str = FACE
     measure_model: Path | None = None
     components: Path | None = None
@@ -124,6 +127,8 @@ def make_picture(request: PictureRequest) -> Result:
     condition = adapter.encode(photos, face=request.which_face)
     options: dict[str, Any] = {"components": request.components, "offload": "model" if request.offload else None}
     pipeline = load_pipeline(request.files, request.device, request.dtype, adapter=adapter, **options)
+    if request.recipe is not None:
+        request.recipe.check(pipeline.spec.family, pipeline.spec.variant)
     pipeline.set_progress_bar_config(disable=request.quiet, desc="steps", leave=False)
     if pose is not None:
         pose = adapter.control(pose, *fitted_size(request.settings, pipeline.spec))

@@ -11,6 +11,7 @@ from ..weights import catalogue
 
 if TYPE_CHECKING:
     from ..sweep.request import SweepRequest
+    from ..sweep.runner import Models
 
 _SWEEP = """\
 examples:
@@ -46,12 +47,24 @@ def add_parsers(commands: Any, common: argparse.ArgumentParser) -> None:
         help="leave out people as the paper does: one face, detector confidence above 0.7, wider than 80 pixels "
         "(that they are of age is yours to know)",
     )
+    sweep.add_argument(
+        "--recipe", type=Path, metavar="FILE", help="the recipe.json of infusenet tune, as one more method"
+    )
     sweep.add_argument("--retry", action="store_true", help="do failed jobs again")
+    add_models(sweep)
+
+    text = "write the tables and the page of a sweep anew from its results"
+    report = commands.add_parser("report", help=text, description=text, parents=[common])
+    report.add_argument("folder", type=Path, metavar="DIR", help="what infusenet sweep --out was given")
+
+
+def add_models(parser: argparse.ArgumentParser) -> None:
+    """The arguments that say which weights are used and where they run, of sweep and tune."""
     for role in ("dev", "schnell"):
-        sweep.add_argument(
+        parser.add_argument(
             f"--backbone-{role}", default=f"mini-{role}", metavar="NAME|PATH", help=f"default: mini-{role}"
         )
-    sweep.add_argument(
+    parser.add_argument(
         "--backbone",
         action="append",
         default=[],
@@ -59,32 +72,28 @@ def add_parsers(commands: Any, common: argparse.ArgumentParser) -> None:
         help="what stands behind any other name that a specification uses; without it, a known backbone's own name",
     )
     for name in ("infusenet", "image-proj", "arcface", "face-pack", "components"):
-        sweep.add_argument(f"--{name}", type=Path, metavar="PATH")
-    sweep.add_argument("--lpips", type=Path, metavar="PATH", help="VGG16 weights: LPIPS is measured where a spec asks")
-    sweep.add_argument(
+        parser.add_argument(f"--{name}", type=Path, metavar="PATH")
+    parser.add_argument("--lpips", type=Path, metavar="PATH", help="VGG16 weights: LPIPS is measured where a spec asks")
+    parser.add_argument(
         "--second-recognizer",
         type=Path,
         metavar="DIR",
         help="another face pack, for a second opinion on likeness where a spec asks (default: the miniature's own)",
     )
-    sweep.add_argument(
+    parser.add_argument(
         "--clip",
         type=Path,
         metavar="DIR",
         help="transformers folder of a CLIP, for the fit to the prompt where a spec asks (default: the miniature's "
         "judge)",
     )
-    sweep.add_argument(
+    parser.add_argument(
         "--measure-model", type=Path, metavar="DIR", help="weights of a spec's measure where that is not a face's"
     )
-    sweep.add_argument("--models", type=Path, action="append", default=[], metavar="DIR", help="search here first")
-    sweep.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: cuda if there is one)")
-    sweep.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), help="default: the device's usual one")
-    sweep.add_argument("--offload", action="store_true", help="keep on the GPU only the network at work")
-
-    text = "write the tables and the page of a sweep anew from its results"
-    report = commands.add_parser("report", help=text, description=text, parents=[common])
-    report.add_argument("folder", type=Path, metavar="DIR", help="what infusenet sweep --out was given")
+    parser.add_argument("--models", type=Path, action="append", default=[], metavar="DIR", help="search here first")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: cuda if there is one)")
+    parser.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), help="default: the device's usual one")
+    parser.add_argument("--offload", action="store_true", help="keep on the GPU only the network at work")
 
 
 def request_of(arguments: argparse.Namespace) -> SweepRequest:
@@ -94,10 +103,33 @@ def request_of(arguments: argparse.Namespace) -> SweepRequest:
         SettingsError: --backbone names no role.
     """
     from ..sweep.request import SweepRequest
+    from ..tune.recipe import Recipe
+
+    models = models_of(arguments)
+    same = ("spec", "out", "quick", "dry_run", "people", "filter", "retry", "device", "dtype", "offload", "quiet")
+    flags = " --quick" * arguments.quick + " --filter" * arguments.filter
+    named = {role: name for role, name in models.backbones.items() if name != f"mini-{role}"}
+    flags += "".join(f" --backbone {role}={Path(name).name}" for role, name in named.items())  # no folder of the user's
+    flags += f" --people {arguments.people.name}" if arguments.people else ""
+    flags += f" --recipe {arguments.recipe.name}" if arguments.recipe else ""
+    return SweepRequest(
+        models=models,
+        further=() if arguments.recipe is None else (Recipe.load(arguments.recipe).method(),),
+        command=f"infusenet sweep {Path(arguments.spec).name}{flags}",
+        **{name: getattr(arguments, name) for name in same},
+    )
+
+
+def models_of(arguments: argparse.Namespace) -> Models:
+    """What stands behind the roles, by the arguments of `add_models`.
+
+    Raises:
+        SettingsError: --backbone names no role.
+    """
     from ..sweep.runner import Models
 
     backbones = {"dev": arguments.backbone_dev, "schnell": arguments.backbone_schnell}
-    models = Models(
+    return Models(
         {**backbones, **dict(_role_and_name(text) for text in arguments.backbone)},
         {part: getattr(arguments, part) for part in ("infusenet", "image_proj", "arcface", "face_pack")},
         tuple(catalogue.search_folders(arguments.models)),
@@ -106,16 +138,6 @@ def request_of(arguments: argparse.Namespace) -> SweepRequest:
         arguments.measure_model,
         arguments.second_recognizer,
         arguments.clip,
-    )
-    same = ("spec", "out", "quick", "dry_run", "people", "filter", "retry", "device", "dtype", "offload", "quiet")
-    flags = " --quick" * arguments.quick + " --filter" * arguments.filter
-    named = {role: name for role, name in models.backbones.items() if name != f"mini-{role}"}
-    flags += "".join(f" --backbone {role}={Path(name).name}" for role, name in named.items())  # no folder of the user's
-    flags += f" --people {arguments.people.name}" if arguments.people else ""
-    return SweepRequest(
-        models=models,
-        command=f"infusenet sweep {Path(arguments.spec).name}{flags}",
-        **{name: getattr(arguments, name) for name in same},
     )
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from ..errors import require
 from ..files import check_folder
@@ -40,6 +41,7 @@ class SweepRequest:
     dtype: str | None = None
     offload: bool = False  # keep on the GPU only the network at work
     quiet: bool = False  # no progress bar
+    further: tuple[Mapping[str, Any], ...] = ()  # methods beside the specification's, such as a recipe's
     command: str = "infusenet sweep"  # how it was asked for, for the record
 
 
@@ -79,6 +81,7 @@ def _sweep(request: SweepRequest) -> str:
     """One specification: spec, people, jobs, results, report."""
     path, roles = find_spec(request.spec), request.models.backbones
     spec = read_spec(path, quick=request.quick, people=request.people, papers_filter=request.filter, roles=roles)
+    spec = spec.with_methods(request.further)
     plan = make_plan(spec, request.models, request.command)
     if request.dry_run:
         return _outlook(plan, request)

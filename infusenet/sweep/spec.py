@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -180,6 +180,10 @@ class Spec(Table):
         if quick.steps is not None:
             changes["methods"] = tuple(method.with_steps(quick.steps) for method in self.methods)
         return self.model_copy(update=changes)
+
+    def with_methods(self, further: Iterable[Mapping[str, Any]]) -> Spec:
+        """With further methods, behind its own."""
+        return self.model_copy(update={"methods": (*self.methods, *map(Method.model_validate, further))})
 
 
 def _are_known(labels: Collection[str], known: Collection[str], key: str) -> None:

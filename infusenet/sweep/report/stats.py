@@ -63,7 +63,7 @@ def summarise(values: Sequence[float | None], people: Sequence[Hashable]) -> Sum
     return Summary(n, len(values) - n, len(apart), mean, std, low, high)
 
 
-def interval(mean: float, apart: Sequence[float], n: int) -> tuple[float | None, float | None]:
+def interval(mean: float, apart: Sequence[float], n: float) -> tuple[float | None, float | None]:
     """The 95 % interval of a mean of n values, from what each person's sum lies apart from it; None of few people."""
     if (people := len(apart)) < LEAST_PEOPLE:
         return None, None

@@ -1,0 +1,129 @@
+"""What a search for the fastest way is asked for, and how its people and prompts are parted."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+from ..backbones import BACKBONES, BackboneSpec, get_backbone
+from ..errors import SettingsError
+from ..sweep.report.stats import LEAST_PEOPLE
+from ..sweep.runner import Models
+from ..sweep.spec import ROLES
+from .standing import Target
+from .ways import REFRESHES, STRENGTHS, Way, grid, reference_way, usual_steps
+
+PROMPTS = (
+    "a portrait of a person",
+    "a photo of a person at the beach",
+    "a professional photo of a person wearing a blue suit in a studio",
+    "a photo of a smiling person in a forest, warm light",
+    "a photo of a surprised person wearing a red hoodie in a city at night",
+    "a watercolor painting of a person in the snow",
+)
+"""Where none are given: in words that the miniature knows too."""
+DRAWN = 24  # people for the miniature, where no photos are given
+FIRST_ROUND = 12  # pictures of each way, at least
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class TuneRequest:
+    """A search as asked for on the command line.
+
+    Attributes:
+        out: the folder to write; pictures that are there are not made again.
+        models: what stands behind the roles.
+        roles: backbones that are searched; shares are of the first one's own way.
+        people: a folder of photos, one person a file or subfolder; drawn people by default, for the miniature.
+        drawn: how many of these.
+        prompts: in two parts, one to search on and one to verify on.
+        target: what is wanted.
+        steps, refreshes, strengths: the grid; steps by default the backbones' usual ones.
+        exhaustive: every way on all pictures.
+        device, dtype, offload, quiet: as a sweep's.
+        command: how it was asked for, for the record.
+    """
+
+    out: Path
+    models: Models = field(default_factory=Models)
+    roles: tuple[str, ...] = ROLES
+    people: Path | None = None
+    drawn: int = DRAWN
+    prompts: tuple[str, ...] = PROMPTS
+    target: Target = field(default_factory=Target)
+    steps: tuple[int, ...] = ()
+    refreshes: tuple[str, ...] = REFRESHES
+    strengths: tuple[float, ...] = STRENGTHS
+    exhaustive: bool = False
+    device: str = "auto"
+    dtype: str | None = None
+    offload: bool = False
+    quiet: bool = False
+    command: str = "infusenet tune"
+
+    def __post_init__(self) -> None:
+        """Raise SettingsError where nothing could be searched."""
+        for name in ("roles", "prompts", "refreshes", "strengths"):
+            if not getattr(self, name):
+                raise SettingsError(f"Expected {name} to search, got none.")
+        if self.drawn < 1:
+            raise SettingsError(f"Expected 1 person or more, got {self.drawn}.")
+
+    def spec_of(self, role: str) -> BackboneSpec:
+        """The spec of a role's backbone; of weights given by a path the published one of the role."""
+        name = self.models.backbones.get(role, role)
+        return get_backbone(name if name in BACKBONES else f"flux-{role}")
+
+    @property
+    def reference(self) -> Way:
+        """What shares are of."""
+        return reference_way(self.roles[0], self.spec_of(self.roles[0]))
+
+    @property
+    def ways(self) -> list[Way]:
+        """All that is searched, the reference first."""
+        every = [
+            way
+            for role in self.roles
+            for way in grid(role, self.steps or usual_steps(self.spec_of(role)), self.refreshes, self.strengths)
+        ]
+        return list(dict.fromkeys([self.reference, *every]))
+
+
+def parted(things: Sequence[T], share: float) -> tuple[tuple[T, ...], tuple[T, ...]]:
+    """What is searched on, and what is verified on: the last `share` of it, and all of it where there is one thing."""
+    if len(things) < 2:
+        return tuple(things), tuple(things)
+    held_out = max(1, math.floor(len(things) * share))
+    return tuple(things[:-held_out]), tuple(things[-held_out:])
+
+
+def in_turn(people: Sequence[T], prompts: Sequence[str]) -> list[tuple[T, str]]:
+    """Every person with every prompt, so that each beginning holds all people and all prompts about equally often."""
+    count = len(prompts)
+    return [(who, prompts[(turn + place) % count]) for turn in range(count) for place, who in enumerate(people)]
+
+
+def rounds_of(pictures: int) -> list[int]:
+    """Pictures of each way in each round: doubled from FIRST_ROUND or more up to all."""
+    halvings = max(0, math.floor(math.log2(pictures / FIRST_ROUND))) if pictures else 0
+    return [math.ceil(pictures / 2**left) for left in range(halvings, -1, -1)]
+
+
+def too_few(people: int, held_out: int, shared: bool) -> list[str]:
+    """What the number of people does not allow to say, in sentences."""
+    found = []
+    if shared:
+        found.append("With one person nobody is held out: whether the recipe holds for others is not known.")
+    elif people < LEAST_PEOPLE:
+        found.append(
+            f"{people} people are too few to search on: the choice is a guess. Give {2 * LEAST_PEOPLE} photos."
+        )
+    elif held_out < LEAST_PEOPLE:
+        found.append(f"{held_out} people are too few to verify on: no interval can be told. Give {2 * LEAST_PEOPLE}.")
+    return found

@@ -1,0 +1,104 @@
+"""Successive halving against an oracle: it finds what exhaustive search finds, by fewer pictures."""
+
+from dataclasses import replace
+
+import pytest
+
+from infusenet.tune.halving import TIE, choose, race
+from infusenet.tune.standing import Share, Standing, Target
+from infusenet.tune.ways import Way
+
+TARGET = Target()
+ROUNDS = (12, 24, 48)
+
+
+def exact(identity=1.0, cost=1.0, half=0.0, lost=0, **others):
+    """A standing with intervals of this half width."""
+    means = {"identity": identity, "prompt": 1.0, "sharpness": 1.0, **others}
+    shares = {name: Share(mean, mean - half, mean + half, 12, 48) for name, mean in means.items()}
+    return Standing(shares, cost, lost, 48)
+
+
+def looking(standings):
+    """A look that always sees the same."""
+    return lambda ways, _: {way: standings[way] for way in ways}
+
+
+def test_it_ends_near_exhaustive_search_by_half_the_pictures(oracle, ways, reference):
+    """Within .02 of likeness and 5 % of seconds, and never below the target by the pictures that it made."""
+    near, spent = 0, []
+    for seed in range(12):
+        quick, whole = oracle(seed), oracle(seed)
+        found = race(ways, reference, quick.look, ROUNDS, TARGET)
+        best = race(ways, reference, whole.look, ROUNDS, TARGET, exhaustive=True)
+        assert not found.entry(found.chosen).standing.misses(TARGET)
+        ours, theirs = (one.entry(one.chosen).standing for one in (found, best))
+        near += abs(ours.identity - theirs.identity) <= 0.04 and ours.cost <= 1.05 * theirs.cost
+        spent.append(sum(quick.seen.values()) / sum(whole.seen.values()))
+    assert near >= 11
+    assert max(spent) < 0.6
+
+
+def test_the_same_pictures_give_the_same_race(oracle, ways, reference):
+    first, second = (race(ways, reference, oracle(3).look, ROUNDS, TARGET) for _ in range(2))
+    assert first == second
+
+
+def test_a_clock_that_is_a_little_off_gives_the_same_choice(oracle, ways, reference):
+    """Ways that differ by their calls stay apart, and those that do not are a tie either way."""
+
+    def off(share):
+        look = oracle(1).look
+        return lambda ways, count: {
+            way: replace(one, cost=one.cost * (1 + share * (len(way.name) % 3 - 1)))
+            for way, one in look(ways, count).items()
+        }
+
+    chosen = {race(ways, reference, off(share), ROUNDS, TARGET).chosen for share in (0.0, 0.005, -0.005)}
+    assert len(chosen) == 1
+
+
+def test_every_way_has_an_entry_in_the_order_given(oracle, ways, reference):
+    found = race(ways, reference, oracle(0).look, ROUNDS, TARGET)
+    assert [entry.way for entry in found.entries] == ways
+    assert {entry.fate for entry in found.entries if entry.way == reference} <= {"reference", "chosen"}
+    assert found.entry(reference).round == len(ROUNDS)
+
+
+def test_what_surely_misses_goes_and_what_only_seems_to_stays():
+    slow, sure, unsure = Way("dev", 28), Way("dev", 4), Way("dev", 8)
+    standings = {slow: exact(cost=3), sure: exact(0.8, half=0.1), unsure: exact(0.9, cost=2, half=0.1)}
+    found = race([slow, sure, unsure], slow, looking(standings), (1, 2), TARGET)
+    assert found.entry(sure).round == 1 and found.entry(sure).fate == "misses"
+    assert found.entry(unsure).round == 2 and found.entry(unsure).fate == "misses"
+    assert found.chosen == slow
+
+
+def test_what_is_slower_than_a_sure_way_goes():
+    reference, slower = Way("dev", 4), Way("dev", 28)
+    found = race(
+        [reference, slower], reference, looking({reference: exact(), slower: exact(1.5, cost=2)}), (1, 2), TARGET
+    )
+    assert (found.entry(slower).round, found.entry(slower).fate) == (1, "slower")
+
+
+def test_the_worse_half_goes_by_cost_among_those_that_meet():
+    steps = [Way("dev", count) for count in (28, 4, 8, 12, 16, 20)]
+    standings = {way: exact(cost=way.steps, half=0.5) for way in steps} | {steps[0]: exact(cost=28)}
+    found = race(steps, steps[0], looking(standings), (1, 2), TARGET)
+    assert [entry.way.steps for entry in found.entries if entry.fate == "halved"] == [16, 20]
+    assert found.chosen == Way("dev", 4)
+
+
+def test_of_equally_fast_ways_the_most_alike_is_chosen():
+    fast, alike, slow = Way("dev", 4), Way("dev", 4, 1.5), Way("dev", 8)
+    standings = {fast: exact(1.0), alike: exact(1.1, cost=1 + TIE * 0.9), slow: exact(2.0, cost=1 + TIE * 1.1)}
+    assert choose(standings) == alike
+    assert choose({}) is None
+
+
+@pytest.mark.parametrize("changes", [{"identity": 0.97}, {"prompt": 0.9}, {"sharpness": 0.5}, {"lost": 2}])
+def test_where_nothing_meets_the_target_nothing_is_chosen(changes):
+    way = Way("dev", 4)
+    found = race([way], way, looking({way: exact(**changes)}), (1, 2), TARGET)
+    assert found.chosen is None and found.entries[0].fate == "reference"
