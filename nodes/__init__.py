@@ -2,6 +2,7 @@
 
 from comfy_api.latest import ComfyExtension, io
 
+from .flux.recipe import LoadRecipe
 from .flux.sigmas import Sigmas
 from .guidance.decoupled import FastFaceGuider
 from .infusenet.apply import ApplyInfuseNet
@@ -19,6 +20,7 @@ from .templates import serve_short_names
 
 NODES: list[type[io.ComfyNode]] = [
     LoadBackbone,
+    LoadRecipe,
     Sigmas,
     LoadInfuseNet,
     LoadIdentityEncoder,

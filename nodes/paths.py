@@ -145,18 +145,52 @@ def roots(folder: str) -> list[Path]:
     return [Path(path) for path in folder_paths.get_folder_paths(folder) if os.path.isdir(path)]
 
 
+def recipes() -> list[str]:
+    """Recipes in the host's input and output folders, at most one folder down; those of the latter are marked."""
+    found = []
+    for mark, root in _recipe_roots().items():
+        inside = [path for pattern in ("*recipe*.json", "*/*recipe*.json") for path in sorted(root.glob(pattern))]
+        found += [path.relative_to(root).as_posix() + mark for path in inside if path.is_file()]
+    return found
+
+
+def find_recipe(name: str) -> Path:
+    """The file that an entry of `recipes` means.
+
+    Raises:
+        SettingsError: it is gone, or lies outside the folders.
+    """
+    for mark, root in reversed(_recipe_roots().items()):
+        inner = name.removesuffix(mark)
+        if name.endswith(mark) and _stays_inside(inner) and os.path.isfile(root / inner):
+            return root / inner
+    searched = ", ".join(map(str, _recipe_roots().values()))
+    raise SettingsError(
+        f"{name:.200} was not found in {searched}. Put the file there, refresh the page (R), choose again."
+    )
+
+
+def _recipe_roots() -> dict[str, Path]:
+    """The folders that hold recipes, by what their entries end in, as the host marks them."""
+    return {"": Path(folder_paths.get_input_directory()), " [output]": Path(folder_paths.get_output_directory())}
+
+
+def _stays_inside(name: str) -> bool:
+    """Whether a name leads nowhere but into the folder that it is joined to."""
+    way = PureWindowsPath(name)  # it knows every sign of a path, on any system; what a link brings may be any text
+    return not way.anchor and not Path(name).anchor and ".." not in way.parts
+
+
 def find(name: str, *folders: str) -> Path:
     """The file or folder that a combo's entry means.
 
     Raises:
         SettingsError: it is gone, or lies outside the folders; the message names the folders searched.
     """
-    way = PureWindowsPath(name)  # it knows every sign of a path, on any system; what a link brings may be any text
-    inside = not way.anchor and not Path(name).anchor and ".." not in way.parts
     for folder in folders:
         for root in roots(folder):
             path = root / name
-            if inside and os.path.exists(path):  # False too where no file can have such a name
+            if _stays_inside(name) and os.path.exists(path):  # False too where no file can have such a name
                 return path
     searched = [p for folder in folders for p in folder_paths.folder_names_and_paths.get(folder, ([],))[0]]
     raise SettingsError(

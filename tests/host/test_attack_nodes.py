@@ -13,13 +13,17 @@ pytestmark = pytest.mark.attack
 
 NODES = [
     "LoadBackbone", "Sigmas", "LoadInfuseNet", "LoadIdentityEncoder", "EncodeIdentity", "FacePose", "Apply", "Score",
-    "LoadFaceRecognizer", "Measure", "IdentityProbe", "StopAtPeak", "DriftReport", "Sweep",
+    "LoadFaceRecognizer", "LoadRecipe", "Measure", "IdentityProbe", "StopAtPeak", "DriftReport", "Sweep",
     "SaveResults", "DecoupledGuider",
 ]  # fmt: skip
 FIXED = {  # what else than its defaults a node is given, so that a case is cheap
     "LoadInfuseNet": {"infusenet": "miniature"},
     "LoadIdentityEncoder": {"image_proj": "miniature", "device": "cpu"},
     "LoadFaceRecognizer": {"face_pack": "miniature", "device": "cpu"},
+    "LoadRecipe": {
+        "text": '{"format": "infusenet recipe 1", "backbone": "schnell", "family": "flux", '
+        '"variant": "schnell", "steps": 4}'
+    },
     "FacePose": {"width": 128, "height": 128},
     "Sweep": {"values": "1, 2", "steps": 2},
     "Apply": {"negative": None, "pose_image": None, "mask": None},

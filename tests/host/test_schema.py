@@ -19,6 +19,11 @@ CONTRACT = {
         "model MODEL, latent LATENT, steps INT, denoise FLOAT",
         "sigmas SIGMAS, steps INT",
     ),
+    "LoadRecipe": (
+        "Load Recipe",
+        "model MODEL, recipe COMBO, text STRING",
+        "steps INT, strength FLOAT, refresh STRING, about STRING",
+    ),
     "LoadInfuseNet": (
         "Load InfuseNet Adapter",
         "infusenet COMBO, weight_dtype COMBO",
@@ -153,6 +158,7 @@ FILE_COMBOS = [
     ("LoadIdentityEncoder", "arcface"),
     ("LoadIdentityEncoder", "face_pack"),
     ("LoadFaceRecognizer", "face_pack"),
+    ("LoadRecipe", "recipe"),
 ]
 
 
@@ -213,7 +219,7 @@ def test_choices(pack, node, key):
 def test_file_combos_begin_with_none(pack, node, key):
     options = options_of(pack, node, key)
     assert options[0] == "none"
-    if node != "LoadBackbone":
+    if node not in ("LoadBackbone", "LoadRecipe"):
         assert options[1] == "miniature"
 
 

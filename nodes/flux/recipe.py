@@ -1,0 +1,118 @@
+"""Load Recipe: what `infusenet tune` has found, as the settings of other nodes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from comfy_api.latest import io
+
+from ...infusenet.errors import SettingsError
+from ...infusenet.tune.recipe import Recipe
+from .. import paths
+from ..checks import checked, listed
+from ..shared import show, stamp
+from ..sockets import NONE, schema
+from .sizes import variant_of_model
+
+FAMILY = "flux"  # of the models that the other nodes take
+
+
+def read_recipe(name: str, text: str) -> Recipe:
+    """The recipe of a file, or of a text where no file is chosen.
+
+    Args:
+        name: an entry of `paths.recipes`, or "none".
+        text: a recipe's JSON.
+
+    Raises:
+        SettingsError: there is neither, or it is no recipe.
+    """
+    if name != NONE:
+        return Recipe.load(paths.find_recipe(name))
+    if not text.strip():
+        raise SettingsError(
+            "Choose a recipe: put the recipe.json that infusenet tune has written into ComfyUI's input folder and "
+            "refresh the page (R), or paste its content into text."
+        )
+    return Recipe.from_json(text)
+
+
+def in_words(recipe: Recipe) -> str:
+    """What a recipe sets and what was found of it, in a few lines; what nobody has noted is left out."""
+    steps = f"{recipe.steps} step{'s' * (recipe.steps != 1)}"
+    lines = [f"{recipe.variant}, {steps}, strength {recipe.strength:g}, InfuseNet {recipe.refresh}."]
+    seconds, held_out = (recipe.found.get(name) for name in ("seconds", "held_out"))
+    if isinstance(seconds, dict) and all(_is_number(seconds.get(name)) for name in ("way", "reference")):
+        times = f"{seconds['reference'] / max(seconds['way'], 1e-9):.1f}"
+        lines.append(
+            f"{times} times as fast as {recipe.found.get('reference')!s:.100}, on {seconds.get('machine')!s:.100}."
+        )
+    if isinstance(held_out, dict) and isinstance(held_out.get("verdict"), str):
+        lines.append(f"On held-out people it {held_out['verdict']:.40}.")
+    return "\n".join(lines)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and value == value
+
+
+class LoadRecipe(io.ComfyNode):
+    """The settings that a search has found to be fastest at a wanted quality."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """The node's sockets."""
+        return schema(
+            "LoadRecipe",
+            "Load Recipe",
+            description="Outputs the steps, strength and refresh that the command infusenet tune has found to be the "
+            "fastest at the quality you asked for, on your own people. Connect them to FLUX Sigmas and Apply InfuseNet "
+            "Identity. Refuses a recipe that was made for another kind of model.",
+            search_aliases=["recipe", "tune", "speed", "fast settings"],
+            inputs=[
+                io.Model.Input(
+                    "model", tooltip="The FLUX model that will be sampled. A recipe for dev is none for schnell."
+                ),
+                io.Combo.Input(
+                    "recipe",
+                    options=[NONE, *paths.recipes()],
+                    default=NONE,
+                    tooltip="A recipe file from ComfyUI's input or output folder. Its name must contain recipe.",
+                ),
+                io.String.Input(
+                    "text",
+                    multiline=True,
+                    default="",
+                    tooltip="The content of a recipe file, pasted. Used where recipe is none.",
+                ),
+            ],
+            outputs=[
+                io.Int.Output("steps", display_name="steps", tooltip="For FLUX Sigmas."),
+                io.Float.Output("strength", display_name="strength", tooltip="For Apply InfuseNet Identity."),
+                io.String.Output("refresh", display_name="refresh", tooltip="For Apply InfuseNet Identity."),
+                io.String.Output("about", display_name="about", tooltip="What the search has found, in words."),
+            ],
+        )
+
+    @classmethod
+    def validate_inputs(cls, recipe=None) -> bool | str:
+        """Whether the file is there."""
+        return listed(cls, recipe=recipe)
+
+    @classmethod
+    def fingerprint_inputs(cls, recipe=NONE, **_: object) -> tuple[int, int]:
+        """Changes when the file is replaced."""
+        try:
+            return stamp(paths.find_recipe(recipe))
+        except SettingsError:
+            return stamp(Path())
+
+    @classmethod
+    @checked
+    def execute(cls, model, recipe, text) -> io.NodeOutput:
+        """Read it, and see whether it is for this model."""
+        found = read_recipe(recipe, text)
+        found.check(FAMILY, variant_of_model(model.model))
+        about = in_words(found)
+        show(cls, about)
+        return io.NodeOutput(found.steps, float(found.strength), found.refresh, about)
