@@ -5,8 +5,10 @@ Another family of models is a spec in `BACKBONES` and a loader in `infusenet.loa
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from .errors import SettingsError, WeightsError
@@ -24,6 +26,10 @@ class BackboneSpec:
         variant: what tells it apart within its family, such as "dev" and "schnell".
         latent_channels: of the VAE's latents, before they are packed.
         width, height: the size to sample at where none is asked for; sizes are multiples of `size_multiple`.
+        scheduler, scheduler_options: diffusers' class by name, and what it has other than its folder says; empty for
+            the folder's own.
+        needs: further files of the backbone itself, by the loader's argument and the catalogue's key.
+        folder: the catalogue's key of its weights, where that is not its name.
     """
 
     name: str
@@ -46,6 +52,10 @@ class BackboneSpec:
     family: str = "flux"
     latent_channels: int = 16
     size_multiple: int = 16
+    scheduler: str = ""
+    scheduler_options: tuple[tuple[str, Any], ...] = ()
+    needs: tuple[tuple[str, str], ...] = ()
+    folder: str = ""
 
 
 _DEV: dict[str, Any] = {
@@ -72,6 +82,68 @@ _MINI: dict[str, Any] = {
     "source": "shipped with this package",
 }
 
+_SDXL: dict[str, Any] = {
+    "family": "sdxl",
+    "num_inference_steps": 4,
+    "guidance_scale": 1.0,
+    "guidance_embeds": False,
+    "max_sequence_length": 77,
+    "use_dynamic_shifting": False,
+    "shift": 1.0,
+    "width": 1024,
+    "height": 1024,
+    "latent_channels": 4,
+    "size_multiple": 8,
+    "license": "CreativeML Open RAIL++-M",
+    "source": "https://huggingface.co/stabilityai/stable-diffusion-xl-base-1.0",
+}
+_TRAILING = (("timestep_spacing", "trailing"),)
+_SDXL_SPECS = (
+    BackboneSpec("sdxl", "SDXL base", "base", **_SDXL | {"num_inference_steps": 30, "guidance_scale": 5.0}),
+    BackboneSpec(
+        "sdxl-lcm",
+        "SDXL with the LCM LoRA",
+        "lcm",
+        **_SDXL | {"source": "https://huggingface.co/latent-consistency/lcm-lora-sdxl"},
+        scheduler="LCMScheduler",
+        needs=(("lora", "lcm-lora-sdxl"),),
+        folder="sdxl",
+    ),
+    BackboneSpec(
+        "sdxl-hyper",
+        "SDXL with the Hyper-SDXL LoRA of 4 steps",
+        "hyper",
+        **_SDXL | {"source": "https://huggingface.co/ByteDance/Hyper-SD", "license": "terms unstated"},
+        scheduler="DDIMScheduler",
+        scheduler_options=_TRAILING,
+        needs=(("lora", "hyper-sdxl-lora"),),
+        folder="sdxl",
+    ),
+    BackboneSpec(
+        "sdxl-lightning",
+        "SDXL-Lightning of 4 steps",
+        "lightning",
+        **_SDXL | {"source": "https://huggingface.co/ByteDance/SDXL-Lightning"},
+        scheduler="EulerDiscreteScheduler",
+        scheduler_options=_TRAILING,
+        needs=(("components", "sdxl"),),
+    ),
+    BackboneSpec(
+        "sdxl-turbo",
+        "SDXL-Turbo",
+        "turbo",
+        **_SDXL
+        | {
+            "source": "https://huggingface.co/stabilityai/sdxl-turbo",
+            "width": 512,
+            "height": 512,
+            "license": "Stability AI Community License: no commercial use beyond its terms",
+        },
+        scheduler="EulerAncestralDiscreteScheduler",
+        scheduler_options=_TRAILING,
+    ),
+)
+
 BACKBONES: dict[str, BackboneSpec] = {
     spec.name: spec
     for spec in (
@@ -97,6 +169,7 @@ BACKBONES: dict[str, BackboneSpec] = {
         ),
         BackboneSpec(name="mini-dev", title="Miniature dev", **_DEV, **_MINI),
         BackboneSpec(name="mini-schnell", title="Miniature schnell", **_SCHNELL, **_MINI),
+        *_SDXL_SPECS,
     )
 }
 
@@ -123,6 +196,13 @@ def get_backbone(name: str) -> BackboneSpec:
     except KeyError:
         known = ", ".join(BACKBONES)
         raise SettingsError(f"Unknown backbone {name!r}. Known: {known}. Or give the path of a FLUX folder.") from None
+
+
+def family_of(backbone: str | Path) -> str:
+    """Whose loader a backbone takes: a name's spec tells, a folder's parts do; by default FLUX's."""
+    if str(backbone) in BACKBONES:
+        return BACKBONES[str(backbone)].family
+    return "sdxl" if os.path.isdir(os.path.join(backbone, "unet")) else "flux"
 
 
 def published(variant: str) -> BackboneSpec:

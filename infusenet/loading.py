@@ -14,7 +14,8 @@ from . import miniature
 from .adapters import Adapter
 from .adapters.infusenet.model import InfuseNetModel, load_network
 from .adapters.infusenet.pipeline import InfuseNetPipeline
-from .backbones import BACKBONES, BackboneSpec, get_backbone, published, variant_of
+from .adapters.ip_adapter.loading import load_sdxl
+from .backbones import BACKBONES, BackboneSpec, family_of, get_backbone, published, variant_of
 from .errors import SettingsError, WeightsError
 from .flux.networks import flux_config
 from .weights import Shapes, check, describe, load_checked, read_header, read_weights
@@ -36,6 +37,7 @@ def load_pipeline(
     dtype: torch.dtype | None = None,
     offload: str | None = None,
     adapter: Adapter | None = None,
+    lora: str | Path | None = None,
 ) -> Any:
     """Load a backbone, and what conditions it.
 
@@ -51,6 +53,7 @@ def load_pipeline(
         dtype: bfloat16, or float32 on the CPU.
         offload: "model" keeps on the GPU only the networks at work.
         adapter: what conditions, instead of `infusenet`; it is bound to the pipeline.
+        lora: of SDXL, what is fused into it, as the LoRA that makes it quick.
 
     Returns:
         The pipeline (`InfuseNetPipeline` for FLUX), whose `spec` holds the backbone's defaults.
@@ -65,13 +68,17 @@ def load_pipeline(
         raise SettingsError(f'Expected offload=None, or offload="model" with a GPU, got {offload!r} on {device}.')
     if adapter is not None and infusenet is not None:
         raise SettingsError("Got both infusenet= and adapter=. Give one of them.")
-    load = LOADERS[BACKBONES[name].family if (name := expected or str(backbone)) in BACKBONES else FLUX]
+    load = LOADERS[family_of(expected if expected in BACKBONES else backbone)]
     home = torch.device("cpu") if offload else device
-    sources = {"components": components, "expected": expected, "text_encoders": text_encoders}
+    sources: dict[str, Any] = {"components": components, "expected": expected, "text_encoders": text_encoders}
+    if lora is not None:
+        if load is load_flux:
+            raise SettingsError("lora= is for SDXL. Leave it out with FLUX.")
+        sources["lora"] = lora
     pipeline = load(backbone, **sources, device=home, dtype=dtype)
     if adapter is not None:
         adapter.bind(pipeline)
-    elif infusenet is not None or pipeline.spec.name in miniature.BACKBONES:
+    elif infusenet is not None or (pipeline.spec.family == FLUX and pipeline.spec.name in miniature.BACKBONES):
         weights = miniature.INFUSENET if infusenet is None else Path(infusenet)
         pipeline.register_modules(controlnet=InfuseNetModel.beside(pipeline.transformer, weights))
     if offload:
@@ -103,7 +110,7 @@ def load_flux(
 
 
 FLUX = "flux"
-LOADERS: dict[str, Callable[..., Any]] = {FLUX: load_flux}
+LOADERS: dict[str, Callable[..., Any]] = {FLUX: load_flux, "sdxl": load_sdxl}
 """What loads a family of backbones: (backbone, components=, expected=, text_encoders=, device=, dtype=) -> a pipeline
 that is called as diffusers' are, and has `spec`, `vae` and `scheduler`."""
 

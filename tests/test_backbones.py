@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from infusenet.backbones import BACKBONES, get_backbone, published, variant_of
+from infusenet.backbones import BACKBONES, family_of, get_backbone, published, variant_of
 from infusenet.errors import SettingsError, WeightsError
 
 SCHEDULE_FIELDS = (
@@ -19,8 +19,11 @@ SCHEDULE_FIELDS = (
 )
 
 
-def test_the_four_backbones_are_keyed_by_name():
-    assert list(BACKBONES) == ["flux-dev", "flux-schnell", "mini-dev", "mini-schnell"]
+FLUX = [name for name, spec in BACKBONES.items() if spec.family == "flux"]
+
+
+def test_backbones_are_keyed_by_name():
+    assert FLUX == ["flux-dev", "flux-schnell", "mini-dev", "mini-schnell"]
     assert all(spec.name == name for name, spec in BACKBONES.items())
 
 
@@ -40,7 +43,7 @@ def test_defaults(name, steps, guidance, text, size):
     assert spec.license and spec.source
 
 
-@pytest.mark.parametrize("name", BACKBONES)
+@pytest.mark.parametrize("name", FLUX)
 def test_schedule_equals_the_published_scheduler(name, goldens):
     spec = BACKBONES[name]
     text = (goldens.model(f"scheduler_{spec.variant}") / "scheduler_config.json").read_text(encoding="utf-8")
@@ -94,3 +97,9 @@ def test_an_unknown_name_lists_the_known():
 def test_specs_cannot_be_changed():
     with pytest.raises(dataclasses.FrozenInstanceError):
         BACKBONES["flux-dev"].shift = 1.0  # type: ignore[misc]
+
+
+def test_a_family_is_told_by_name_or_folder(tmp_path):
+    (tmp_path / "unet").mkdir()
+    assert family_of(tmp_path) == family_of("sdxl-turbo") == "sdxl"
+    assert family_of(tmp_path / "unet") == family_of("mini-dev") == "flux"

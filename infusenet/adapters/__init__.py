@@ -3,8 +3,9 @@
 from ..errors import SettingsError
 from .base import BRANCHES, Adapter, AdapterSpec, Branches, Condition, check_branches
 from .infusenet.adapter import INFUSENET
+from .ip_adapter.adapter import IP_ADAPTER_FACEID
 
-ADAPTERS: dict[str, AdapterSpec] = {INFUSENET.name: INFUSENET}
+ADAPTERS: dict[str, AdapterSpec] = {spec.name: spec for spec in (INFUSENET, IP_ADAPTER_FACEID)}
 
 
 def get_adapter(name: str) -> AdapterSpec:

@@ -115,6 +115,7 @@ class AdapterSpec:
         parts: the weight files that it needs, by the names of their options; see `weights.catalogue`.
         families: of the backbones that it fits (`BackboneSpec.family`).
         load: (parts by name, face pack, device, dtype or None) -> Adapter. `bind` loads what acts during sampling.
+        optional: further parts, without which some of its files do.
     """
 
     name: str
@@ -122,6 +123,7 @@ class AdapterSpec:
     parts: tuple[str, ...]
     families: tuple[str, ...]
     load: Callable[[Mapping[str, Path], Path, str, Any], Adapter]
+    optional: tuple[str, ...] = ()
 
     def check(self, family: str) -> None:
         """Raise SettingsError unless it fits a family of backbones."""

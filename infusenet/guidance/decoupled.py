@@ -130,9 +130,14 @@ class Decoupled:
         return all(self.neutral_at(step) for step in range(max(len(self.a), len(self.b))))
 
     @property
+    def contents(self) -> Mapping[Third, Contents]:
+        """What each third sees."""
+        return CONTENTS[self.kind]
+
+    @property
     def branches(self) -> tuple[Third, ...]:
         """The thirds that a run needs, in order; see `CONTENTS` for what each sees."""
-        return ("full",) if self.neutral else tuple(CONTENTS[self.kind])
+        return ("full",) if self.neutral else tuple(self.contents)
 
     def at(self, step: int) -> tuple[float, float]:
         """(a, b) at a step, counted from 0."""
@@ -145,7 +150,7 @@ class Decoupled:
 
     def branches_at(self, step: int) -> tuple[Third, ...]:
         """The thirds that a step needs, in order."""
-        return ("full",) if self.neutral_at(step) else tuple(CONTENTS[self.kind])
+        return ("full",) if self.neutral_at(step) else tuple(self.contents)
 
     def combine(self, step: int, thirds: Mapping[Third, Tensor]) -> Tensor:
         """A step's prediction from the thirds that `branches_at` names, each [B, ...]."""

@@ -28,6 +28,7 @@ _SHOWN = 4
 _MOST_PACKED = 2  # times its size that a zip may unpack to
 AGAIN = "Download it again and compare its size with the source's."
 _WRAPPERS = ("image_proj", "state_dict", "model", "params_ema", "params")
+_IP_ADAPTER = ("image_proj", "ip_adapter")
 _BITS = {"BOOL": 8, "U8": 8, "I8": 8, "I16": 16, "U16": 16, "I32": 32, "U32": 32, "I64": 64, "U64": 64}
 _BITS |= {"F8_E4M3": 8, "F8_E5M2": 8, "F16": 16, "BF16": 16, "F32": 32, "F64": 64}
 _TORCH_NAMES = {
@@ -217,9 +218,13 @@ def _pickle_complaint(path: Path, error: str) -> str:
 
 
 def _unwrapped(held: object) -> dict[str, Tensor]:
-    """The state dict inside what a pickle holds: bare, or under one of the usual keys."""
+    """The state dict inside what a pickle holds: bare, or under one of the usual keys; of an IP-Adapter both parts."""
     import torch
 
+    if isinstance(held, Mapping) and all(isinstance(held.get(part), Mapping) for part in _IP_ADAPTER):
+        return {
+            f"{part}.{key}": value for part in _IP_ADAPTER for key, value in _unwrapped({"model": held[part]}).items()
+        }
     for _ in _WRAPPERS:  # at most once each: a pickle may contain itself
         inner = (held.get(key) for key in _WRAPPERS) if isinstance(held, Mapping) else ()
         held = next((one for one in inner if isinstance(one, Mapping)), held)

@@ -97,8 +97,8 @@ def _amount(tensors: Shapes) -> str:
 def _rules() -> list[tuple[Callable[[Shapes], bool], Callable[[Shapes], str]]]:
     """Marks of the known layouts, the most telling first."""
     return [
-        (_any("lora_"), _just("a LoRA")),
         (_any("ip_adapter."), _just("an IP-Adapter")),
+        (_any("lora_"), _just("a LoRA")),
         (_starts("pulid_"), _just("PuLID weights")),
         (_has("controlnet_x_embedder.weight"), _controlnet),
         (_starts("controlnet_blocks."), _just("a FLUX ControlNet of another layout")),

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ...errors import FaceError, SettingsError, WeightsError
-from ...faces.align import norm_crop
+from ...faces.align import CROP, norm_crop
 from ...faces.detect import Face, FaceDetector, choose_face
 from ...faces.turns import upright
 from ...files import Picture, as_rgb
@@ -205,30 +205,61 @@ class IdentityEncoder:
 
     def _crops(self, pictures: Sequence[Any], which: str | int, *, skip: bool) -> tuple[list[Picture], list[str]]:
         """The aligned face of each photo, and what is to be said about them."""
-        crops: list[Picture] = []
-        notices: list[str] = []
-        for number, picture in enumerate(pictures, start=1):
-            where = f"Picture {number}" if len(pictures) > 1 else "The picture"
-            rgb = as_rgb(picture)
-            where = f"{where} ({rgb.shape[1]}x{rgb.shape[0]})"
-            turned = upright(self.detector, rgb)
-            faces = turned.faces
-            try:
-                chosen = choose_face(faces, which, where, smallest=self.smallest_face)
-                crops.append(np.ascontiguousarray(norm_crop(turned.picture, chosen.kps)[..., ::-1]))
-            except FaceError as error:
-                if not skip:
-                    raise
-                notices.append(f"Left out: {error}")
-                continue
-            if turned.notice:
-                notices.append(f"{where} {turned.notice}, in which its face is found best.")
-            if which == "largest" and len(faces) > 1:
-                notices.append(
-                    f"{where} shows {len(faces)} faces; the largest was taken. "
-                    f"To choose, give its number from the left, 0 to {len(faces) - 1} (--which-face, or face_index)."
-                )
-        return crops, notices
+        found, notices = chosen_faces(self.detector, pictures, which, smallest=self.smallest_face, skip=skip)
+        return [bgr_crop(*one) for one in found], notices
+
+
+def bgr_crop(picture: Picture, face: Face, size: int = CROP) -> Picture:
+    """The aligned face as recognizers take it: BGR uint8 [size, size, 3]."""
+    return np.ascontiguousarray(norm_crop(picture, face.kps, size)[..., ::-1])
+
+
+def chosen_faces(
+    detector: FaceDetector,
+    pictures: Sequence[Any],
+    which: str | int = "largest",
+    *,
+    smallest: int = SMALLEST_FACE,
+    skip: bool = False,
+) -> tuple[list[tuple[Picture, Face]], list[str]]:
+    """The face that counts in each photo, with the photo turned upright, and what is to be said about them.
+
+    Args:
+        detector: finds the faces.
+        pictures: photos of one person, RGB uint8 [H, W, 3] each.
+        which: "largest", or a number counted from the left, from 0.
+        smallest: least size of a face in pixels of the photo.
+        skip: leaves out photos whose face cannot be used, with a notice.
+
+    Raises:
+        FaceError: a photo shows no face that can be used, and `skip` is not set.
+        PictureError: not a picture.
+    """
+    found: list[tuple[Picture, Face]] = []
+    notices: list[str] = []
+    for number, picture in enumerate(pictures, start=1):
+        where = f"Picture {number}" if len(pictures) > 1 else "The picture"
+        rgb = as_rgb(picture)
+        where = f"{where} ({rgb.shape[1]}x{rgb.shape[0]})"
+        turned = upright(detector, rgb)
+        faces = turned.faces
+        try:
+            chosen = choose_face(faces, which, where, smallest=smallest)
+            norm_crop(turned.picture, chosen.kps)  # its landmarks may be none of a face
+        except FaceError as error:
+            if not skip:
+                raise
+            notices.append(f"Left out: {error}")
+            continue
+        found.append((turned.picture, chosen))
+        if turned.notice:
+            notices.append(f"{where} {turned.notice}, in which its face is found best.")
+        if which == "largest" and len(faces) > 1:
+            notices.append(
+                f"{where} shows {len(faces)} faces; the largest was taken. "
+                f"To choose, give its number from the left, 0 to {len(faces) - 1} (--which-face, or face_index)."
+            )
+    return found, notices
 
 
 def fused(embeddings: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -87,6 +87,20 @@ class ReshapedAttention(nn.Module):
 
 
 @contextmanager
+def attending(unet: nn.Module, processors: Mapping[str, Any]) -> Iterator[None]:
+    """While it lasts, layers of a UNet have other processors, by the layers' names; then their own again."""
+    layers: dict[str, Any] = {name: unet.get_submodule(name) for name in processors}
+    own = {name: layer.processor for name, layer in layers.items()}
+    try:
+        for name, layer in layers.items():
+            layer.set_processor(processors[name])
+        yield
+    finally:
+        for name, layer in layers.items():
+            layer.set_processor(own[name])
+
+
+@contextmanager
 def reshaped(unet: nn.Module, manipulation: Manipulation, clock: Clock) -> Iterator[None]:
     """While it lasts, a UNet's attention to identity tokens is reshaped; then every layer has its own processor again.
 
@@ -98,18 +112,13 @@ def reshaped(unet: nn.Module, manipulation: Manipulation, clock: Clock) -> Itera
     Raises:
         SettingsError: no layer attends to an IP-Adapter in a way that can be reshaped.
     """
-    layers = {
-        layer: part
-        for name, layer in unet.named_modules()
+    layers: dict[str, Any] = dict(unet.named_modules())
+    ours = {
+        name: ReshapedAttention(layer.processor, manipulation, part, clock)
+        for name, layer in layers.items()
         if (part := part_of(name)) and isinstance(getattr(layer, "processor", None), _STOCK)
     }
-    if not layers:
+    if not ours:
         raise SettingsError("No IP-Adapter is loaded whose attention could be reshaped. Load one, without xFormers.")
-    stock = {layer: layer.processor for layer in layers}
-    try:
-        for layer, part in layers.items():
-            layer.set_processor(ReshapedAttention(stock[layer], manipulation, part, clock))
+    with attending(unet, ours):
         yield
-    finally:
-        for layer, processor in stock.items():
-            layer.set_processor(processor)
