@@ -11,10 +11,12 @@ from .loaders import LoadBackbone, LoadIdentityEncoder, LoadInfuseNet
 from .paths import check_name, register_folders, share_references
 from .probe.chart import running_server
 from .probe.measure import LikenessMeasure
-from .probe.probe import IdentityProbe, LoadFaceRecognizer, StopAtPeak
+from .probe.probe import IdentityProbe, StopAtPeak
+from .probe.recognizer import LoadFaceRecognizer
 from .probe.report import DriftReport
 from .probe.save import SaveResults
 from .probe.score import Score
+from .probe.seen import serve
 from .sweep.sweep import Sweep
 from .templates import serve_short_names
 
@@ -45,11 +47,12 @@ class InfuseNetExtension(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         """The pack's nodes, in the order of their work.
 
-        First the host is told where our weight files lie, and gets the templates' pictures and short names: ComfyUI
-        0.3.64 calls no `on_load`, and the schemas list files.
+        First the host is told where our weight files lie, and gets the templates' pictures and short names, and the
+        address at which the chart finds faces: ComfyUI 0.3.64 calls no `on_load`, and the schemas list files.
         """
         check_name()
         register_folders()
         share_references()
         serve_short_names(running_server())
+        serve(running_server())
         return NODES

@@ -43,6 +43,7 @@ _LITTLE_NOISE = (
     "another person's picture the miniature reached a likeness of 0.08, 0.23, 0.36 and 0.48 with a denoise of 0.5, "
     "0.6, 0.8 and 1 on schnell, and 0.34, 0.40, 0.48 and 0.48 on dev."
 )
+TRY = "Try next: "  # before advice
 _TRIED = "What is advised was tried on the miniature's drawn faces, not on real ones: compare before you keep it."
 
 
@@ -59,7 +60,7 @@ def in_words(trace: Trace) -> str:
     if figures.peak is None:
         return "\n".join([_nothing(trace), *_notes(trace, figures)])
     lines = [*_course(trace, figures, figures.peak), *_levels(trace, figures.peak)]
-    advice = [f"Try next: {one.words}" for one in advise(trace)]
+    advice = [TRY + one.words for one in advise(trace)]
     advice += [_TRIED] if advice else []
     return "\n".join([*lines, *(advice or why_none(trace)), *_notes(trace, figures)])
 

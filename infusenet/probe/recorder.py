@@ -22,6 +22,7 @@ from .trace import Trace
 from .versions import library_versions
 
 CAPACITY = 256 * 2**20  # bytes of latents held in memory before they go to files
+KEPT = 64 * 2**20  # bytes of them kept when the run is over
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,8 @@ class ProbeRecorder:
         ceiling: what other pictures of the same person score, if known.
         fallback_kps: landmarks [5, 2] of the pose picture as fractions (x / width, y / height), used while no face has
             been found.
-        keep_latents: "best" keeps the latents of the best step in `best`; "none" does not.
+        keep_latents: "best" keeps the latents of the best step in `best`; "all" also every step's in `kept` (every
+            n-th's where they are many); "none" keeps none.
         on_record: called with every finished StepRecord, live or after; again with the same step when it was
             back-filled.
         quality: also measure sharpness and contrast.
@@ -75,16 +77,16 @@ class ProbeRecorder:
         strangers: Baseline | None = None,
         ceiling: float | None = None,
         fallback_kps: Any = None,
-        keep_latents: Literal["best", "none"] = "best",
+        keep_latents: Literal["best", "all", "none"] = "best",
         on_record: Callable[[StepRecord], object] | None = None,
         quality: bool = True,
         batch_size: int = 8,
         capacity: int = CAPACITY,
         folder: str | os.PathLike[str] | None = None,
     ) -> None:
-        if when not in ("live", "after") or keep_latents not in ("best", "none"):
+        if when not in ("live", "after") or keep_latents not in ("best", "all", "none"):
             raise SettingsError(
-                f'Expected when "live" or "after" and keep_latents "best" or "none", got {when!r}, {keep_latents!r}.'
+                f'Expected when "live" or "after", keep_latents "best", "all" or "none": {when!r}, {keep_latents!r}.'
             )
         if every < 1 or batch_size < 1 or capacity < 0:
             raise SettingsError(
@@ -97,9 +99,10 @@ class ProbeRecorder:
         self.strangers, self.ceiling = strangers, ceiling
         self.when, self.every = when, every
         self.best: KeptLatents | None = None
+        self.kept: dict[int, Tensor] = {}  # by step, [B, C, h, w] on the CPU
         self.gallery = Gallery()
         self._decode, self._fallback, self._on_record = decode, fallback_kps, on_record
-        self._keep_best, self._quality, self._batch_size = keep_latents == "best", quality, batch_size
+        self._keep, self._quality, self._batch_size = keep_latents, quality, batch_size
         self._capacity, self._folder = capacity, folder
         self._session: Session | None = None
 
@@ -124,7 +127,7 @@ class ProbeRecorder:
             run: how the pictures are made, for the record.
         """
         self.close()
-        self.best, self.gallery = None, Gallery()
+        self.best, self.kept, self.gallery = None, {}, Gallery()
         info = run or RunInfo()
         self._session = Session(
             decode=self._decode,
@@ -140,7 +143,7 @@ class ProbeRecorder:
             sigmas=floats(sigmas),
             batch=batch,
             live=self.when == "live",
-            keep=self._keep_best,
+            keep=self._keep != "none",
             quality=self._quality,
             batch_size=self._batch_size,
             on_record=self._on_record,
@@ -257,6 +260,8 @@ class ProbeRecorder:
             session.attempt("back-filling", session.back_fill)
             trace = self._trace(session, final, status, reason)
             self.best = session.attempt("keeping the best step", lambda: _best(session, trace))
+            if self._keep == "all":
+                self.kept = session.attempt("keeping the steps", lambda: session.store.some(KEPT)) or {}
             return replace(trace, seconds_after=time.perf_counter() - began)
         finally:
             self.close()
@@ -267,7 +272,7 @@ class ProbeRecorder:
         return () if self._session is None else self._session.in_order()
 
     def close(self) -> None:
-        """Drop a run without measuring it, and its temporary files. `best` and `gallery` stay until the next start."""
+        """Drop a run without measuring it, and its temporary files. What is kept stays until the next start."""
         if self._session is not None:
             self._session.store.clear()
             self._session = None

@@ -15,7 +15,7 @@ from ..measures import Reader, Reading
 from ..measures.base import Pixels, pixels
 from ..metrics.quality import rms_contrast, sharpness
 from .decode import as_pictures, checked
-from .gallery import Gallery
+from .gallery import Gallery, Seen, small
 from .records import RunInfo, StepRecord
 from .stopwatch import stopwatch
 from .store import LatentStore
@@ -93,7 +93,8 @@ class Session:
         """Decode and measure whole steps; `latents` holds them one after the other."""
         seconds, batch = stopwatch(latents), latents.shape[0] // len(steps)
         pictures = self.pictures(latents)
-        readings = self.reader.read(pixels(pictures), [*range(batch)] * len(steps))
+        whole = pixels(pictures)
+        readings = self.reader.read(whole, [*range(batch)] * len(steps))
         crispness = self._crispness(pictures)
         share = seconds() / len(steps)
         for i, step in enumerate(steps):
@@ -102,7 +103,7 @@ class Session:
             self.pending.discard(step)
             if any(reading.alignment is None and not reading.seen for reading in readings[part]):
                 self.unaligned.add(step)
-            self._finished(record, shown(readings[part]))
+            self._finished(record, shown(readings[part]), small(whole[part]))
 
     @torch.no_grad()
     def finished(self, pictures: Any, latents: Tensor | None, step: int | None) -> StepRecord:
@@ -118,9 +119,10 @@ class Session:
         began = time.perf_counter()
         if self.batch is not None and pictures.shape[0] != self.batch:
             raise ValueError(f"expected {self.batch} finished pictures, got {pictures.shape[0]}")
-        read = self.reader.read(pixels(pictures), range(pictures.shape[0]))
+        whole = pixels(pictures)
+        read = self.reader.read(whole, range(pictures.shape[0]))
         readings = [reading if reading.seen else Reading(False, score=reading.score) for reading in read]
-        self.gallery.final = shown(readings)
+        self.gallery.finished = Seen(shown(readings), small(whole))
         record = filled(StepRecord.empty(step, sigma, len(readings)), readings, self._crispness(pictures))
         return replace(record, seconds=time.perf_counter() - began)
 
@@ -188,10 +190,12 @@ class Session:
             if not self.keep and step not in self.unaligned:
                 self.store.drop(step)
 
-    def _finished(self, record: StepRecord, faces: tuple[Pixels | None, ...]) -> None:
-        """Enter a record, keep its faces, tell the listener."""
+    def _finished(
+        self, record: StepRecord, faces: tuple[Pixels | None, ...], pictures: tuple[bytes | None, ...] | None = None
+    ) -> None:
+        """Enter a record, keep what was seen, tell the listener."""
         self.records[record.step] = record
-        self.gallery.put(record.step, faces)
+        self.gallery.put(record.step, faces, pictures)
         if self.on_record is None:
             return
         try:

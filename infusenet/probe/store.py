@@ -70,6 +70,17 @@ class LatentStore:
         if path is not None:
             path.unlink(missing_ok=True)
 
+    def some(self, limit: int) -> dict[int, Tensor]:
+        """The latents of all steps, or of every n-th, counted back from the last, that `limit` bytes have room for."""
+        steps = self.steps
+        if not steps:
+            return {}
+        last = self.get(steps[-1])
+        room = max(limit // max(last.numel() * last.element_size(), 1), 1)
+        every = -(-len(steps) // room)
+        kept = {step: self.get(step) for step in sorted(steps[::-every])}
+        return {step: one.clone() if one.is_pinned() else one for step, one in kept.items()}
+
     def clear(self) -> None:
         """Forget everything and remove the temporary folder."""
         self._held.clear()

@@ -11,6 +11,7 @@ import torch
 from comfy_execution.graph import ExecutionBlocker
 from torch import Tensor
 
+from ...infusenet.errors import SettingsError
 from ...infusenet.probe import Trace, batch
 from ..convert import with_samples
 from .decoders import flat, full_decoder, is_tiny
@@ -51,10 +52,46 @@ def best_of_batch(
     return picture, _latent(run, samples, place), index, math.nan if value is None else value
 
 
-def _decoded(watch: Watch, run: Run, vae: Any, place: int) -> Any:
+def picked(
+    watch: Watch, run: Run, trace: Trace, samples: dict[str, Any] | None, vae: Any, step: int
+) -> tuple[Any, dict[str, Any], int, float]:
+    """The picture most like the person in one step; arguments and results as `best_of_batch`.
+
+    Raises:
+        SettingsError: nothing is kept of this step.
+    """
+    latents = _kept(run, step)
+    record = next((one for one in trace.records if one.step == step), None)
+    values = {} if record is None else {i: value for i, value in enumerate(record.similarity) if value is not None}
+    index = max(values, key=values.__getitem__, default=-1)
+    place = max(index, 0)
+    latent = _latent(run, samples, place) | {"samples": run.latents(latents[place : place + 1])}
+    return _decoded(watch, run, vae, place, latents), latent, index, values.get(index, math.nan)
+
+
+def latents_of(run: Run, step: int, samples: dict[str, Any] | None) -> dict[str, Any]:
+    """A step's predictions of the whole batch, as a LATENT.
+
+    Raises:
+        SettingsError: nothing is kept of this step.
+    """
+    return with_samples(samples or {}, run.latents(_kept(run, step)))
+
+
+def _kept(run: Run, step: int) -> Tensor:
+    kept = run.recorder.kept
+    if step in kept:
+        return kept[step]
+    if not kept:
+        raise SettingsError("The steps of this run are not kept any more. Queue it again, or set step to 0.")
+    known = ", ".join(map(str, sorted(kept)[:12])) + (", ..." if len(kept) > 12 else "")
+    raise SettingsError(f"Step {step} of this run is not kept. Set step to one of {known}; 0 is the best step.")
+
+
+def _decoded(watch: Watch, run: Run, vae: Any, place: int, latents: Tensor | None = None) -> Any:
     """One picture; where it cannot be decoded, a word for the nodes behind it: the report itself is not lost."""
     try:
-        picture = pictures_of(watch, run, vae, place)
+        picture = pictures_of(watch, run, vae, place, latents)
     except comfy.model_management.InterruptProcessingException:
         raise
     except Exception as error:
@@ -63,12 +100,19 @@ def _decoded(watch: Watch, run: Run, vae: Any, place: int) -> Any:
     return ExecutionBlocker(_NO_VAE) if picture is None else picture
 
 
-def pictures_of(watch: Watch, run: Run, vae: Any, place: int | None = None) -> Tensor | None:
-    """What a run ended with, decoded: IMAGE [B, H, W, 3], or one picture of it; None without a VAE or a result."""
+def pictures_of(
+    watch: Watch, run: Run, vae: Any, place: int | None = None, latents: Tensor | None = None
+) -> Tensor | None:
+    """What a run ended with, decoded: IMAGE [B, H, W, 3], or one picture of it; None without a VAE or a result.
+
+    Args:
+        latents: of the whole batch, instead of what the run ended with.
+    """
+    latents = run.final if latents is None else latents
     known = next((one for one in (vae, watch.vae) if one is not None and not is_tiny(one)), vae or watch.vae)
-    if known is None or run.final is None:
+    if known is None or latents is None:
         return None
-    latents = run.final if place is None else run.final[place : place + 1]
+    latents = latents if place is None else latents[place : place + 1]
     return full_decoder(known).decode(flat(latents)).movedim(1, -1).float().cpu().clamp(0, 1)
 
 

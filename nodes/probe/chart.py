@@ -8,9 +8,12 @@ from typing import Any
 
 from ...infusenet.measures.lines import judging_lines, published_name
 from ...infusenet.measures.wording import SubjectName, wording
-from ...infusenet.probe import Baseline, Rule, StepRecord, Trace, batch
-from ...infusenet.probe.drift import analyse, in_words
+from ...infusenet.probe import Baseline, Rule, StepRecord, Trace, batch, second
+from ...infusenet.probe.advice import Advice, advise
+from ...infusenet.probe.drift import TRY, analyse, in_words
+from ...infusenet.probe.stopping import SHARE
 
+BEST, SHORT = "finish, keep the best", "short tail"  # ways in which Stop at Identity Peak works
 EVENT = "infusenet.probe"
 POINTS = 400  # of one curve
 
@@ -47,8 +50,8 @@ def labels(subject: SubjectName) -> dict[str, str]:
     return {"axis": words.axis.removesuffix(" (cosine)"), "unseen": words.unseen, "nothing": words.nothing}
 
 
-def curve(trace: Trace, which: str = "") -> dict[str, Any]:
-    """A whole run, thinned out if it is long; the peak stays. `which` tells which of several runs it is."""
+def curve(trace: Trace, which: str = "", other: Trace | None = None) -> dict[str, Any]:
+    """A whole run, thinned out if it is long; the peak stays. Arguments as `words`'."""
     figures = analyse(trace)
     peak, subject = figures.peak, "face" if trace.rule is None else trace.rule.subject
     stride = -(-len(trace.records) // POINTS) or 1
@@ -70,13 +73,33 @@ def curve(trace: Trace, which: str = "") -> dict[str, Any]:
         "end_at": None if trace.final is None else [trace.final.step, _short(trace.final.sigma)],
         "status": trace.status,
         "pictures": [dataclasses.asdict(one) for one in batch.figures_of(trace)],
-        "words": words(trace, which),
+        "words": words(trace, which, other),
+        "advice": [{"words": TRY + one.words, "changes": changes(one)} for one in advise(trace)],
     }
 
 
-def words(trace: Trace, which: str = "") -> str:
-    """What a report says: of several runs which, the course, of a batch each picture's, and what measured."""
-    return "\n".join([*filter(None, [which]), in_words(trace), *batch.in_words(trace), batch.measured_in_words(trace)])
+def words(trace: Trace, which: str = "", other: Trace | None = None) -> str:
+    """What a report says: of several runs which, the course, of a batch each picture's, and what measured.
+
+    Args:
+        other: the same run by a second network.
+    """
+    beside = [] if other is None else second.in_words(trace, other)
+    told = [in_words(trace), *batch.in_words(trace), *beside, batch.measured_in_words(trace)]
+    return "\n".join([*filter(None, [which]), *told])
+
+
+def changes(advice: Advice) -> list[list[Any]]:
+    """What following advice sets: [[kinds of node, name of the widget, value], ...]; no kinds = the nearest node."""
+    apply, stop = ["InfuseNet_Apply"], ["InfuseNet_StopAtPeak"]
+    value = advice.change
+    return {
+        "end": lambda: [[apply, "end_percent", value["end"]]],
+        "strength": lambda: [[apply, "strength", value["strength"]]],
+        "keep": lambda: [[stop, "mode", BEST]],
+        "stop": lambda: [[stop, "mode", SHORT], [stop, "share", SHARE], [stop, "tail_steps", value["tail"]]],
+        "steps": lambda: [[[], "steps", value["steps"]]],
+    }[advice.kind]()
 
 
 def measured_by(recognizer: str, rule: Rule | None) -> str:

@@ -41,6 +41,9 @@ class Execution:
             run.number = self.count
         self.runs.append(run)  # the latest last
         run.goes_on = None
+        for one in self.runs[:-1]:
+            if self.bytes > MEMORY:
+                one.recorder.kept = {}  # its steps' latents go before whole runs
         while len(self.runs) > 1 and (len(self.runs) > KEPT or self.bytes > MEMORY):
             self.drop()
 
@@ -116,7 +119,7 @@ def pixels(run: Run) -> int:
 def _bytes(run: Run) -> int:
     """Memory that a run takes."""
     best = None if run.recorder.best is None else run.recorder.best.latents
-    kept = (tensor for tensor in (run.final, run.predicted, best) if tensor is not None)
+    kept = [tensor for tensor in (run.final, run.predicted, best, *run.recorder.kept.values()) if tensor is not None]
     return run.recorder.gallery.bytes + sum(tensor.numel() * tensor.element_size() for tensor in kept)
 
 
@@ -126,6 +129,7 @@ def _join(before: Run, run: Run) -> None:
     recorder, steps, own, earlier = run.recorder, run.steps_before, run.recorder.best, before.recorder.best
     run.trace = joined(before.trace, run.trace)
     recorder.gallery = recorder.gallery.follow(before.recorder.gallery, steps)
+    recorder.kept = {**before.recorder.kept, **{steps + step: kept for step, kept in recorder.kept.items()}}
     best = run.trace.best
     if best is not None and best.step <= steps:
         recorder.best = earlier

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from ...infusenet.probe import ProbeRecorder
 from ...infusenet.probe.drift import NOISE_LEFT, OWN_PACE
 from ...infusenet.probe.store import copied
 
@@ -117,6 +119,14 @@ class Levels:
 
     def _lose(self) -> None:
         self.known, self.displayed = False, True
+
+
+def renumber(recorder: ProbeRecorder, numbers: Mapping[int, int]) -> None:
+    """Give the steps that a recorder keeps of a finished run other numbers."""
+    recorder.gallery.renumber(numbers)
+    recorder.kept = {numbers.get(step, step): kept for step, kept in recorder.kept.items()}
+    if recorder.best is not None:
+        recorder.best = replace(recorder.best, step=numbers.get(recorder.best.step, recorder.best.step))
 
 
 def _near(one: float, other: float) -> bool:

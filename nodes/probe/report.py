@@ -13,14 +13,14 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ...infusenet.errors import SettingsError
-from ...infusenet.probe import ProbeRecorder, StepRecord, Trace, batch
+from ...infusenet.probe import ProbeRecorder, StepRecord, Trace, batch, second
 from ...infusenet.probe.drift import analyse
 from ...infusenet.probe.lines import first_above
 from ..checks import checked
 from ..convert import pictures_to_image, with_samples
 from ..sockets import TraceSocket, schema
 from . import chart
-from .best import best_of_batch
+from .best import best_of_batch, latents_of, picked
 from .choice import find_run
 from .decoders import flat, full_decoder
 from .run import Run
@@ -28,6 +28,7 @@ from .watch import Watch
 
 UI = "infusenet_drift"
 SHOWN = 6  # runs of one execution beside each other
+_PICKED = "The best outputs hand on step {}, as step says; 0 would be the best one."
 _LOST = "{} as this report's VAE decodes it: it is measured as the probe saw it."
 
 
@@ -73,6 +74,15 @@ class DriftReport(io.ComfyNode):
                     tooltip="For nodes that sample several times (detailers, tiles, XY plots): which run, from 1.\n"
                     "0 chooses: the run whose result is in the latent, else one of its size, else the largest picture.",
                 ),
+                io.Int.Input(
+                    "step",
+                    default=0,
+                    min=0,
+                    max=100000,
+                    optional=True,
+                    tooltip="Which step the best outputs hand on, in completed steps from 1. A click on the chart sets "
+                    "it.\n0: the best step, and the best finished picture of a batch.",
+                ),
             ],
             outputs=[
                 io.Image.Output("chart", display_name="chart", tooltip="Similarity by noise level and step."),
@@ -115,7 +125,7 @@ class DriftReport(io.ComfyNode):
 
     @classmethod
     @checked
-    def execute(cls, trace, samples=None, image=None, vae=None, run=0) -> io.NodeOutput:
+    def execute(cls, trace, samples=None, image=None, vae=None, run=0, step=0) -> io.NodeOutput:
         """Find the run, and tell of it."""
         if samples is None and image is None:
             raise SettingsError(
@@ -125,14 +135,19 @@ class DriftReport(io.ComfyNode):
         hidden = getattr(cls, "hidden", None)
         place = getattr(hidden, "prompt", None), getattr(hidden, "unique_id", None)
         choice = find_run(trace, *place, samples, image, run)
-        chosen = choice.run
+        chosen, other = choice.run, second_of(trace, choice.run)
+        which = " ".join(filter(None, [choice.which, _PICKED.format(step) if step else ""]))
         record = finished(trace, chosen, vae)
         if choice.note is not None:
             record = replace(record, warnings=(*record.warnings, choice.note))
         figures = analyse(record)
-        best, best_step = best_of(chosen, record, samples)
         beside = others(chosen)
-        best_picture = best_of_batch(trace, chosen, record, samples, image, vae)
+        if step:
+            best, best_step = latents_of(chosen, step, samples), step
+            best_picture = picked(trace, chosen, record, samples, vae, step)
+        else:
+            best, best_step = best_of(chosen, record, samples)
+            best_picture = best_of_batch(trace, chosen, record, samples, image, vae)
         return io.NodeOutput(
             draw(chosen, record, beside),
             faces_of(chosen, record),
@@ -140,15 +155,16 @@ class DriftReport(io.ComfyNode):
             best_step,
             math.nan if figures.peak is None else figures.peak.value,
             math.nan if figures.drift is None else figures.drift,
-            record_json(record, chosen),
+            record_json(record, chosen, other),
             record.to_csv(),
             *best_picture,
             ui={
                 UI: [
-                    told(trace.node, chosen, record, choice.which),
-                    *(told(trace.node, one, one.trace) for one in beside),
+                    told(trace, chosen, record, which, other),
+                    *(told(trace.second, one, one.trace) for one in [other] if one is not None),
+                    *(told(trace, one, one.trace) for one in beside),
                 ],
-                "text": [chart.words(record, choice.which)],
+                "text": [chart.words(record, which, None if other is None else other.trace)],
             },
         )
 
@@ -184,15 +200,27 @@ def others(run: Run) -> list[Run]:
     return alike[:-SHOWN:-1]
 
 
-def told(probe: str, run: Run, trace: Trace, which: str = "") -> dict[str, Any]:
-    """What the browser draws of a run."""
+def second_of(watch: Watch, run: Run) -> Run | None:
+    """The same run as a second recognizer measured it, where there is one."""
+    if watch.second is None:
+        return None
+    sampler = run.sampler
+    known = [one for one in watch.second.executions.found(sampler.node) if one.sampler.index == sampler.index]
+    known += watch.second.executions.before(sampler.node)
+    runs = (other for one in known if one.sampler.prompt == sampler.prompt for other in one.runs)
+    return next((other for other in runs if other.number == run.number), None)
+
+
+def told(watch: Watch, run: Run, trace: Trace, which: str = "", other: Run | None = None) -> dict[str, Any]:
+    """What the browser draws of a run; `other` is the same one as a second recognizer measured it."""
     place = {"workflow": run.sampler.workflow, "number": run.number, "runs": run.execution.count}
-    return {"run": run.name, "probe": probe, "sampler": run.sampler.node, **place, **chart.curve(trace, which)}
+    curve = chart.curve(trace, which, None if other is None else other.trace)
+    return {"run": run.name, "probe": watch.node, "sampler": run.sampler.node, **place, **curve, **watch.compared}
 
 
-def record_json(trace: Trace, run: Run) -> str:
-    """The record as JSON; `report` in it holds what follows from it: where it is above the lines, each picture, and,
-    where its node sampled several times, the figures of every run that is kept.
+def record_json(trace: Trace, run: Run, other: Run | None = None) -> str:
+    """The record as JSON; `report` in it holds what follows from it: where it is above the lines, each picture, what a
+    second recognizer says, and, where its node sampled several times, the figures of every run that is kept.
     """
     figures = batch.figures_of(trace)
     best = batch.best_of(figures)
@@ -203,6 +231,7 @@ def record_json(trace: Trace, run: Run) -> str:
         "first_above": first_above(trace),
         "best_picture": None if best is None else best.picture,
         "pictures": [asdict(one) for one in figures],
+        "second": None if other is None or other.trace is None else second.figures_of(trace, other.trace),
     }
     return json.dumps({**json.loads(trace.to_json()), "report": report}, indent=1, allow_nan=False) + "\n"
 

@@ -7,7 +7,7 @@ import os
 import uuid
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import comfy.model_management
 import folder_paths
@@ -19,12 +19,15 @@ from ...infusenet.probe import ProbeRecorder, RunInfo, Trace
 from ...infusenet.probe.background import BackgroundRecorder
 from ...infusenet.probe.pieces import without_levels
 from ..shared import pack_of
-from . import chart
+from . import chart, seen
 from .decoders import Decoder, flat, full_decoder, is_tiny, small_decoder
 from .guider import about, conditions, infusenets, size_of
-from .levels import Levels
+from .levels import Levels, renumber
 from .sampler_node import SamplerNode
 from .stopping import SHORT, Cut, StopJudge, StopRule
+
+if TYPE_CHECKING:
+    from .watch import Watch
 
 log = logging.getLogger(__name__)
 
@@ -39,28 +42,12 @@ _NO_STOP = " So Stop at Identity Peak could not look, and the run was finished: 
 _INTERRUPT = comfy.model_management.InterruptProcessingException
 
 
-class Watching(Protocol):
-    """Who watches: `watch.Watch`."""
-
-    recognizer: Any
-    references: tuple[Any, ...]
-    strangers: Any
-    node: str
-    when: str
-    every: int
-    vae: Any
-
-    @property
-    def beside(self) -> dict[str, Any]:
-        """What the browser draws beside the curve."""
-
-
 class Run:
     """One run of one sampler under one probe. Nothing in here disturbs the sampler."""
 
     def __init__(
         self,
-        watch: Watching,
+        watch: Watch,
         guider: Any,
         sigmas: Tensor,
         seed: int | None,
@@ -98,6 +85,7 @@ class Run:
         conditioning = conditions(watch.recognizer.name, (told.pop("recognizer", None), *sampler.recognizers))
         self._info = RunInfo(seed=seed, step_offset=sampler.offset, conditioning_recognizer=conditioning, **told)
         self.recorder = self._make_recorder()
+        seen.RUNS[self.name] = self
 
     def begin(self, base_model: Any, sigmas: Tensor, sampler: str) -> None:
         """The sampler's loop starts."""
@@ -205,10 +193,7 @@ class Run:
             self.trace = replace(self.trace, sigmas=levels.sigmas, run=replace(self.trace.run, steps=levels.count))
         if levels.displayed:
             self.trace = without_levels(self.trace, levels.numbers)
-            self.recorder.gallery.renumber(levels.numbers)
-            best = self.recorder.best
-            if best is not None:
-                self.recorder.best = replace(best, step=levels.numbers.get(best.step, best.step))
+            renumber(self.recorder, levels.numbers)
 
     def _keep_prediction(self) -> None:
         """The last prediction as the host hands it on ("denoised_output"), where that is not the result."""
@@ -228,7 +213,13 @@ class Run:
     def tell(self) -> None:
         """The browser is told of the whole curve, once the run has ended and has its place among others."""
         if self.trace is not None:
-            self._send(end=True, number=self.number, runs=self.execution.count, **chart.curve(self.trace))
+            self._send(
+                end=True,
+                number=self.number,
+                runs=self.execution.count,
+                **chart.curve(self.trace),
+                **self._watch.compared,
+            )
 
     def latents(self, tensor: Tensor) -> Tensor:
         """Recorded latents in the shape of the sampler's own."""
@@ -309,6 +300,7 @@ class Run:
                 point=chart.point(replace(record, step=self.steps_before + record.step))
             ),
             batch_size=4,
+            keep_latents="all",
             folder=folder_paths.get_temp_directory(),
         )
 

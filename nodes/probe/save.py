@@ -21,7 +21,7 @@ from ..convert import image_to_pictures
 from ..sockets import TraceSocket, schema
 from .best import pictures_of
 from .choice import Choice, find_run
-from .report import draw, faces_of, finished, others, record_json
+from .report import draw, faces_of, finished, others, record_json, second_of
 from .watch import Watch
 
 DEFAULT = "infusenet/result"  # prefix
@@ -121,7 +121,7 @@ def contents_of(
         for number, picture in enumerate(pictures, start=1):
             contents[f"picture_{number}.png"] = png(picture, metadata, generated=True)
     contents["steps.csv"] = trace.to_csv().encode()
-    contents["record.json"] = record_json(trace, run).encode()
+    contents["record.json"] = record_json(trace, run, second_of(watch, run)).encode()
     return contents
 
 

@@ -22,8 +22,9 @@ from ...infusenet.probe import StepRecord
 from ...infusenet.probe.stopping import SHARE, TAIL, best_kept, is_on_course, saves, should_stop, stop_step
 from ...infusenet.sampling import tail
 from ..infusenet import gate
+from .chart import BEST, SHORT
 
-SHORT, BEST, PEAK = "short tail", "finish, keep the best", "at the peak"
+PEAK = "at the peak"
 MODES = (SHORT, BEST, PEAK)
 _LAST = "infusenet_last_prediction"
 CUT = "infusenet_cut"

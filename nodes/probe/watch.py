@@ -10,6 +10,7 @@ from typing import Any
 from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
+from ...infusenet.errors import SettingsError
 from ...infusenet.measures import as_measure
 from ...infusenet.probe import Baseline, Reference
 from ...infusenet.probe.drift import NOISE_LEFT
@@ -63,11 +64,42 @@ class Watch:
         self.node, self.when, self.every, self.vae = node, when, every, vae
         self.key = f"{KEY}:{node}:{next(_NUMBERS)}"
         self.executions = Executions()
+        self.second: Watch | None = None  # measures the same by another network
+        self.pair: tuple[str, ...] = ()  # of the two, what measures: their curves are drawn together
         self._current: Run | None = None
+
+    def compare(self, second: Watch) -> None:
+        """Measure by a second network too.
+
+        Raises:
+            SettingsError: it is the same one.
+        """
+        self.second, pair = second, (self.measured_by, second.measured_by)
+        if pair[0] == pair[1]:
+            raise SettingsError(
+                f"recognizer and second_recognizer are the same network ({self.title}). Load another one as the second."
+            )
+        self.pair = second.pair = pair
+
+    @property
+    def title(self) -> str:
+        """What the network is called beside another."""
+        return as_measure(self.recognizer).name.partition(" (")[0]
+
+    @property
+    def measured_by(self) -> str:
+        """Network and rule."""
+        measure = as_measure(self.recognizer)
+        return chart.measured_by(measure.name, measure.rule)
+
+    @property
+    def compared(self) -> dict[str, Any]:
+        """What the browser is told of the pair; nothing where there is none."""
+        return {"pair": self.pair, "title": self.title} if self.pair else {}
 
     def attach(self, model: Any) -> Any:
         """A clone of a MODEL whose sampling is watched."""
-        model = model.clone()
+        model = model.clone() if self.second is None else self.second.attach(model)
         model.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, self.key, self._around_run)
         model.add_wrapper_with_key(WrappersMP.SAMPLER_SAMPLE, self.key, self._around_sampler)
         model.add_wrapper_with_key(WrappersMP.PREDICT_NOISE, self.key, self._around_prediction)
@@ -83,7 +115,8 @@ class Watch:
         return {
             "lines": chart.lines(self.strangers, blank, published, measure.name, subject),
             "labels": chart.labels(subject),
-            "by": chart.measured_by(measure.name, measure.rule),
+            "by": self.measured_by,
+            **self.compared,
         }
 
     @property

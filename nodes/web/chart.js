@@ -1,15 +1,11 @@
 // Draws runs as curves: similarity by noise level, at the size there is. Knows nothing of ComfyUI but its theme's colours;
 // all text goes through textContent.
-import { barOf, bands, bestOf, endOf, grouped, line, linesOf, number, scales, shown } from "./curves.js";
+import { barOf, bestOf, endOf, grouped, itemsOf, line, linesOf, number, same, scales, shown } from "./curves.js";
+import { ALERT, drawAxes, drawCurve, drawItems, drawLines, drawPicked, entry, GRID, html, huesOn, INK, make, MENU, PAPER, QUIET,
+    show } from "./draw.js";
 import { csvOf, download, menuButton, pngOf } from "./menu.js";
-import { DASHES, THEMES } from "./palette.js";
+import { DASHES } from "./palette.js";
 
-const SVG = "http://www.w3.org/2000/svg";
-const { dark } = THEMES; // where the host's theme does not say
-const INK = `var(--input-text, ${dark.ink})`, QUIET = `var(--descrip-text, ${dark.quiet})`;
-const GRID = `var(--border-color, ${dark.grid})`, PAPER = `var(--comfy-input-bg, ${dark.paper})`;
-const MENU = `var(--comfy-menu-bg, ${dark.card})`, ALERT = `var(--error-text, ${dark["curve-2"]})`;
-const DOTS = 80; // points of a curve beyond which they are not marked one by one
 const ADVICE = { margin: "5px 0 3px", padding: "0 0 0 7px" };
 const ENDINGS = { interrupted: "interrupted", failed: "failed", "stopped at peak": "stopped" };
 
@@ -17,125 +13,14 @@ const ENDINGS = { interrupted: "interrupted", failed: "failed", "stopped at peak
 const LABELS = { axis: "similarity", unseen: "no face seen", nothing: "No face was found, so there is no curve." };
 const labelsOf = (run) => run?.labels ?? LABELS;
 
-const show = (value, digits = 3) => (number(value) ? value.toFixed(digits) : "unknown");
-
-const brush = Object.assign(document.createElement("canvas"), { width: 1, height: 1 })
-    .getContext("2d", { willReadFrequently: true });
-function huesOn(colour) { // the palette's curves for this ground, one a sampler
-    brush.fillStyle = colour;
-    brush.fillRect(0, 0, 1, 1);
-    const [red, green, blue] = brush.getImageData(0, 0, 1, 1).data;
-    const theme = 0.2126 * red + 0.7152 * green + 0.0722 * blue > 127 ? THEMES.light : dark;
-    return Object.keys(theme).filter((name) => name.startsWith("curve-")).map((name) => theme[name]);
-}
-
-function make(name, attributes = {}, text) {
-    const element = document.createElementNS(SVG, name);
-    for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
-    if (text !== undefined) element.textContent = text;
-    return element;
-}
-
-function html(style, text) {
-    const element = document.createElement("div");
-    Object.assign(element.style, style);
-    if (text !== undefined) element.textContent = text;
-    return element;
-}
-
-function drawAxes(svg, scale, longest) {
-    const label = (text, x, y, anchor = "middle") =>
-        svg.append(make("text", { x, y, fill: QUIET, "font-size": 10, "text-anchor": anchor }, text));
-    const { low, high, left, right, ceiling, floor, x, y } = scale;
-    const tick = [0.05, 0.1, 0.2, 0.5, 1].find((size) => ((high - low) / size) * 18 <= floor - ceiling) ?? 1;
-    for (let value = Math.ceil(low / tick) * tick; value <= high + 1e-9; value += tick) {
-        const zero = Math.abs(value) < 1e-9;
-        svg.append(make("line", { x1: left, x2: right, y1: y(value), y2: y(value), stroke: GRID,
-            "stroke-width": zero ? 1.2 : 0.6 }));
-        label(zero ? "0" : value.toFixed(tick < 0.1 ? 2 : 1), left - 5, y(value) + 3.5, "end");
-    }
-    label("step", left - 5, floor + 14, "end");
-    const total = longest.run.steps ?? longest.series.length, wide = (point) => 8 + 6 * String(point.step).length;
-    const nice = [1, 2, 5, 10, 20, 50, 100, 200, 500].find((size) => (24 * total) / size <= right - left) ?? 1000;
-    let last = -Infinity;
-    for (const point of longest.series) {
-        if ((point.step !== 1 && point.step % nice) || x(point) - last < wide(point)) continue;
-        label(String(point.step), x(point), floor + 14);
-        last = x(point);
-    }
-    if (!scale.bySigma) return;
-    label("σ", left - 5, floor + 26, "end");
-    label(show(scale.top, 2), left, floor + 26, "start");
-    label("noise level", (left + right) / 2, floor + 26);
-    label("0", right, floor + 26, "end");
-}
-
-function drawCurve(svg, curve, scale, hue) {
-    const { run, series } = curve, { x, y } = scale, end = endOf(curve);
-    const measured = series.filter((point) => point.mean !== null), drawn = series.filter((point) => shown(point) !== null);
-    if (measured.some((point) => point.high > point.low)) {
-        for (const points of bands(series, scale)) svg.append(make("polygon", { points, fill: hue, opacity: 0.22 }));
-    }
-    const stroke = { fill: "none", stroke: hue, "stroke-linejoin": "round" };
-    if (end && number(series.at(-1)?.mean)) {
-        const d = line([series.at(-1), end], scale);
-        svg.append(make("path", { ...stroke, d, "stroke-dasharray": "3 3", opacity: 0.8 }));
-    }
-    svg.append(make("path", { ...stroke, d: line(series, scale), "stroke-width": 1.8, class: "now" }));
-    if (drawn.length <= DOTS) {
-        const r = drawn.length > 20 ? 2 : 3;
-        for (const point of drawn) {
-            const seen = point.mean !== null;
-            svg.append(make("circle", { cx: x(point), cy: y(shown(point)), r, stroke: hue, "stroke-width": 1.2,
-                fill: seen ? hue : PAPER, class: seen ? "point" : "point unseen" }));
-        }
-    }
-    if (end) {
-        const cx = x(end), cy = y(end.mean);
-        svg.append(make("path", { d: `M${cx - 5} ${cy}L${cx} ${cy - 5}L${cx + 5} ${cy}L${cx} ${cy + 5}Z`, fill: hue,
-            stroke: PAPER, class: "finished" }));
-    }
-    const best = bestOf({ run, series });
-    if (best) {
-        svg.append(make("circle", { cx: x(best), cy: y(best.mean), r: 7, fill: "none", stroke: INK, "stroke-width": 1.3,
-            class: "peak" }));
-    }
-}
-
-function drawLines(svg, run, scale) { // and in grey what is not above them
-    const { left, right, ceiling, floor, y } = scale, bar = barOf(run);
-    if (bar) {
-        const top = Math.max(ceiling, y(bar.value));
-        svg.append(make("rect", { x: left, y: top, width: right - left, height: Math.max(0, floor - top), fill: QUIET,
-            opacity: 0.12, class: "below" }));
-    }
-    for (const { kind, level } of linesOf(run)) {
-        if (!number(level)) continue;
-        svg.append(make("line", { x1: left, x2: right, y1: y(level), y2: y(level), stroke: QUIET, "stroke-width": 1.3,
-            "stroke-dasharray": DASHES[kind] ?? "2 2", class: `baseline ${kind}` }));
-    }
-}
-
-function sample(mark) { // of a line or a point, for the legend
-    const svg = make("svg", { width: 18, height: 8, viewBox: "0 0 18 8" });
-    Object.assign(svg.style, { flex: "none" });
-    svg.append(mark);
-    return svg;
-}
-
-function entry(text, mark, colour = QUIET) {
-    const row = html({ display: "flex", alignItems: "center", gap: "5px", whiteSpace: "nowrap", color: colour });
-    if (mark) row.append(sample(mark));
-    row.append(html({}, text));
-    return row;
-}
-
-function legendOf(curve, hue) { // where the curve is above the lines, the lines' names, and what a hollow point is
-    const { run, series } = curve, above = aboveOf(curve);
+// Where the curve is above the lines, the lines' names, and what a hollow point is; `ink` is the lines' colour.
+function legendOf(curve, hue, each, ink = QUIET) {
+    const { run, series } = curve, above = aboveOf(curve), best = each ? itemsOf(run).find((item) => item.best) : null;
     const entries = above ? [entry(above, null, INK)] : [];
+    if (best) entries.push(entry(`thick: picture ${best.item + 1}, the best`, make("line", { x1: 0, x2: 18, y1: 4, y2: 4, stroke: hue, "stroke-width": 2.2 })));
     for (const first of entries) first.style.flexBasis = "100%"; // a line of its own
     for (const { kind, name, level } of linesOf(run)) {
-        const dashes = { x1: 0, x2: 18, y1: 4, y2: 4, stroke: QUIET, "stroke-width": 1.3, "stroke-dasharray": DASHES[kind] ?? "2 2" };
+        const dashes = { x1: 0, x2: 18, y1: 4, y2: 4, stroke: ink, "stroke-width": 1.3, "stroke-dasharray": DASHES[kind] ?? "2 2" };
         const known = number(level);
         const value = known ? `${name} ${level.toFixed(kind === "published" ? 3 : 2)}` : `${name}: unknown`;
         entries.push(entry(value, known ? make("line", dashes) : null));
@@ -180,7 +65,8 @@ function message(runs) { // instead of a curve
 }
 
 function told(point, sampler, unseen) { // on hover
-    const place = point.finished ? "finished picture" : `step ${point.step}`;
+    const whole = point.finished ? "finished picture" : `step ${point.step}`;
+    const place = point.item === undefined ? whole : `picture ${point.item + 1}, ${whole}`;
     const lines = [`${place}, σ ${show(point.sigma)}`, `similarity ${show(shown(point))}`];
     if (point.count > 1 && point.low < point.high) lines.push(`${show(point.low)} to ${show(point.high)} in ${point.count} pictures`);
     if (sampler) lines.unshift(sampler);
@@ -188,10 +74,13 @@ function told(point, sampler, unseen) { // on hover
     return lines.join("\n");
 }
 
-// A chart in an element of its own: `element`, and `show(runs, named)`, where runs are the newest first and `named` gives
-// a sampler's title, or undefined where it is gone. `clear` forgets the earlier ones.
+// A chart in an element of its own: `element`, and `show(runs, named, picked)`, where runs are the newest first, `named`
+// gives a sampler's title, or undefined where it is gone, and `picked` is the step that is handed on, 0 for the best one.
+// What it asks of the page: `clear()` forgets the earlier runs, `pick(point)` hands a step on, `use(run, advice)` follows
+// advice, `seen(run, point, whole)` is the address of what a step shows; the middle two answer with a sentence.
 export class Chart {
-    constructor(withWords, clear) {
+    constructor(withWords, asked) {
+        this.asked = asked;
         const row = { display: "flex", justifyContent: "space-between", gap: "8px", padding: "0 10px", color: QUIET, flex: "none",
             whiteSpace: "nowrap" };
         const part = { overflow: "hidden", textOverflow: "ellipsis" };
@@ -204,12 +93,18 @@ export class Chart {
         this.left = html(part);
         this.peak = html({ flex: "1 0 auto", color: INK, textAlign: "right" });
         const head = html(row);
-        head.append(this.left, this.peak, menuButton(() => this.entries(clear), { ink: INK, paper: MENU, line: GRID }));
+        head.append(this.left, this.peak, menuButton(() => this.entries(), { ink: INK, paper: MENU, line: GRID }));
         this.plot = html({ position: "relative", flex: "1 1 0", minHeight: "110px", overflow: "hidden" });
         this.svg = make("svg", { role: "img", width: "100%", height: "100%" });
         this.svg.style.display = "block";
         this.tip = html({ position: "absolute", display: "none", pointerEvents: "none", whiteSpace: "pre", padding: "3px 7px",
             color: INK, background: MENU, border: `1px solid ${GRID}`, borderRadius: "4px", zIndex: 1 });
+        this.tipText = html({});
+        this.face = Object.assign(document.createElement("img"), { alt: "" });
+        Object.assign(this.face.style, { display: "none", marginTop: "3px", borderRadius: "3px", maxWidth: "100%" });
+        this.face.addEventListener("load", () => { this.face.style.display = "block"; this.place(); });
+        this.face.addEventListener("error", () => { this.face.style.display = "none"; });
+        this.tip.append(this.tipText, this.face);
         this.plot.append(this.svg, this.tip);
         this.state = html(part);
         this.finished = html({ flex: "none" });
@@ -229,22 +124,38 @@ export class Chart {
         new ResizeObserver(() => this.draw()).observe(this.plot);
         this.plot.addEventListener("pointermove", (event) => this.hover(event));
         this.plot.addEventListener("pointerleave", () => this.hover());
+        this.plot.addEventListener("click", () => this.near && this.say(this.asked.pick(this.near.point)));
     }
 
-    show(runs, named) {
-        [this.runs, this.named] = [runs, named];
+    show(runs, named, picked = 0) {
+        [this.runs, this.named, this.picked] = [runs, named, picked];
         this.draw();
     }
 
-    entries(clear) { // of the menu
+    say(sentence) { // below the chart, until it is drawn anew by a run
+        if (!sentence) return;
+        [this.state.textContent, this.state.title] = [sentence, sentence];
+        this.state.style.color = INK;
+    }
+
+    turn(name) { // a way of showing on or off
+        this[name] = !this[name];
+        this.draw();
+    }
+
+    entries() { // of the menu
         const drawn = this.runs.length > 0 && this.svg.querySelector("path.now") !== null;
         const texts = [[this.left, this.peak], [this.state, this.finished], [this.names], [this.legend]];
         const said = texts.map((parts) => parts.flatMap((part) => (part.children.length ? [...part.children] : [part]))
             .map(({ textContent }) => textContent.trim()).filter(Boolean));
         const file = async () => download(await pngOf({ element: this.element, svg: this.svg, texts: said }), "likeness.png");
         const table = () => download(new Blob([csvOf(this.runs, this.named)], { type: "text/csv" }), "likeness.csv");
+        const earlier = this.runs.some((run, place) => this.runs.findIndex((other) => same(run, other)) < place);
+        const batch = this.runs.some((run) => itemsOf(run).length > 1);
         return [["Save chart (PNG)", file, drawn], ["Save figures (CSV)", table, this.runs.length > 0],
-            ["Clear earlier runs", clear, new Set(this.runs.map(({ sampler }) => sampler)).size < this.runs.length]];
+            [this.each ? "Show the batch's mean" : "Show each picture's curve", () => this.turn("each"), batch],
+            [this.whole ? "Point at a step: faces" : "Point at a step: whole pictures", () => this.turn("whole"), drawn],
+            ["Clear earlier runs", this.asked.clear, earlier]];
     }
 
     draw() {
@@ -265,7 +176,9 @@ export class Chart {
         const scale = this.scale = scales(curves, width, height);
         const start = ({ series }) => (series.length ? scale.x(series[0]) : Infinity);
         const widest = groups.map(({ curves: [now] }) => now).sort((a, b) => start(a) - start(b));
-        drawLines(this.svg, curves[0].run, scale);
+        drawLines(this.svg, curves[0].run, scale, curves[0].run.pair ? groups[0].hue : undefined);
+        const other = groups.find(({ curves: [{ run }] }) => run.by !== curves[0].run.by);
+        if (other) drawLines(this.svg, other.curves[0].run, scale, other.hue);
         drawAxes(this.svg, scale, widest[0]);
         for (const { curves: [, ...earlier], hue } of groups) {
             for (const { series } of earlier.reverse()) {
@@ -273,10 +186,16 @@ export class Chart {
                     opacity: 0.45, class: "earlier" }));
             }
         }
-        this.marks = groups.flatMap(({ name, curves: [now] }) => [...now.series, endOf(now)]
+        const points = (now) => (this.each ? itemsOf(now.run).flatMap(({ series }) => series) : [...now.series, endOf(now)]);
+        this.marks = groups.flatMap(({ name, curves: [now] }) => points(now)
             .filter((point) => point && shown(point) !== null)
-            .map((point) => ({ point, name: groups.length > 1 ? name : "", x: scale.x(point), y: scale.y(shown(point)) })));
-        for (const { curves: [now], hue } of [...groups].reverse()) drawCurve(this.svg, now, scale, hue);
+            .map((point) => ({ point, run: now.run, name: groups.length > 1 ? name : "", x: scale.x(point), y: scale.y(shown(point)) })));
+        for (const { curves: [now], hue } of [...groups].reverse()) {
+            if (this.each && itemsOf(now.run).length > 1) drawItems(this.svg, now.run, scale, hue);
+            else drawCurve(this.svg, now, scale, hue);
+        }
+        const picked = curves[0].series.find(({ step }) => step === this.picked);
+        if (picked) drawPicked(this.svg, picked, scale);
         this.cross = make("g", { visibility: "hidden" });
         this.svg.append(this.cross);
     }
@@ -288,7 +207,7 @@ export class Chart {
         this.left.textContent = several ? `${axis}, mean of ${now.series[0].count}` : axis;
         const alone = groups.length < 2;
         this.peak.textContent = alone && now ? peakOf(now) : "";
-        this.state.textContent = now ? state(now) : "";
+        [this.state.textContent, this.state.title] = [now ? state(now) : "", ""];
         this.state.style.color = ["interrupted", "failed"].includes(now?.run.status) ? ALERT : "";
         this.finished.textContent = alone && now ? finishedOf(now) : "";
         this.names.replaceChildren();
@@ -302,15 +221,35 @@ export class Chart {
             row.prepend(swatch);
             this.names.append(row);
         }
-        this.legend.replaceChildren(...(now ? legendOf(now, groups[0].hue) : []));
+        const networks = groups.filter(({ curves: [{ run }] }, place) =>
+            groups.findIndex((one) => one.curves[0].run.by === run.by) === place);
+        this.legend.replaceChildren(...networks.flatMap(({ hue, curves: [curve] }) =>
+            legendOf(curve, hue, this.each, networks.length > 1 ? hue : undefined)));
         this.svg.setAttribute("aria-label", [this.left, this.peak, this.state, this.legend].map((one) => one.textContent).join("; "));
         this.words?.replaceChildren(...(now?.run.words ?? "").replaceAll(" %", "\u00a0%").split("\n").filter(Boolean)
-            .map((text) => html(text.startsWith("Try next:") ? advice : { margin: "0 0 2px" }, text)));
+            .map((text) => (text.startsWith("Try next:") ? this.advice(text, now.run, advice) : html({ margin: "0 0 2px" }, text))));
         if (this.words) this.words.style.display = now?.run.words ? "" : "none";
     }
 
-    hover(event) { // the nearest point's figures, beside the pointer
+    advice(text, run, style) { // with a button that follows it, where the page knows what it sets
+        const row = html(style, text), plain = (words) => words.replaceAll("\u00a0", " ");
+        const known = (run.advice ?? []).find(({ words }) => plain(words) === plain(text));
+        if (!known) return row;
+        const button = document.createElement("button");
+        Object.assign(button, { textContent: "Use this", title: "Sets it in the workflow. Undo with Ctrl+Z." });
+        Object.assign(button.style, { marginLeft: "6px", padding: "0 7px", font: "inherit", color: INK, background: MENU,
+            border: `1px solid ${GRID}`, borderRadius: "4px", cursor: "pointer" });
+        button.addEventListener("click", (event) => {
+            event.stopPropagation();
+            this.say(this.asked.use(known.changes));
+        });
+        row.append(button);
+        return row;
+    }
+
+    hover(event) { // the nearest point's figures and faces, beside the pointer
         this.tip.style.display = "none";
+        this.near = null;
         this.cross?.setAttribute("visibility", "hidden");
         if (!event || !this.marks?.length || !this.cross?.isConnected) return;
         const box = this.svg.getBoundingClientRect(), width = this.plot.clientWidth, height = this.plot.clientHeight;
@@ -321,10 +260,22 @@ export class Chart {
             make("line", { x1: near.x, x2: near.x, y1: this.scale.ceiling, y2: this.scale.floor, stroke: INK, opacity: 0.5 }),
             make("circle", { cx: near.x, cy: near.y, r: 4, fill: INK }));
         this.cross.setAttribute("visibility", "visible");
-        this.tip.textContent = told(near.point, near.name, labelsOf(this.runs[0]).unseen);
+        this.near = near;
+        this.tipText.textContent = told(near.point, near.name, labelsOf(this.runs[0]).unseen);
+        const address = this.asked.seen(near.run, near.point, this.whole);
+        if (this.face.getAttribute("src") !== address) {
+            this.face.style.display = "none";
+            this.face.src = address;
+        }
         this.tip.style.display = "block";
-        const beyond = near.x + 10 + this.tip.offsetWidth > width;
-        this.tip.style.left = `${Math.max(2, beyond ? near.x - 10 - this.tip.offsetWidth : near.x + 10)}px`;
-        this.tip.style.top = `${Math.max(2, Math.min(near.y - 46, height - this.tip.offsetHeight - 2))}px`;
+        this.place();
+    }
+
+    place() { // the words and faces beside their point, inside the chart
+        const { near, tip } = this, width = this.plot.clientWidth, height = this.plot.clientHeight;
+        if (!near) return;
+        const beyond = near.x + 10 + tip.offsetWidth > width;
+        tip.style.left = `${Math.max(2, beyond ? near.x - 10 - tip.offsetWidth : near.x + 10)}px`;
+        tip.style.top = `${Math.max(2, Math.min(near.y - 46, height - tip.offsetHeight - 2))}px`;
     }
 }

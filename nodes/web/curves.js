@@ -36,16 +36,45 @@ export function barOf(run) {
     return tops.length ? { value: Math.max(...tops), lines: tops.length } : null;
 }
 
-// One group for each sampler, the newest first: its newest run in full, the earlier ones faint.
+export const same = (one, other) => one.sampler === other.sampler && one.by === other.by; // their curves compare
+
+// One group for each sampler, the newest first: its newest run in full, the earlier ones faint. A probe with a second
+// recognizer has two groups for each sampler; runs measured by any other network or rule do not compare.
 export function grouped(runs, named, hues) {
-    const groups = new Map();
-    for (const run of runs.filter(({ by }) => by === runs[0].by)) { // of one network and rule: others do not compare
-        if (!groups.has(run.sampler)) groups.set(run.sampler, []);
-        groups.get(run.sampler).push({ run, series: reading(run) });
+    const pair = runs[0]?.pair ?? [runs[0]?.by], shown = runs.filter(({ by }) => pair.includes(by)), groups = [];
+    for (const run of shown) {
+        const known = groups.find(({ curves }) => same(curves[0].run, run)), curve = { run, series: reading(run) };
+        if (known) known.curves.push(curve);
+        else groups.push({ curves: [curve] });
     }
-    const list = [...groups].map(([sampler, curves]) => ({ name: named(sampler), curves }));
-    return list.filter((group, place) => place === 0 || group.name !== undefined) // a sampler that is gone is not shown
+    const samplers = [...new Set(shown.map(({ sampler }) => sampler))];
+    const place = ({ curves: [{ run }] }) => samplers.indexOf(run.sampler) * pair.length + pair.indexOf(run.by);
+    const name = ({ curves: [{ run }] }) => {
+        const sampler = named(run.sampler);
+        if (pair.length < 2 || sampler === undefined) return sampler;
+        return samplers.length > 1 ? `${sampler}, ${run.title}` : run.title;
+    };
+    return groups.sort((a, b) => place(a) - place(b)).map((group) => ({ ...group, name: name(group) }))
+        .filter((group) => group.curves[0].run.sampler === samplers[0] || group.name !== undefined) // one that is gone
         .slice(0, hues.length).map((group, place) => ({ ...group, hue: hues[place] }));
+}
+
+// Each picture of a batch by itself: its points where it was seen, and its finished likeness.
+export function itemsOf(run) {
+    const count = Math.max(0, ...(run.points ?? []).map(([, , items]) => items.length));
+    const best = (run.pictures ?? []).reduce((top, one) => {
+        const value = one.final ?? one.peak;
+        return number(value) && !(top && top.value >= value) ? { item: one.picture - 1, value } : top;
+    }, null);
+    return [...Array(count).keys()].map((item) => {
+        const series = (run.points ?? []).map(([step, sigma, items, told]) => {
+            const seen = Array.isArray(told) ? told.includes(item) : told;
+            return { step, sigma, item, mean: seen && number(items[item]) ? items[item] : null };
+        });
+        const final = (run.pictures ?? []).find(({ picture }) => picture === item + 1)?.final, at = run.end_at;
+        if (number(final) && at) series.push({ step: at[0], sigma: at[1], item, mean: final, finished: true });
+        return { item, series, best: item === best?.item };
+    });
 }
 
 export function endOf({ run, series }) { // the finished picture, as a point
@@ -65,7 +94,8 @@ export function scales(curves, width, height) {
     const floor = height - (bySigma ? 30 : 18);
     const values = points.filter((point) => point.mean !== null).flatMap((point) => [point.low, point.high]);
     values.push(...points.map((point) => point.faint).filter(number));
-    values.push(...curves.slice(0, 1).flatMap(({ run }) => linesOf(run).map(({ level }) => level)).filter(number));
+    const networks = curves.filter(({ run }, place) => curves.findIndex((other) => other.run.by === run.by) === place);
+    values.push(...networks.flatMap(({ run }) => linesOf(run).map(({ level }) => level)).filter(number));
     const low = Math.min(0, ...values), high = Math.max(0.2, ...values), span = (high - low) * 1.06;
     const top = Math.max(1e-6, ...points.map((point) => point.sigma).filter(number));
     const noise = (sigma) => (top > BOUNDED ? sigma / (1 + sigma) : sigma); // as a share, where there is no upper bound

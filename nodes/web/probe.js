@@ -1,8 +1,10 @@
 // The live chart of Identity Probe, and the final one on Identity Drift Report: keeps what the server tells of each run,
-// and hands it to the charts. No request of its own.
+// and hands it to the charts. It asks the server for nothing but the faces of the step that is pointed at.
 import { app } from "../../scripts/app.js";
 import { api } from "../../scripts/api.js";
+import { pick, picked, use } from "./act.js";
 import { Chart } from "./chart.js";
+import { same } from "./curves.js";
 
 const PROBE = "InfuseNet_IdentityProbe", REPORT = "InfuseNet_DriftReport";
 const EVENT = "infusenet.probe";
@@ -55,8 +57,8 @@ function put(id, workflow, run, newest = false) {
         if (at >= 0) runs.splice(at, 1);
         runs.unshift({ ...run, time: Date.now() });
     }
-    const same = runs.filter((one) => one.sampler === run.sampler);
-    if (same.length > KEPT) runs.splice(runs.indexOf(same.at(-1)), 1);
+    const alike = runs.filter((one) => same(one, run));
+    if (alike.length > KEPT) runs.splice(runs.indexOf(alike.at(-1)), 1);
     save();
     if ((workflow ?? open()) === open()) redraw(id);
 }
@@ -73,20 +75,31 @@ function redraw(id) { // once a frame, however many points come
 
 function refresh(node) {
     const runs = idsOf(node).flatMap((id) => memory[keyOf(id)] ?? []).sort((a, b) => b.time - a.time);
-    charts.get(node).show(runs, (sampler) => nodeAt(sampler)?.title);
+    charts.get(node).show(runs, (sampler) => nodeAt(sampler)?.title, picked(node, REPORT));
 }
 
 function clear(node) { // the newest run of each sampler stays
     for (const id of idsOf(node)) {
-        const seen = new Set(), runs = memory[keyOf(id)] ?? [];
-        memory[keyOf(id)] = runs.filter(({ sampler }) => !seen.has(sampler) && seen.add(sampler));
+        const runs = memory[keyOf(id)] ?? [];
+        memory[keyOf(id)] = runs.filter((run, place) => runs.findIndex((other) => same(run, other)) === place);
     }
     save();
     refresh(node);
 }
 
 function attach(node) {
-    const report = node.comfyClass === REPORT, chart = new Chart(report, () => clear(node));
+    const report = node.comfyClass === REPORT;
+    const chart = new Chart(report, {
+        clear: () => clear(node),
+        seen: ({ run }, { step, finished }, whole) =>
+            api.apiURL(`/infusenet/seen/${run}/${finished ? "finished" : step}${whole ? "?whole" : ""}`),
+        use: (changes) => use(node, changes),
+        pick: ({ step }) => {
+            const said = pick(node, REPORT, step);
+            for (const shown of charts.keys()) refresh(shown);
+            return said;
+        },
+    });
     const widget = node.addDOMWidget("infusenet_chart", "infusenet_chart", chart.element, {
         serialize: false, hideOnZoom: false, getMinHeight: () => (report ? 420 : 255),
         getValue: () => "", setValue: () => {},

@@ -7,6 +7,7 @@ import pytest
 
 from infusenet.charts import face_grid, faces_sheet
 from infusenet.probe import Gallery, ReferenceInfo, RunInfo, StepRecord, Trace
+from infusenet.probe.gallery import Seen
 
 
 def flat(value: int) -> np.ndarray:
@@ -54,7 +55,7 @@ def test_a_sheet_of_a_run() -> None:
     gallery = Gallery()
     for step in (1, 2, 3):
         gallery.put(step, (flat(step), None if step == 1 else flat(50 + step)))
-    gallery.final = (flat(99), flat(98))
+    gallery.finished = Seen((flat(99), flat(98)))
     trace = trace_of(record(1, 0.1, None), record(2, 0.5, 0.4), record(3, 0.3, 0.3))
     sheet = faces_sheet(trace, gallery)
     half = sheet.shape[0] // 2
@@ -68,7 +69,7 @@ def test_long_runs_are_shortened_but_keep_first_best_and_last() -> None:
     gallery = Gallery(limit=1000)
     for step in range(1, 201):
         gallery.put(step, (flat(step),))
-    gallery.final = (flat(255),)
+    gallery.finished = Seen((flat(255),))
     sheet = faces_sheet(trace_of(*(record(i, 0.9 if i == 38 else 0.1) for i in range(1, 201))), gallery)
     seen = [int(tile(sheet, place, 8)[56, 56, 0]) for place in range(33)]
     assert seen[0] == 1 and seen[31] == 200 and seen[32] == 255 and 38 in seen

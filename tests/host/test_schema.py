@@ -77,7 +77,7 @@ CONTRACT = {
     "IdentityProbe": (
         "Identity Probe",
         "model MODEL, recognizer INFUSENET_RECOGNIZER, reference IMAGE, when COMBO, every INT, vae VAE, "
-        "strangers IMAGE, references COMBO, skip_below INT",
+        "strangers IMAGE, references COMBO, skip_below INT, second_recognizer INFUSENET_RECOGNIZER",
         "model MODEL, trace INFUSENET_TRACE",
     ),
     "StopAtPeak": (
@@ -87,7 +87,7 @@ CONTRACT = {
     ),
     "DriftReport": (
         "Identity Drift Report",
-        "trace INFUSENET_TRACE, samples LATENT, image IMAGE, vae VAE, run INT",
+        "trace INFUSENET_TRACE, samples LATENT, image IMAGE, vae VAE, run INT, step INT",
         "chart IMAGE, faces IMAGE, best LATENT, best_step INT, peak FLOAT, drift FLOAT, json STRING, csv STRING, "
         "best_picture IMAGE, best_latent LATENT, best_index INT, best_similarity FLOAT",
     ),
@@ -106,9 +106,9 @@ CONTRACT = {
 OPTIONAL = {
     "Apply": ["negative", "pose_image", "mask"],
     "DecoupledGuider": ["model_without_identity"],
-    "IdentityProbe": ["vae", "strangers", "references", "skip_below"],
+    "IdentityProbe": ["vae", "strangers", "references", "skip_below", "second_recognizer"],
     "Score": ["strangers", "references"],
-    "DriftReport": ["samples", "image", "vae", "run"],
+    "DriftReport": ["samples", "image", "vae", "run", "step"],
     "SaveResults": ["samples", "image", "vae", "run"],
     "StopAtPeak": ["mode", "share", "tail_steps"],
 }
@@ -123,6 +123,7 @@ DEFAULTS = {
     ("IdentityProbe", "every"): (1, 1, 1000),
     ("IdentityProbe", "skip_below"): (0, 0, 16384),
     ("DriftReport", "run"): (0, 0, 100000),
+    ("DriftReport", "step"): (0, 0, 100000),
     ("StopAtPeak", "patience"): (2, 1, 100),
     ("StopAtPeak", "min_steps"): (2, 1, 1000),
     ("StopAtPeak", "tolerance"): (0.01, 0.0, 1.0),

@@ -208,7 +208,7 @@ def test_a_thousand_tiles_are_bounded(pack):
 
         def __init__(self, number):
             self.final = torch.zeros(1, 16, 64, 64)
-            self.recorder = SimpleNamespace(best=None, gallery=gallery)
+            self.recorder = SimpleNamespace(best=None, gallery=gallery, kept={})
             self.size = (1024, 1024) if number == 3 else (512, 512)
 
     for number in range(1, 1001):
@@ -432,7 +432,7 @@ def test_what_a_long_list_keeps_is_bounded(pack, monkeypatch):
     for index in range(50):
         execution = kept.of(sampler_node("7", index, {}, (), "p"))
         run = SimpleNamespace(final=torch.zeros(1, 16, 64, 64), predicted=None, size=(512, 512), goes_on=None,
-                              recorder=SimpleNamespace(best=None, gallery=gallery), number=0)  # fmt: skip
+                              recorder=SimpleNamespace(best=None, gallery=gallery, kept={}), number=0)  # fmt: skip
         kept.add(execution, run)
     assert [one.sampler.index for one in kept.found()] == list(range(40, 50))
 
