@@ -17,6 +17,7 @@ from .probe.report import DriftReport
 from .probe.save import SaveResults
 from .probe.score import Score
 from .probe.seen import serve
+from .renamed import register_renames
 from .sweep.sweep import Sweep
 from .templates import serve_short_names
 
@@ -55,4 +56,5 @@ class InfuseNetExtension(ComfyExtension):
         share_references()
         serve_short_names(running_server())
         serve(running_server())
+        await register_renames(NODES)
         return NODES

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import comfy.samplers
 from comfy_api.latest import io
@@ -17,6 +18,8 @@ from ..probe.probe import other_people
 from ..shared import show
 from ..sockets import recognizer_input, reference_input, schema
 from . import trials
+
+_EXACT = 2**53  # beyond it a page's numbers are rounded
 
 
 class Sweep(io.ComfyNode):
@@ -115,8 +118,13 @@ class Sweep(io.ComfyNode):
                     tooltip="The best value; -1 if no picture could be measured.",
                 ),
                 io.String.Output("csv", display_name="csv", tooltip="One row per picture, in full precision."),
+                io.Image.Output(
+                    "pictures",
+                    display_name="pictures",
+                    tooltip="All pictures in full size, in the order of the values, one after the other in a batch.",
+                ),
             ],
-            hidden=[io.Hidden.unique_id],
+            hidden=[io.Hidden.unique_id, io.Hidden.prompt],
             is_output_node=True,
         )
 
@@ -158,14 +166,15 @@ class Sweep(io.ComfyNode):
             full_decoder(vae),
             partial(person.similarities, recognizer),
             sampler_name=sampler_name,
-            reduce=lambda picture: sheet_tile(picture.shape[1], picture.shape[0], count),
         )
         tried: list[Tried] = []
-        pictures: list[Picture] = []
-        best = None
+        small: list[Picture] = []
+        whole: list[Picture] = []
+        best, keep = None, is_linked(cls, "pictures")
         for look in looked:
             tried.append(look.tried)
-            pictures += look.pictures
+            small += [trials.reduced(one, sheet_tile(one.shape[1], one.shape[0], count)) for one in look.pictures]
+            whole += look.pictures if keep else []
             if best is None or best_of(tried) is look.tried:
                 best = look.latents
         rule, lines = as_measure(recognizer).rule, {"strangers": strangers, "blank": person.blank}
@@ -176,9 +185,36 @@ class Sweep(io.ComfyNode):
         found, table = best_of(tried), to_csv(tried, kind, **made, recognizer=recognizer.name, rule=str(rule))
         return io.NodeOutput(
             pictures_to_image([figure_pixels(figure)]),
-            pictures_to_image([contact_sheet(pictures, tried, kind, subject=rule.subject)]),
+            pictures_to_image([contact_sheet(small, tried, kind, subject=rule.subject)]),
             with_samples(latent_image, best),
             NOTHING if found is None else float(found.value),
             table,
-            ui={"text": [words], "csv": [table]},
+            pictures_to_image(whole or small[:1]),
+            ui={"text": [words], "csv": [table], "use": [] if found is None else changes(axis, found)},
         )
+
+
+def is_linked(cls: type[io.ComfyNode], output: str) -> bool:
+    """Whether anything takes this output; True where the prompt does not tell."""
+    hidden = getattr(cls, "hidden", None)
+    prompt, node = getattr(hidden, "prompt", None), str(getattr(hidden, "unique_id", None))
+    if not prompt:
+        return True
+    slot = [one.id for one in cls.GET_SCHEMA().outputs].index(output)
+    return any([node, slot] == value for entry in prompt.values() for value in entry.get("inputs", {}).values())
+
+
+def changes(axis: str, best: Tried) -> list[list[Any]]:
+    """What using the best value sets: [kinds of node, name of the widget, value]; no kinds = the nearest node."""
+    value, apply = best.value, ["InfuseNet_Apply"]
+    if axis == "seed" and value > _EXACT:
+        return []
+    known = {
+        "steps": ([], "steps", value),
+        "strength": (apply, "strength", value),
+        "guidance": (["FluxGuidance", "CLIPTextEncodeFlux"], "guidance", value),
+        "true_cfg": ([], "cfg", value),
+        "first_steps": (apply, "end_percent", value / max(best.steps, 1)),
+        "seed": ([], "noise_seed|seed", value),
+    }
+    return [list(known[axis])] if axis in known else []

@@ -208,7 +208,7 @@ def with_guidance(conditioning: Conditioning, guidance: float) -> Conditioning:
 
 @dataclass(frozen=True)
 class Looked:
-    """What was seen of one trial: measured, its pictures reduced for the sheet, and its latents."""
+    """What was seen of one trial: measured, its pictures, and its latents."""
 
     tried: Tried
     pictures: list[Picture]
@@ -224,7 +224,6 @@ def run_trials(
     measure: Callable[[list[Picture]], list[float | None]],
     *,
     sampler_name: str,
-    reduce: Callable[[Picture], tuple[int, int]],
 ) -> Iterator[Looked]:
     """Sample all trials and look at what they made, in order; the model stays loaded for as many as memory allows.
 
@@ -236,7 +235,6 @@ def run_trials(
         decoder: the VAE.
         measure: similarities of pictures, None without a face.
         sampler_name: one of the host's.
-        reduce: width and height of a picture in the sheet.
 
     Raises:
         InterruptProcessingException: the user has cancelled, between or within trials.
@@ -256,7 +254,7 @@ def run_trials(
             metrics = tuple(of_every_picture(np.ascontiguousarray(picture)) for picture in pictures)
             similarities = tuple(measure(pictures))
             tried = Tried(trial.value, similarities, trial.steps, trial.seed, seconds, trial.cfg, metrics)
-            yield Looked(tried, [reduced(picture, reduce(picture)) for picture in pictures], latents)
+            yield Looked(tried, pictures, latents)
 
 
 class Progress:

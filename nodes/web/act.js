@@ -42,12 +42,15 @@ function set(node, name, value) {
     widget.callback?.(value, app.canvas, node);
 }
 
-// Sets widgets, [kinds of node, name, value], on the nearest node that has them; says what it did, or why it could not.
+// Sets widgets, [kinds of node, name (or several, "seed|noise_seed"), value], on the nearest node that has them; says what it
+// did, or why it could not.
 export function use(from, changes) {
     const near = upstream(from), others = (from.graph ?? app.graph).nodes.filter((node) => !near.includes(node));
-    const found = changes.map(([kinds, name, value]) => {
-        const fits = (node) => (kinds.length ? kinds.includes(node.type) : node !== from) && widgetOf(node, name) && node.mode === 0;
-        return { kinds, name, value, node: near.find(fits) ?? others.find(fits) };
+    const found = changes.map(([kinds, names, value]) => {
+        const nameOn = (node) => names.split("|").find((name) => widgetOf(node, name));
+        const fits = (node) => (kinds.length ? kinds.includes(node.type) : node !== from) && nameOn(node) && node.mode === 0;
+        const node = near.find(fits) ?? others.find(fits);
+        return { kinds, name: node ? nameOn(node) : names.split("|")[0], value, node };
     });
     const missing = found.find(({ node }) => !node), taken = found.find(({ node, name }) => node && isLinked(node, name));
     if (missing) {

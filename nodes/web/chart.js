@@ -153,7 +153,7 @@ export class Chart {
         const earlier = this.runs.some((run, place) => this.runs.findIndex((other) => same(run, other)) < place);
         const batch = this.runs.some((run) => itemsOf(run).length > 1);
         return [["Save chart (PNG)", file, drawn], ["Save figures (CSV)", table, this.runs.length > 0],
-            [this.each ? "Show the batch's mean" : "Show each picture's curve", () => this.turn("each"), batch],
+            [this.each ? "Draw the mean of the batch" : "Draw each picture", () => this.turn("each"), batch],
             [this.whole ? "Point at a step: faces" : "Point at a step: whole pictures", () => this.turn("whole"), drawn],
             ["Clear earlier runs", this.asked.clear, earlier]];
     }

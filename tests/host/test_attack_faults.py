@@ -148,7 +148,7 @@ def go(pack, parts, recognizer, person, run):
     def sweep(injector):
         given = {"model": model, "positive": applied(), "negative": text, "vae": vae, "recognizer": recognizer}
         latent, asked = {"samples": torch.zeros(1, 16, 16, 16)}, {"axis": "steps", "values": "1, 2", "steps": 2}
-        _, _, best, value, table = run("Sweep", **given, **asked, latent_image=latent, reference=person, cfg=1.0,
+        _, _, best, value, table, _ = run("Sweep", **given, **asked, latent_image=latent, reference=person, cfg=1.0,
                                            seed=5, sampler_name="euler")  # fmt: skip
         rows = [line.split(",") for line in table.splitlines()]
         drop = rows[0].index("seconds")

@@ -337,6 +337,7 @@ await new Promise((done) => setTimeout(done, 800));
 document.body.dispatchEvent(new PointerEvent('pointerdown', {bubbles: true}));
 return entries.map((one) => [one.textContent, one.disabled]);
 """
+WIDGET = "app.graph.nodes.find((node) => node.type === 'KIND').widgets.find((one) => one.name === 'NAME')"
 
 
 def choose(page, kind, words):
@@ -353,7 +354,7 @@ def test_the_chart_is_saved_as_picture_and_table_and_earlier_runs_are_cleared(pa
         run(page)
     page.evaluate(CAUGHT)
     for kind in (PROBE, REPORT):
-        assert not any(choose(page, kind, "Save chart (PNG)").values())
+        assert not choose(page, kind, "Save chart (PNG)")["Save chart (PNG)"]
         choose(page, kind, "Save figures (CSV)")
     read = (
         "return Promise.all(window.saved.map(async ([name, href]) => "
@@ -376,6 +377,58 @@ def test_the_chart_is_saved_as_picture_and_table_and_earlier_runs_are_cleared(pa
     choose(page, PROBE, "Clear earlier runs")
     assert [charts(page, kind)[0]["earlier"] for kind in (PROBE, REPORT)] == [0, 1]
     assert charts(page, PROBE)[0]["now"] == 1
+
+
+@pytest.mark.slow
+def test_a_step_shows_its_face_and_a_click_hands_it_on(page):
+    load(page, graph(EmptySD3LatentImage={"batch_size": 2}, InfuseNet_Apply={"strength": 0.5}))
+    run(page)
+    for kind in (PROBE, REPORT):
+        hover(page, kind, 0.5)
+        page.wait_for(f"window.charts('{kind}')[0].querySelector('img').naturalWidth > 96")
+        choose(page, kind, "Point at a step: whole pictures")
+        hover(page, kind, 0.5)
+        page.wait_for(f"window.charts('{kind}')[0].querySelector('img').naturalWidth > 224")
+        picture(page, "pointed-at")
+        choose(page, kind, "Draw each picture")
+        assert page.evaluate(f"return window.charts('{kind}')[0].querySelectorAll('path.item').length") == 2
+        assert "thick: picture" in charts(page, kind)[0]["text"] or kind == PROBE
+    picture(page, "each-picture")
+    step = WIDGET.replace("KIND", REPORT).replace("NAME", "step")
+    click = "window.charts('KIND')[0].querySelector('svg').dispatchEvent(new MouseEvent('click', {bubbles: true}))"
+    hover(page, PROBE, 0.5)
+    page.evaluate(click.replace("KIND", PROBE))
+    chosen = page.evaluate(f"return {step}.value")
+    assert 1 <= chosen <= 4 and f"Step {chosen} will be handed on" in charts(page, PROBE)[0]["text"]
+    run(page)
+    assert page.evaluate("return window.heard") == [], "nothing is sampled again"
+    assert f"hand on step {chosen}" in charts(page, REPORT)[0]["text"]
+    picture(page, "handed-on")
+    hover(page, PROBE, 0.5)
+    page.evaluate(click.replace("KIND", PROBE))
+    assert page.evaluate(f"return {step}.value") == 0, "a second click takes it back"
+
+
+@pytest.mark.slow
+def test_advice_is_used_by_a_click_and_taken_back_by_undo(page):
+    load(page, graph(InfuseNet_Apply={"strength": 0.5}))
+    run(page)
+    strength = WIDGET.replace("KIND", "InfuseNet_Apply").replace("NAME", "strength") + ".value"
+    press = f"""
+        const buttons = [...window.charts('{REPORT}')[0].querySelectorAll('button')];
+        buttons.find((button) => button.textContent === 'Use this').click();
+    """
+    picture(page, "use-this")
+    page.evaluate(press)
+    assert page.evaluate(f"return {strength}") in (1, 1.5)
+    assert "Set strength to" in charts(page, REPORT)[0]["text"]
+    page.evaluate("await app.extensionManager.workflow.activeWorkflow.changeTracker.undo()")
+    assert page.evaluate(f"return {strength}") == 0.5
+    page.evaluate(
+        "const apply = app.graph.nodes.find((node) => node.type === 'InfuseNet_Apply'); app.graph.remove(apply)"
+    )
+    page.evaluate(press)
+    assert "no Apply InfuseNet Identity to set" in charts(page, REPORT)[0]["text"]
 
 
 @pytest.mark.slow

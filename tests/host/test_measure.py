@@ -183,7 +183,7 @@ def test_sweep_tells_of_pictures(pack, run, mini, conditioned, measure, person):
         recognizer=measure, reference=person, axis="steps", values="1, 2", steps=2, cfg=1.0, seed=3,
         sampler_name="euler",
     )  # fmt: skip
-    chart, sheet, _, best, table = output.args
+    chart, sheet, _, best, table, _ = output.args
     (words,) = output.ui["text"]
     assert words.startswith("Best steps:") and best in (1.0, 2.0) and of_faces(words) == []
     assert "clip vision 1" in table and measure.name in table and chart.std() > 0.02 and sheet.std() > 0.02

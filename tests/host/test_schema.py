@@ -62,7 +62,7 @@ CONTRACT = {
         "model MODEL, positive CONDITIONING, negative CONDITIONING, latent_image LATENT, vae VAE, "
         "recognizer INFUSENET_RECOGNIZER, reference IMAGE, axis COMBO, values STRING, steps INT, cfg FLOAT, seed INT, "
         "sampler_name COMBO",
-        "chart IMAGE, sheet IMAGE, best LATENT, best_value FLOAT, csv STRING",
+        "chart IMAGE, sheet IMAGE, best LATENT, best_value FLOAT, csv STRING, pictures IMAGE",
     ),
     "LoadFaceRecognizer": (
         "Load Face Recognizer",

@@ -10,6 +10,8 @@ import torch
 
 SIZE = 16
 
+OUTPUTS = ("chart", "sheet", "best", "best_value", "csv", "pictures")
+
 
 @pytest.fixture
 def sweep(run, mini):
@@ -33,7 +35,7 @@ def sweep(run, mini):
             "sampler_name": "euler",
         }
         outputs = run("Sweep", **(given | changes))
-        return SimpleNamespace(**dict(zip(("chart", "sheet", "best", "best_value", "csv"), outputs, strict=True)))
+        return SimpleNamespace(**dict(zip(OUTPUTS, outputs, strict=True)))
 
     return go
 

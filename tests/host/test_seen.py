@@ -1,4 +1,4 @@
-"""From the chart to the picture: what a step shows, the step that is handed on, a second recognizer beside the first."""
+"""From the chart to the picture: what a step shows, which one is handed on, a second recognizer beside the first."""
 
 import gc
 import io

@@ -9,6 +9,8 @@ import torch
 
 SIZE = 16  # latents a side
 
+OUTPUTS = ("chart", "sheet", "best", "best_value", "csv", "pictures")
+
 
 @pytest.fixture(scope="module")
 def recognizer(run):
@@ -74,7 +76,7 @@ def sweep(run, mini, applied, recognizer, person):
             "sampler_name": "euler",
         }
         outputs = run("Sweep", **(given | changes))
-        return SimpleNamespace(**dict(zip(("chart", "sheet", "best", "best_value", "csv"), outputs, strict=True)))
+        return SimpleNamespace(**dict(zip(OUTPUTS, outputs, strict=True)))
 
     return go
 
@@ -441,3 +443,20 @@ def test_a_model_that_is_not_flux_is_sampled_with_simple_and_says_so(pack, sweep
         sweep("seed", "1", steps=0, recognizer=Blind(finds=()), **given)
     with pytest.raises(Exception, match="Apply InfuseNet"):
         sweep("strength", "1", recognizer=Blind(finds=()), **given)
+
+
+def test_all_pictures_come_out_in_full_size(sweep):
+    made = sweep("steps", "1, 2")
+    assert made.pictures.shape == (2, 128, 128, 3) and not torch.equal(*made.pictures)
+
+
+def test_using_the_best_value_sets_a_widget_that_is_there(pack):
+    module, kinds = pack.module("nodes.sweep.sweep"), pack.module("infusenet.axes").AXES
+    tried = pack.module("infusenet.axes").Tried(2.0, (0.5,), 4, 1, 0.1, 1.0)
+    ours = {name: {one.id for one in node.GET_SCHEMA().inputs} for name, node in pack.by_id.items()}
+    for axis in kinds:
+        for types, names, value in module.changes(axis, tried):
+            assert value == (0.5 if axis == "first_steps" else 2.0)
+            assert all(names.split("|")[0] in ours[name] for name in types if name in ours)
+    far = pack.module("infusenet.axes").Tried(2**60, (0.5,), 4, 1, 0.1, 1.0)
+    assert module.changes("seed", far) == [], "a page would round it"
