@@ -97,15 +97,17 @@ export class Chart {
         this.plot = html({ position: "relative", flex: "1 1 0", minHeight: "110px", overflow: "hidden" });
         this.svg = make("svg", { role: "img", width: "100%", height: "100%" });
         this.svg.style.display = "block";
-        this.tip = html({ position: "absolute", display: "none", pointerEvents: "none", whiteSpace: "pre", padding: "3px 7px",
-            color: INK, background: MENU, border: `1px solid ${GRID}`, borderRadius: "4px", zIndex: 1 });
-        this.tipText = html({});
+        this.tip = html({ position: "fixed", pointerEvents: "none", padding: "4px 8px", color: INK, background: MENU,
+            border: `1px solid ${GRID}`, borderRadius: "4px", zIndex: 10000, font: "11px/1.45 Inter, Arial, sans-serif",
+            boxShadow: "0 2px 8px rgba(0, 0, 0, 0.35)" });
+        this.tip.className = "infusenet-tip";
+        this.tipText = html({ whiteSpace: "pre" });
         this.face = Object.assign(document.createElement("img"), { alt: "" });
-        Object.assign(this.face.style, { display: "none", marginTop: "3px", borderRadius: "3px", maxWidth: "100%" });
+        Object.assign(this.face.style, { display: "none", margin: "3px 0 2px", borderRadius: "3px", maxWidth: "560px" });
         this.face.addEventListener("load", () => { this.face.style.display = "block"; this.place(); });
         this.face.addEventListener("error", () => { this.face.style.display = "none"; });
         this.tip.append(this.tipText, this.face);
-        this.plot.append(this.svg, this.tip);
+        this.plot.append(this.svg);
         this.state = html(part);
         this.finished = html({ flex: "none" });
         const foot = html(row);
@@ -122,8 +124,8 @@ export class Chart {
         this.runs = [];
         this.named = () => undefined;
         new ResizeObserver(() => this.draw()).observe(this.plot);
-        this.plot.addEventListener("pointermove", (event) => this.hover(event));
-        this.plot.addEventListener("pointerleave", () => this.hover());
+        this.plot.addEventListener("pointermove", (event) => this.hover(this.at = event));
+        this.plot.addEventListener("pointerleave", () => this.hover(this.at = undefined));
         this.plot.addEventListener("click", () => this.near && this.say(this.asked.pick(this.near.point)));
     }
 
@@ -198,6 +200,7 @@ export class Chart {
         if (picked) drawPicked(this.svg, picked, scale);
         this.cross = make("g", { visibility: "hidden" });
         this.svg.append(this.cross);
+        this.hover(this.at);
     }
 
     label(groups) { // everything that is said around the curve
@@ -248,7 +251,7 @@ export class Chart {
     }
 
     hover(event) { // the nearest point's figures and faces, beside the pointer
-        this.tip.style.display = "none";
+        this.tip.remove();
         this.near = null;
         this.cross?.setAttribute("visibility", "hidden");
         if (!event || !this.marks?.length || !this.cross?.isConnected) return;
@@ -260,22 +263,22 @@ export class Chart {
             make("line", { x1: near.x, x2: near.x, y1: this.scale.ceiling, y2: this.scale.floor, stroke: INK, opacity: 0.5 }),
             make("circle", { cx: near.x, cy: near.y, r: 4, fill: INK }));
         this.cross.setAttribute("visibility", "visible");
-        this.near = near;
+        [this.near, this.pointer] = [near, { x: event.clientX, y: event.clientY }];
         this.tipText.textContent = told(near.point, near.name, labelsOf(this.runs[0]).unseen);
         const address = this.asked.seen(near.run, near.point, this.whole);
         if (this.face.getAttribute("src") !== address) {
             this.face.style.display = "none";
             this.face.src = address;
         }
-        this.tip.style.display = "block";
+        document.body.append(this.tip); // above everything, at the page's own scale
         this.place();
     }
 
-    place() { // the words and faces beside their point, inside the chart
-        const { near, tip } = this, width = this.plot.clientWidth, height = this.plot.clientHeight;
-        if (!near) return;
-        const beyond = near.x + 10 + tip.offsetWidth > width;
-        tip.style.left = `${Math.max(2, beyond ? near.x - 10 - tip.offsetWidth : near.x + 10)}px`;
-        tip.style.top = `${Math.max(2, Math.min(near.y - 46, height - tip.offsetHeight - 2))}px`;
+    place() { // beside the pointer, inside the window
+        if (!this.near) return;
+        const { x, y } = this.pointer, { offsetWidth: width, offsetHeight: height } = this.tip;
+        const left = x + 16 + width > innerWidth ? x - 16 - width : x + 16;
+        this.tip.style.left = `${Math.max(2, left)}px`;
+        this.tip.style.top = `${Math.max(2, Math.min(y + 12, innerHeight - height - 4))}px`;
     }
 }

@@ -111,7 +111,7 @@ function attach(node) {
     node.setSize?.([Math.max(node.size[0], report ? 380 : 300), node.size[1]]); // a new one; a saved size comes after this
     charts.set(node, chart);
     const removed = node.onRemoved;
-    node.onRemoved = function (...args) { charts.delete(node); return removed?.apply(this, args); };
+    node.onRemoved = function (...args) { chart.hover(); charts.delete(node); return removed?.apply(this, args); };
     setTimeout(() => { if (charts.has(node)) refresh(node); }, 0); // its id is known only after it has joined the graph
 }
 
