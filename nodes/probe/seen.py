@@ -32,7 +32,9 @@ def serve(server: Any) -> None:
     async def seen(request: Any) -> Any:
         run = RUNS.get(request.match_info["run"])
         found = None if run is None else find(run, request.match_info["step"])
-        picture = None if found is None else strip(found, whole="whole" in request.query)
+        item = request.query.get("item", "")
+        only = int(item) if item.isdecimal() and len(item) < 6 else None
+        picture = None if found is None else strip(found, whole="whole" in request.query, only=only)
         if picture is None:
             return web.Response(status=404)
         return web.Response(body=picture, content_type="image/jpeg", headers={"Cache-Control": "no-store"})
@@ -54,11 +56,12 @@ def find(run: Run, step: str) -> Seen | None:
     return Seen(gallery.get(number), gallery.pictures(number))
 
 
-def strip(seen: Seen, *, whole: bool = False) -> bytes | None:
-    """A JPEG of what was seen, a picture of the batch beside the other; grey where there is none. None: of nothing."""
+def strip(seen: Seen, *, whole: bool = False, only: int | None = None) -> bytes | None:
+    """A JPEG of what was seen, a picture of the batch beside the other (or `only` one, from 0); None: of nothing."""
     from PIL import Image
 
     shown: Sequence[Any] = seen.pictures if whole else seen.faces
+    shown = shown if only is None else shown[only : only + 1]
     if all(one is None for one in shown[:MOST]):
         return None
     tiles = [_tile(one) for one in shown[:MOST]]

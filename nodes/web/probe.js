@@ -91,8 +91,10 @@ function attach(node) {
     const report = node.comfyClass === REPORT;
     const chart = new Chart(report, {
         clear: () => clear(node),
-        seen: ({ run }, { step, finished }, whole) =>
-            api.apiURL(`/infusenet/seen/${run}/${finished ? "finished" : step}${whole ? "?whole" : ""}`),
+        seen: ({ run }, { step, finished, item }, whole) => {
+            const asked = [whole && "whole", item !== undefined && `item=${item}`].filter(Boolean).join("&");
+            return api.apiURL(`/infusenet/seen/${run}/${finished ? "finished" : step}${asked && `?${asked}`}`);
+        },
         use: (changes) => use(node, changes),
         pick: ({ step }) => {
             const said = pick(node, REPORT, step);

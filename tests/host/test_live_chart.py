@@ -385,10 +385,10 @@ def test_a_step_shows_its_face_and_a_click_hands_it_on(page):
     run(page)
     for kind in (PROBE, REPORT):
         hover(page, kind, 0.5)
-        page.wait_for(f"document.querySelector('.infusenet-tip img').naturalWidth > 96")
+        page.wait_for("document.querySelector('.infusenet-tip img').naturalWidth > 96")
         choose(page, kind, "Point at a step: whole pictures")
         hover(page, kind, 0.5)
-        page.wait_for(f"document.querySelector('.infusenet-tip img').naturalWidth > 224")
+        page.wait_for("document.querySelector('.infusenet-tip img').naturalWidth > 224")
         picture(page, "pointed-at")
         choose(page, kind, "Draw each picture")
         assert page.evaluate(f"return window.charts('{kind}')[0].querySelectorAll('path.item').length") == 2

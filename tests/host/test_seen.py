@@ -65,6 +65,7 @@ def test_a_step_shows_its_faces_and_its_whole_pictures(pack, probe, when):
         whole = opened(seen.strip(shown, whole=True))
         assert whole.size == (2 * 128 + seen.GAP, 128), "two small pictures side by side"
         assert opened(shown.pictures[0]).size == (128, 128)
+    assert opened(seen.strip(seen.find(run, "2"), whole=True, only=1)).size == (128, 128)
     faces = opened(seen.strip(seen.find(run, seen.FINISHED)))
     assert faces.height == seen.SIDE and faces.width == 2 * seen.SIDE + seen.GAP
     for step in ("0", "5", "99", "x", "1" * 30):
