@@ -7,6 +7,8 @@ from .flux.sigmas import Sigmas
 from .guidance.decoupled import FastFaceGuider
 from .infusenet.apply import ApplyInfuseNet
 from .infusenet.encode import EncodeIdentity, FacePose
+from .ip_adapter.apply import ApplyIPAdapter
+from .ip_adapter.load import LoadIPAdapter
 from .loaders import LoadBackbone, LoadIdentityEncoder, LoadInfuseNet
 from .paths import check_name, register_folders, share_references
 from .probe.chart import running_server
@@ -30,6 +32,8 @@ NODES: list[type[io.ComfyNode]] = [
     EncodeIdentity,
     FacePose,
     ApplyInfuseNet,
+    LoadIPAdapter,
+    ApplyIPAdapter,
     FastFaceGuider,
     LoadFaceRecognizer,
     LikenessMeasure,

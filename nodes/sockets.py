@@ -15,6 +15,7 @@ EncoderSocket = io.Custom("INFUSENET_IDENTITY_ENCODER")
 IdentitySocket = io.Custom("INFUSENET_IDENTITY")
 RecognizerSocket = io.Custom("INFUSENET_RECOGNIZER")
 TraceSocket = io.Custom("INFUSENET_TRACE")
+IPAdapterSocket = io.Custom("INFUSENET_IP_ADAPTER")
 
 NONE, MINIATURE = "none", "miniature"
 """First entries of a file combo: a saved value that is not in the host's list is refused, and `none` always is."""

@@ -33,6 +33,27 @@ class Mistake:
 
 MISTAKES = (
     Mistake(
+        "ip-adapter: FaceID plus without its shortcut",
+        "infusenet/adapters/ip_adapter/projection.py",
+        "return tokens + found",
+        "return found",
+        ("tests/adapters/test_ip_adapter_files.py",),
+    ),
+    Mistake(
+        "ip-adapter: layers in the order of their numbers' text",
+        "infusenet/adapters/ip_adapter/layouts.py",
+        'numbers = sorted(int(key.split(".")[0]) for key in inside if key.endswith("to_k_ip.weight"))',
+        'numbers = sorted(key.split(".")[0] for key in inside if key.endswith("to_k_ip.weight"))',
+        ("tests/adapters/test_ip_adapter_files.py",),
+    ),
+    Mistake(
+        "ip-adapter: the LoRA's halves exchanged",
+        "infusenet/adapters/ip_adapter/layouts.py",
+        'found[int(number), part] = (down, inside[f"{number}.{part}_lora.up.weight"])',
+        'found[int(number), part] = (inside[f"{number}.{part}_lora.up.weight"], down)',
+        ("tests/adapters/test_ip_adapter_files.py",),
+    ),
+    Mistake(
         "refresh: the steps of a list are counted from 0",
         "infusenet/speed/refresh.py",
         "last.step < step - 1 <= now.step",

@@ -10,6 +10,7 @@ from comfy_api.latest import io
 from ...infusenet.errors import SettingsError
 from ...infusenet.guidance.decoupled import KINDS, Decoupled
 from ..checks import checked
+from ..ip_adapter.apply import KEY as IP_ADAPTER
 from ..shared import show
 from ..sockets import schema
 from .conditions import conditions, infusenets
@@ -111,11 +112,11 @@ class FastFaceGuider(io.ComfyNode):
         """Read the weights, sort the branches."""
         guidance = Decoupled(kind, weights(a, "a"), weights(b, "b"), rescale)
         plain = None if model_without_identity is None else WithoutIdentity(model_without_identity, model)
-        if plain is None and not any(infusenets(positive)):
+        if plain is None and not any(infusenets(positive)) and model.get_attachment(IP_ADAPTER) is None:
             raise SettingsError(
                 "FastFace Guider finds no identity. With InfuseNet connect positive from Apply InfuseNet Identity "
-                "(strength above 0). If the identity is in the model, connect model_without_identity: the model from "
-                "before the identity's node."
+                "(strength above 0), with IP-Adapter connect model from Apply IP-Adapter. If another node put the "
+                "identity into the model, connect model_without_identity: the model from before that node."
             )
         if plain is not None and plain.notice:
             log.warning("FastFace Guider: %s", plain.notice)

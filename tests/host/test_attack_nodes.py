@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,7 +15,7 @@ pytestmark = pytest.mark.attack
 NODES = [
     "LoadBackbone", "Sigmas", "LoadInfuseNet", "LoadIdentityEncoder", "EncodeIdentity", "FacePose", "Apply", "Score",
     "LoadFaceRecognizer", "LoadRecipe", "Measure", "IdentityProbe", "StopAtPeak", "DriftReport", "Sweep",
-    "SaveResults", "DecoupledGuider",
+    "SaveResults", "DecoupledGuider", "LoadIPAdapter", "ApplyIPAdapter",
 ]  # fmt: skip
 FIXED = {  # what else than its defaults a node is given, so that a case is cheap
     "LoadInfuseNet": {"infusenet": "miniature"},
@@ -28,6 +29,8 @@ FIXED = {  # what else than its defaults a node is given, so that a case is chea
     "Sweep": {"values": "1, 2", "steps": 2},
     "Apply": {"negative": None, "pose_image": None, "mask": None},
     "DecoupledGuider": {"model_without_identity": None},
+    "LoadIPAdapter": {"ip_adapter": "faceid.safetensors"},
+    "ApplyIPAdapter": {"clip_vision": None},
     "IdentityProbe": {"strangers": None, "second_recognizer": None},
     "Score": {"strangers": None},
     "DriftReport": {"image": None, "vae": None},
@@ -42,9 +45,17 @@ def attacks(sibling):
 
 
 @pytest.fixture(scope="module")
-def world(run, mini, mini_infusenet, recognizer, person, identity, conditioned):
+def world(
+    pack, run, mini, mini_infusenet, recognizer, person, identity, conditioned, stable_diffusion, sibling,
+    tmp_path_factory,
+):  # fmt: skip
     """A usual value of every socket."""
     from comfy import clip_vision
+    from safetensors.torch import save_file
+
+    unet, faceid = stable_diffusion[0], tmp_path_factory.mktemp("faceid") / "faceid.safetensors"
+    widths = [layer.width for layer in pack.module("nodes.ip_adapter.layers").layers_of(unet)]
+    save_file(sibling("faceid_files").faceid(widths, text=16), faceid)
 
     with torch.inference_mode():
         model, clip, vae, *_ = mini("mini-schnell")
@@ -65,6 +76,8 @@ def world(run, mini, mini_infusenet, recognizer, person, identity, conditioned):
         "LATENT": {"samples": samples}, "MASK": torch.ones(1, 64, 64), "INFUSENET_MODEL": mini_infusenet,
         "INFUSENET_IDENTITY": identity, "INFUSENET_IDENTITY_ENCODER": encoder, "INFUSENET_RECOGNIZER": recognizer,
         "INFUSENET_TRACE": watch, "watched": watched, "applied": applied,
+        "INFUSENET_RECOGNIZER,INFUSENET_IDENTITY_ENCODER": encoder, "unet": unet, "faceid": faceid,
+        "INFUSENET_IP_ADAPTER": pack.module("nodes.ip_adapter.load").load(faceid),
     }  # fmt: skip
 
 
@@ -84,6 +97,8 @@ def usual(name, specs, world):
         given[spec.id] = world.get(kind, getattr(spec, "default", None))
     if name == "StopAtPeak":
         given["model"] = world["watched"]
+    if name == "ApplyIPAdapter":
+        given["model"] = world["unet"]
     if name == "DecoupledGuider":
         given["positive"] = world["applied"]
     return given | FIXED.get(name, {})
@@ -140,6 +155,15 @@ def of_apply(given, made):
     return None if controls[0].strength == given["strength"] else "another strength"
 
 
+def of_ip_adapter(given, made):
+    model, faces = made
+    if given["weight"] == 0:
+        return None if model is given["model"] else "weight 0 changes it"
+    binding = model.get_attachment("infusenet_ip_adapter")
+    finite = bool(torch.isfinite(binding.face).all()) and all(map(math.isfinite, binding.strength))
+    return bad_pictures(faces) if finite else "tokens or weights that are not finite"
+
+
 def of_guider(given, made):
     guidance, conds = made[0].guidance, made[0].original_conds
     if not all(math.isfinite(value) for value in (*guidance.a, *guidance.b)):
@@ -185,7 +209,7 @@ def of_sweep(given, made):
 RIGHT = {
     "LoadBackbone": of_backbone, "Sigmas": of_sigmas, "EncodeIdentity": of_identity, "FacePose": of_pose,
     "Apply": of_apply, "Score": of_score, "IdentityProbe": of_probe, "DriftReport": of_report, "Sweep": of_sweep,
-    "SaveResults": of_save, "DecoupledGuider": of_guider,
+    "SaveResults": of_save, "DecoupledGuider": of_guider, "ApplyIPAdapter": of_ip_adapter,
 }  # fmt: skip
 
 
@@ -202,8 +226,9 @@ def too_dear(name, changes):
 def test_a_node_gives_a_right_result_or_one_clear_refusal(name, pack, world, attacks, tmp_path, monkeypatch, folders):
     import folder_paths
 
-    for kind in ("infinite_you", "insightface", "opencv_zoo", "diffusion_models", "text_encoders", "vae"):
+    for kind in ("infinite_you", "insightface", "opencv_zoo", "diffusion_models", "text_encoders", "vae", "ipadapter"):
         folders(kind, tmp_path)  # so that names are looked for somewhere
+    shutil.copy(world["faceid"], tmp_path)
     (tmp_path.parent / "outside").write_bytes(b"secret")
 
     node, error = pack.nodes[name], pack.module("infusenet.errors").InfuseNetError

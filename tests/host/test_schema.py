@@ -51,6 +51,18 @@ CONTRACT = {
         "pose_image IMAGE, mask MASK",
         "positive CONDITIONING, negative CONDITIONING",
     ),
+    "LoadIPAdapter": (
+        "Load IP-Adapter",
+        "ip_adapter COMBO",
+        "ip_adapter INFUSENET_IP_ADAPTER",
+    ),
+    "ApplyIPAdapter": (
+        "Apply IP-Adapter",
+        "model MODEL, ip_adapter INFUSENET_IP_ADAPTER, recognizer INFUSENET_RECOGNIZER,INFUSENET_IDENTITY_ENCODER, "
+        "image IMAGE, weight FLOAT, start_percent FLOAT, end_percent FLOAT, batch COMBO, lora_strength FLOAT, "
+        "attention COMBO, clip_vision CLIP_VISION, block_weights STRING",
+        "model MODEL, faces IMAGE",
+    ),
     "DecoupledGuider": (
         "FastFace Guider",
         "model MODEL, positive CONDITIONING, negative CONDITIONING, kind COMBO, a STRING, b STRING, rescale FLOAT, "
@@ -106,6 +118,7 @@ CONTRACT = {
 OPTIONAL = {
     "Apply": ["negative", "pose_image", "mask"],
     "DecoupledGuider": ["model_without_identity"],
+    "ApplyIPAdapter": ["attention", "clip_vision", "block_weights"],
     "IdentityProbe": ["vae", "strangers", "references", "skip_below", "second_recognizer"],
     "Score": ["strangers", "references"],
     "DriftReport": ["samples", "image", "vae", "run", "step"],
@@ -120,6 +133,10 @@ DEFAULTS = {
     ("Apply", "start_percent"): (0.0, 0.0, 1.0),
     ("Apply", "end_percent"): (1.0, 0.0, 1.0),
     ("DecoupledGuider", "rescale"): (0.75, 0.0, 1.0),
+    ("ApplyIPAdapter", "weight"): (0.8, 0.0, 3.0),
+    ("ApplyIPAdapter", "start_percent"): (0.0, 0.0, 1.0),
+    ("ApplyIPAdapter", "end_percent"): (1.0, 0.0, 1.0),
+    ("ApplyIPAdapter", "lora_strength"): (1.0, 0.0, 2.0),
     ("IdentityProbe", "every"): (1, 1, 1000),
     ("IdentityProbe", "skip_below"): (0, 0, 16384),
     ("DriftReport", "run"): (0, 0, 100000),
@@ -140,6 +157,8 @@ CHOICES = {
     ("EncodeIdentity", "face"): ["largest", "index"],
     ("EncodeIdentity", "on_no_face"): ["error", "skip"],
     ("Apply", "gate"): ["step", "percent"],
+    ("ApplyIPAdapter", "batch"): ["fuse", "one per image"],
+    ("ApplyIPAdapter", "attention"): ["none", "scale", "soft mask"],
     ("DecoupledGuider", "kind"): ["identity", "text-then-identity", "separate", "direction"],
     ("LoadFaceRecognizer", "device"): ["auto", "cpu", "cuda"],
     ("IdentityProbe", "when"): ["live", "after the run"],
@@ -251,6 +270,7 @@ TERMS = {  # what a user of each loader's files must have read, in the node's de
     "LoadInfuseNet": ["CC BY-NC 4.0", "commercial use", "Apache-2.0"],
     "LoadIdentityEncoder": ["image_proj_model", "CC BY-NC 4.0", "unstated", "antelopev2", "research", "Apache-2.0"],
     "LoadFaceRecognizer": ["InsightFace", "non-commercial research only", "Apache-2.0"],
+    "LoadIPAdapter": ["FaceID", "research only", "no commercial use", "InsightFace"],
 }
 
 

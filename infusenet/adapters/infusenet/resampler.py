@@ -24,8 +24,14 @@ HEAD_SIZES = (64, 32, 16)
 _UNREADABLE = (KeyError, IndexError, ValueError, StopIteration, RuntimeError, ZeroDivisionError)
 
 
-class _Attention(nn.Module):
-    """The queries attend to the embedding and to themselves."""
+class PerceiverAttention(nn.Module):
+    """The queries attend to what is read and to themselves.
+
+    Args:
+        dim: width of both.
+        heads: attention heads.
+        dim_head: size of a head.
+    """
 
     def __init__(self, dim: int, heads: int, dim_head: int) -> None:
         super().__init__()
@@ -38,6 +44,7 @@ class _Attention(nn.Module):
         self.to_out = nn.Linear(inner, dim, bias=False)
 
     def forward(self, x: Tensor, latents: Tensor) -> Tensor:
+        """What the queries [B, Q, dim] take from x [B, n, dim]: [B, Q, dim]."""
         x, latents = self.norm1(x), self.norm2(latents)  # [B, n, dim], [B, Q, dim]
         query = self._split(self.to_q(latents))
         key, value = map(self._split, self.to_kv(torch.cat((x, latents), dim=1)).chunk(2, dim=-1))
@@ -51,7 +58,8 @@ class _Attention(nn.Module):
         return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)  # [B, heads, n, dim_head]
 
 
-def _feed_forward(dim: int, inner: int) -> nn.Sequential:
+def feed_forward(dim: int, inner: int) -> nn.Sequential:
+    """A Perceiver layer's second half: norm, widen to `inner`, GELU, back to `dim`."""
     return nn.Sequential(
         nn.LayerNorm(dim), nn.Linear(dim, inner, bias=False), nn.GELU(), nn.Linear(inner, dim, bias=False)
     )
@@ -89,7 +97,8 @@ class Resampler(nn.Module):
         self.proj_out = nn.Linear(dim, output_dim)
         self.norm_out = nn.LayerNorm(output_dim)
         self.layers = nn.ModuleList(
-            nn.ModuleList([_Attention(dim, heads, dim_head), _feed_forward(dim, dim * ff_mult)]) for _ in range(depth)
+            nn.ModuleList([PerceiverAttention(dim, heads, dim_head), feed_forward(dim, dim * ff_mult)])
+            for _ in range(depth)
         )
 
     @property
