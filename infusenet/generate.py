@@ -14,14 +14,14 @@ from .adapters import Adapter, Branches, check_branches, get_adapter
 from .adapters.infusenet.adapter import INFUSENET, InfuseNetAdapter
 from .backbones import BACKBONES, BackboneSpec, get_backbone
 from .errors import SettingsError
-from .speed import EVERY_STEP, parse_refresh
+from .speed import EVERY_STEP, EXACT, parse_refresh, parse_schedule
 from .weights import catalogue
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from .probe import ProbeRecorder, RunInfo, Trace
+    from .probe import ProbeRecorder, Trace
 
     Picture = NDArray[np.uint8]
 
@@ -62,6 +62,7 @@ class GenerateRequest:
     true_cfg: float = 2.0
     branches: Branches = "positive"  # of true CFG: on which the adapter acts
     refresh: str = str(EVERY_STEP)  # when the adapter is computed anew, see `speed.parse_refresh`
+    schedule: str = str(EXACT)  # what becomes of the steps' noise levels, see `speed.parse_schedule`
 
     def __post_init__(self) -> None:
         """Raise SettingsError where a value cannot be meant."""
@@ -98,6 +99,7 @@ class GenerateRequest:
             )
         check_branches(self.branches)
         parse_refresh(self.refresh)
+        parse_schedule(self.schedule)
         if not 0 <= self.seed < 2**63:
             raise SettingsError(f"Expected a seed between 0 and 2^63 - 1, got {self.seed}.")
 
@@ -251,13 +253,16 @@ def generate(
     import numpy as np
     import torch
 
+    from .probe.records import info_of
+
     made_with = _made_with(pipeline.spec, request, pose is not None)
     width, height = made_with["size"]
-    options: dict[str, Any] = {}
+    exact = made_with["schedule"] == str(EXACT)
+    options: dict[str, Any] = {} if exact else {"schedule": request.schedule}
     if request.negative is not None:
         options |= {"negative_prompt": request.negative, "true_cfg_scale": request.true_cfg}
     if recorder is not None:
-        recorder.start(height=height, width=width, run=_run_info(made_with, condition))
+        recorder.start(height=height, width=width, run=info_of(made_with, getattr(condition, "recognizer", None)))
         options |= {
             "callback_on_step_end": recorder.pipeline_callback,
             "callback_on_step_end_tensor_inputs": recorder.tensor_inputs,
@@ -274,6 +279,7 @@ def generate(
             **arguments,
             **options,
         ).images[0]
+    made_with |= {} if exact else {"evaluations": pipeline.num_timesteps}  # an adaptive one tells them now
     pixels = np.array(picture.convert("RGB"))
     warnings = warnings_of(request, pipeline.spec)
     trace = None
@@ -296,24 +302,7 @@ def _made_with(spec: BackboneSpec, request: GenerateRequest, pose: bool) -> dict
         "guidance": spec.guidance_scale if request.guidance is None else request.guidance,
         **{name: getattr(request, name) for name in ("strength", "start", "end")},
         "refresh": str(parse_refresh(request.refresh)),
+        "schedule": str(parse_schedule(request.schedule)),
         "seed": request.seed,
         "size": list(fitted_size(request, spec)),
     }
-
-
-def _run_info(made_with: dict[str, Any], condition: Any) -> RunInfo:
-    """What a trace tells of a run."""
-    from .probe import RunInfo
-    from .probe.versions import library_versions
-
-    same = ("prompt", "backbone", "steps", "guidance", "strength", "start", "end", "seed")
-    width, height = made_with["size"]
-    return RunInfo(
-        **{key: made_with[key] for key in same},
-        width=width,
-        height=height,
-        sampler="euler",
-        scheduler="flux",
-        conditioning_recognizer=getattr(condition, "recognizer", None),
-        versions=library_versions(),
-    )

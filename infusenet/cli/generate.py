@@ -101,6 +101,12 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
         help='when InfuseNet is computed anew: "every step" (default), "every 4", "1,3" (those steps), "adaptive"; the '
         "fewer, the faster, and below a point the less like the person",
     )
+    tune.add_argument(
+        "--schedule",
+        default="exact",
+        metavar="WHICH",
+        help='noise levels: "exact" (default), "2+4" (the first 2 of the steps, the rest in 4), "adaptive", or a list',
+    )
     tune.add_argument("--seed", type=int, default=0, help="the same seed gives the same picture (default: 0)")
     tune.add_argument("--size", type=_size, metavar="WxH", help="pixels, rounded down to multiples of 16")
     tune.add_argument("--negative", metavar="TEXT", help="what to avoid; doubles the time")
@@ -161,7 +167,7 @@ def run(arguments: argparse.Namespace) -> int:
     given = {part: getattr(arguments, part, None) for part in parts}
     folders = catalogue.search_folders(arguments.models)
     names: tuple[str, ...] = ("prompt", "negative", "true_cfg", "branches", "steps", "guidance", "strength")
-    names += ("start", "end", "seed", "size", "refresh")
+    names += ("start", "end", "seed", "size", "refresh", "schedule")
     same = (
         "out",
         "pose",

@@ -1,8 +1,9 @@
 """What a probe writes down: one StepRecord a step, and the facts of the run around them. Plain data."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Any, Literal
 
 from ..measures.base import Alignment
 from ..metrics.base import mean_of
@@ -111,6 +112,30 @@ class RunInfo:
     final_decoder: str | None = None
     conditioning_recognizer: str | None = None
     versions: dict[str, str] = field(default_factory=dict)
+
+
+def info_of(made_with: Mapping[str, Any], conditioning_recognizer: str | None) -> RunInfo:
+    """What a trace tells of a run of the library's own pipelines.
+
+    Args:
+        made_with: what the picture tells, as `generate.Result` has it.
+        conditioning_recognizer: see `RunInfo`.
+    """
+    from .versions import library_versions
+
+    same = ("prompt", "backbone", "guidance", "strength", "start", "end", "seed")
+    (width, height), schedule = made_with["size"], made_with["schedule"]
+    exact = schedule == "exact"
+    return RunInfo(
+        **{key: made_with[key] for key in same},
+        steps=made_with["steps"] if exact else None,  # else its noise levels tell
+        width=width,
+        height=height,
+        sampler="euler",
+        scheduler="flux" if exact else f"flux {schedule}",
+        conditioning_recognizer=conditioning_recognizer,
+        versions=library_versions(),
+    )
 
 
 def same_network(one: str, other: str) -> bool:

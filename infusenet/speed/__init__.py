@@ -10,14 +10,23 @@ from .refresh import (
     Reuse,
     parse_refresh,
 )
+from .schedules import EXACT, Adaptive, Exact, Given, Schedule, TwoRate, parse_schedule, relative_change
 
 __all__ = [
     "EVERY_STEP",
+    "EXACT",
+    "Adaptive",
     "Evaluation",
+    "Exact",
+    "Given",
     "RefreshAt",
     "RefreshEvery",
     "RefreshPolicy",
     "RefreshWhen",
     "Reuse",
+    "Schedule",
+    "TwoRate",
     "parse_refresh",
+    "parse_schedule",
+    "relative_change",
 ]

@@ -31,12 +31,12 @@ class Evaluation:
 
     Attributes:
         step: the sampler's step, from 0.
-        sigma: the noise level, 0..1.
+        sigma: the noise level, 0..1; a tensor of one where to ask for a number would wait for the device.
         latents: [B, ...], what goes into the backbone.
     """
 
     step: int
-    sigma: float
+    sigma: float | Tensor
     latents: Tensor
 
 

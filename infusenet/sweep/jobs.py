@@ -50,6 +50,7 @@ class Job:
     axes: tuple[tuple[str, Value], ...] = ()  # name and value of further ones
     branches: str = "positive"  # of true CFG, on which the adapter acts; as here where it is off
     refresh: str = "every step"  # when the adapter is computed anew, see `speed.parse_refresh`
+    schedule: str = "exact"  # what becomes of the steps' noise levels, see `speed.parse_schedule`
 
     @cached_property
     def record(self) -> dict[str, Any]:
@@ -154,7 +155,8 @@ def expand(
     whose = list(product(people, spec.prompts.items(), spec.seeds))
     for method in spec.methods:
         of_method: dict[str, Any] = {"backbone": weights[method.backbone, method.adapter], "role": method.backbone}
-        of_method |= {"adapter": method.adapter, "start": method.start, "refresh": method.refresh}
+        of_method |= {"adapter": method.adapter, "start": method.start}
+        of_method |= {"refresh": method.refresh, "schedule": method.schedule}
         for first_steps, settings in _combinations(method):
             for person, (label, prompt), seed in whose:
                 noise = noise_seed(seed, person.digest)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,7 +14,7 @@ from ..axes import AXES
 from ..backbones import BACKBONES
 from ..errors import SettingsError
 from ..measures import MEASURES
-from ..speed import EVERY_STEP, parse_refresh
+from ..speed import EVERY_STEP, EXACT, parse_refresh, parse_schedule
 from .figure_spec import STREAMS, FigureSpec, Text, Texts, axis_names, on_request, values_of
 from .toml import SpecError, Table, check_numbers, number, numbers, one_line, read_toml, refuse, say, text, texts
 
@@ -44,11 +44,16 @@ class Cohort(Table):
         return self
 
 
-def _refresh(value: Any) -> str:
-    try:
-        return str(parse_refresh(str(value)))
-    except SettingsError:
-        refuse('"every step", "every 4", steps such as "1,3", or "adaptive"', value)
+def _reads(parse: Callable[[str], object]) -> BeforeValidator:
+    """Takes what a parser reads, as it writes it."""
+
+    def read(value: Any) -> str:
+        try:
+            return str(parse(str(value)))
+        except SettingsError as error:
+            say(str(error)[0].lower() + str(error)[1:], "")
+
+    return BeforeValidator(read)
 
 
 class Method(Table):
@@ -65,9 +70,8 @@ class Method(Table):
     end: Annotated[float, number(0, 1)] = 1.0
     negative: Text = ""  # what true CFG steers away from
     branches: Annotated[str, text(lambda: BRANCHES)] = "positive"  # of true CFG: on which the adapter acts, or "both"
-    refresh: Annotated[str, BeforeValidator(_refresh)] = str(
-        EVERY_STEP
-    )  # when the adapter is computed anew, as in "1,3"
+    refresh: Annotated[str, _reads(parse_refresh)] = str(EVERY_STEP)  # when the adapter is computed anew, as in "1,3"
+    schedule: Annotated[str, _reads(parse_schedule)] = str(EXACT)  # noise levels, as in "2+4"
 
     @classmethod
     def keys(cls) -> list[str]:

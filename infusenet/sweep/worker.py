@@ -188,19 +188,8 @@ class Worker:
 
 def _request(job: Job) -> GenerateRequest:
     """What a job asks of `generate`."""
-    same = (
-        "prompt",
-        "steps",
-        "guidance",
-        "strength",
-        "start",
-        "end",
-        "seed",
-        "size",
-        "true_cfg",
-        "branches",
-        "refresh",
-    )
+    same: tuple[str, ...] = ("prompt", "steps", "guidance", "strength", "start", "end", "seed", "size")
+    same += ("true_cfg", "branches", "refresh", "schedule")
     negative = job.negative if job.true_cfg != 1 else None
     request = GenerateRequest(**{name: getattr(job, name) for name in same}, negative=negative)
     for name, value in job.axes:

@@ -40,6 +40,7 @@ OTHER: dict[str, Any] = {
     "axes": (("half", 0.5),),
     "branches": "both",
     "refresh": "1,3",
+    "schedule": "2+4",
 }
 
 
@@ -171,10 +172,18 @@ def test_one_person_is_one_round() -> None:
 def test_what_is_as_it_always_was_is_in_no_id() -> None:
     """So that results made before there were adapters, measures and further axes are found again."""
     assert (
-        replace(JOB, adapter="infusenet", measure="face", axes=(), branches="positive", refresh="every step").id
+        replace(
+            JOB,
+            adapter="infusenet",
+            measure="face",
+            axes=(),
+            branches="positive",
+            refresh="every step",
+            schedule="exact",
+        ).id
         == JOB.id
     )
-    assert set(JOB.record) == set(OTHER) - {"adapter", "measure", "axes", "branches", "refresh"}
+    assert set(JOB.record) == set(OTHER) - {"adapter", "measure", "axes", "branches", "refresh", "schedule"}
 
 
 def test_a_sweep_too_large_to_plan_is_refused_with_the_number(write: Callable[..., Path]) -> None:
@@ -197,9 +206,9 @@ def test_points_come_one_after_the_other(write: Callable[..., Path]) -> None:
 def test_a_method_says_when_its_adapter_is_computed(
     write: Callable[..., Path], plan_of: Callable[[Path], SweepPlan]
 ) -> None:
-    jobs = plan_of(write(("steps = [1, 2]", 'steps = 2\nrefresh = " 1, 3"'))).jobs
-    assert {job.refresh for job in jobs if job.steps == 2} == {"1,3"}
-    with pytest.raises(SpecError, match=r'refresh: expected "every step", "every 4", .*got \'daily\''):
+    jobs = plan_of(write(("steps = [1, 2]", 'steps = 2\nrefresh = " 1, 3"\nschedule = "1 + 1"'))).jobs
+    assert {(job.refresh, job.schedule) for job in jobs if job.steps == 2} == {("1,3", "1+1")}
+    with pytest.raises(SpecError, match=r'refresh: expected refresh as "every step", .*got .daily.'):
         read_spec(write(("steps = [1, 2]", 'steps = 1\nrefresh = "daily"')))
 
 

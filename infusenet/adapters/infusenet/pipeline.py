@@ -24,12 +24,12 @@ from ...sampling import (
     pack_latents,
     unpack_latents,
 )
-from ...speed import EVERY_STEP, Evaluation, RefreshPolicy, Reuse, parse_refresh
+from ...speed import EVERY_STEP, EXACT, Evaluation, RefreshPolicy, Reuse, Schedule, parse_refresh, parse_schedule
 from ..base import Branches, check_branches, finite
 from .arguments import Batch, batch_of, check_packed, control_pixels, picture_size, single
 from .model import InfuseNetModel
 from .run import RunInputs, Text
-from .schedule import set_schedule
+from .schedule import Walk, set_schedule
 
 log = logging.getLogger(__name__)
 _OFFERED = ("noise_pred", "denoised", "controlnet_block_samples", "controlnet_single_block_samples")
@@ -83,6 +83,7 @@ class InfuseNetPipeline(FluxControlNetPipeline):
         sample_control_image: bool = False,
         branches: Branches = "positive",
         refresh: str | RefreshPolicy = EVERY_STEP,
+        schedule: str | Schedule = EXACT,
         timesteps: Any = None,
     ) -> Any:
         """Make pictures of a person. Arguments not named here are `FluxControlNetPipeline`'s.
@@ -109,6 +110,8 @@ class InfuseNetPipeline(FluxControlNetPipeline):
             branches: of true CFG, on which InfuseNet acts: "positive", as in the original, or "both".
             refresh: when InfuseNet is computed anew, see `infusenet.speed.parse_refresh`; in between its residuals are
                 kept, 14 tensors of the latents' length for each branch it acts on.
+            schedule: what becomes of the noise levels, see `infusenet.speed.parse_schedule`: "2+4" takes the first 2 of
+                `num_inference_steps` and the rest in 4; "adaptive" takes so many at most, as the prediction changes.
             timesteps: refused; give `sigmas`.
 
         Returns:
@@ -120,7 +123,7 @@ class InfuseNetPipeline(FluxControlNetPipeline):
         """
         if timesteps is not None:
             raise SettingsError("FLUX's schedule is given by its noise levels. Give sigmas= instead of timesteps=.")
-        spec, reuse = self.spec, Reuse(parse_refresh(refresh))
+        spec, reuse, plan = self.spec, Reuse(parse_refresh(refresh)), parse_schedule(schedule)
         steps = len(sigmas) if sigmas is not None else spec.num_inference_steps
         steps = steps if num_inference_steps is None else num_inference_steps
         check_steps(steps)
@@ -153,8 +156,9 @@ class InfuseNetPipeline(FluxControlNetPipeline):
 
         scale = single(controlnet_conditioning_scale)
         shares = single(control_guidance_start), single(control_guidance_end)
-        window = conditioning_window(steps, *shares)
-        if identity is not None and (why := no_effect(scale, *shares, steps)):
+        taken = plan.evaluations(steps)
+        window = conditioning_window(taken, *shares)
+        if identity is not None and (why := no_effect(scale, *shares, taken)):
             log.warning(why)
         scales = [scale * on * (identity is not None) for on in window]
         tokens = self._tokens(identity, batch) if any(scales) else None
@@ -172,10 +176,11 @@ class InfuseNetPipeline(FluxControlNetPipeline):
         guidance = None
         if self.transformer.config.guidance_embeds:
             guidance = torch.full([batch.size], self._guidance_scale, device=device, dtype=torch.float32)
-        timesteps = set_schedule(self.scheduler, spec, steps, sigmas, latents.shape[1], device)
-        self._num_timesteps, both = len(timesteps), check_branches(branches) == "both"
+        set_schedule(self.scheduler, spec, steps, sigmas, latents.shape[1], device, plan)
+        both = check_branches(branches) == "both"
         run = RunInputs(positive, negative, true_cfg_scale, guidance, tokens, control, scales, img_ids, both, reuse)
-        latents = self._denoise(run, latents, timesteps, callback_on_step_end, callback_on_step_end_tensor_inputs)
+        walk = Walk(self.scheduler, plan, scales)
+        latents = self._denoise(run, latents, walk, callback_on_step_end, callback_on_step_end_tensor_inputs)
         image = latents if output_type == "latent" else self._decode(latents, width, height, output_type)
         self.maybe_free_model_hooks()
         return FluxPipelineOutput(images=image) if return_dict else (image,)
@@ -184,13 +189,13 @@ class InfuseNetPipeline(FluxControlNetPipeline):
         self,
         run: RunInputs,
         latents: Tensor,
-        timesteps: Tensor,
+        walk: Walk,
         callback: Callable[..., dict[str, Any]] | None,
         callback_inputs: Sequence[str],
     ) -> Tensor:
-        batch, levels = latents.shape[0], self.scheduler.sigmas.tolist()
-        with self.progress_bar(total=len(timesteps)) as progress_bar, run.reuse:
-            for i, t in enumerate(timesteps):
+        batch, self._num_timesteps = latents.shape[0], len(walk)
+        with self.progress_bar(total=len(walk)) as progress_bar, run.reuse:
+            for i, t in walk:
                 if self.interrupt:
                     continue
                 at = {
@@ -200,8 +205,9 @@ class InfuseNetPipeline(FluxControlNetPipeline):
                     "joint_attention_kwargs": self.joint_attention_kwargs,
                     "return_dict": False,
                 }
-                now = Evaluation(i, levels[i], latents)
+                now = Evaluation(i, self.scheduler.sigmas[i], latents)
                 velocity, residuals = run.step(self.transformer, self.controlnet, now, at)
+                walk.predicted(i, velocity)
                 denoised = denoised_from_velocity(latents, velocity, self.scheduler.sigmas[i])
                 latents = self.scheduler.step(velocity, t, latents, return_dict=False)[0].to(latents.dtype)
                 if callback is not None:
@@ -218,6 +224,7 @@ class InfuseNetPipeline(FluxControlNetPipeline):
                     latents = changed.get("latents", latents)
                     run.take(changed)
                 progress_bar.update()
+        self._num_timesteps = len(walk)
         return finite(latents, "latents")
 
     def _text(self, prompt: Any, prompt_2: Any, embeds: Any, pooled: Any, batch: Batch, length: int) -> Text:

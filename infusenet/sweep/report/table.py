@@ -37,6 +37,7 @@ _SETTINGS: dict[str, Column] = {
     "end": (float, "share at which it ended"),
     "branches": (str, "of true CFG, on which the adapter acts: positive or both"),
     "refresh": (str, "when the adapter was computed anew: every step, every 4, 1,3, adaptive"),
+    "schedule": (str, "noise levels: exact, 2+4 (its first 2 steps, then 4), adaptive, or a list"),
     "noise_seed": (int, "seed of the noise: the same for all methods and prompts of a person and seed"),
     "status": (str, "done, failed or missing"),
     "error": (str, "of a failed job, or why similarity is empty"),
@@ -116,7 +117,9 @@ def _frame(rows: list[dict[str, Any]], kinds: Mapping[str, type], least: Sequenc
 
 def _settings(point: Any) -> dict[str, Any]:
     job = point.job
-    same = {name: getattr(job, name) for name in ("role", "backbone", "start", "end", "branches", "refresh")}
+    same = {
+        name: getattr(job, name) for name in ("role", "backbone", "start", "end", "branches", "refresh", "schedule")
+    }
     return {**same, "noise_seed": job.seed, **{name: point.setting(name) for name in axis_names()}}
 
 
