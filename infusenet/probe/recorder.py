@@ -193,7 +193,6 @@ class ProbeRecorder:
         session = self._running()
         session.every_step_reported = True
         try:
-            # an adaptive schedule sets the scheduler's as it goes
             session.sigmas = floats(getattr(pipe, "sigmas", None) or pipe.scheduler.sigmas)
             latents = kwargs["denoised"]
             if latents.ndim == 3:  # FLUX's tokens

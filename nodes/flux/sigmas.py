@@ -7,6 +7,7 @@ from torch import Tensor, zeros
 
 from ...infusenet.backbones import BackboneSpec, published
 from ...infusenet.sampling import flux_sigmas
+from ...infusenet.speed import TwoRate
 from ..checks import checked
 from ..sockets import schema
 from .sizes import latent_tokens, variant_of_model
@@ -64,6 +65,22 @@ class Sigmas(io.ComfyNode):
                     tooltip="1 starts from pure noise. Below 1 is image to image: the last steps of a longer "
                     "schedule, as in ComfyUI's schedulers.",
                 ),
+                io.Int.Input(
+                    "keep",
+                    default=0,
+                    min=0,
+                    max=200,
+                    optional=True,
+                    tooltip="With last_steps: so many steps at the beginning are left as they are.",
+                ),
+                io.Int.Input(
+                    "last_steps",
+                    default=0,
+                    min=0,
+                    max=200,
+                    optional=True,
+                    tooltip="The rest of the schedule is taken in so many larger steps. 0 = all of them, as they are.",
+                ),
             ],
             outputs=[
                 io.Sigmas.Output("sigmas", display_name="sigmas", tooltip="Noise levels, from 1 (or less) to 0."),
@@ -73,7 +90,10 @@ class Sigmas(io.ComfyNode):
 
     @classmethod
     @checked
-    def execute(cls, model, latent, steps, denoise) -> io.NodeOutput:
+    def execute(cls, model, latent, steps, denoise, keep=0, last_steps=0) -> io.NodeOutput:
         """Read the variant off the model, count the tokens, make the schedule."""
         spec = published(variant_of_model(model.model))
-        return io.NodeOutput(*sigmas_for(spec, latent_tokens(latent["samples"]), steps, denoise))
+        sigmas, steps = sigmas_for(spec, latent_tokens(latent["samples"]), steps, denoise)
+        if last_steps and steps:
+            sigmas = TwoRate(keep, last_steps).levels(sigmas)
+        return io.NodeOutput(sigmas, max(len(sigmas) - 1, 0))

@@ -20,10 +20,12 @@ from torch import Tensor
 
 from ...infusenet.errors import SettingsError
 from ...infusenet.flux.blocks import residual_index
+from ...infusenet.speed import EVERY_STEP, RefreshPolicy
 from ..flux.sizes import FluxSizes, flux_sizes
 from ..shared import tell
 from .gate import clock_hooks, is_on
 from .hint import Part, colours, fit_pose, hint_of, part_of, repeated
+from .reuse import Output, kept_or_computed
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +49,7 @@ class InfuseNetControl(ControlNet):
         self.hint: Tensor | None = None  # the same as others read it, and cut tiles out of it
         self.gate = "percent"
         self.window = (0.0, 1.0)
+        self.refresh: RefreshPolicy = EVERY_STEP
         self.recognizer: str | None = None
         self.node: str | None = None
         self._asked = self._acted = False  # in this run
@@ -78,6 +81,7 @@ class InfuseNetControl(ControlNet):
         self.copy_to(other)
         other.tokens, other.whole, other.hint, other.black = self.tokens, self.whole, self.hint, self.black
         other.gate, other.window, other.recognizer, other.node = self.gate, self.window, self.recognizer, self.node
+        other.refresh = self.refresh
         return other
 
     def bind(
@@ -90,6 +94,7 @@ class InfuseNetControl(ControlNet):
         gate: str,
         pose: Tensor | None = None,
         mask: Tensor | None = None,
+        refresh: RefreshPolicy = EVERY_STEP,
         recognizer: str | None = None,
         node: str | None = None,
     ) -> InfuseNetControl:
@@ -103,12 +108,13 @@ class InfuseNetControl(ControlNet):
             gate: "step", by the original pipeline's rule, or "percent", by the host's.
             pose: landmarks drawn on black, IMAGE [n, H, W, 3]; None = a black picture.
             mask: where the identity acts, [n, H, W] 0..1; None = everywhere.
+            refresh: when it is computed anew; in between its output is kept.
             recognizer: file name of the network that read the identity, for the records.
             node: id of the node that binds it, which shows what becomes of it.
         """
         other = self.copy()
         other.tokens, other.recognizer, other.node = tokens, recognizer, node
-        other.gate = gate
+        other.gate, other.refresh = gate, refresh
         other.whole, other.hint = Part(pose, mask), hint_of(pose, mask)
         cut_by_tilers = [] if mask is None else [mask[:, None]]  # beside latents that these have encoded
         other.set_cond_hint(other.hint, strength, window, vae=vae, extra_concat=cut_by_tilers)
@@ -117,7 +123,8 @@ class InfuseNetControl(ControlNet):
     def set_window(self, window: tuple[float, float]) -> InfuseNetControl:
         """Act between these shares of the run, 0..1 each; returns itself."""
         self.window = self.timestep_percent_range = window
-        self.extra_hooks = clock_hooks() if self.gate == "step" and window != (0.0, 1.0) else None
+        counts_steps = (self.gate == "step" and window != (0.0, 1.0)) or self.refresh != EVERY_STEP
+        self.extra_hooks = clock_hooks() if counts_steps else None
         return self
 
     def pre_run(self, model: Any, percent_to_timestep_function: Any) -> None:
@@ -178,7 +185,7 @@ class InfuseNetControl(ControlNet):
         if not self._acts(t, transformer_options):
             return before
         self._acted = True
-        residuals = self._residuals(x_noisy, t, cond, batched_number)
+        residuals = self._residuals(x_noisy, t, cond, batched_number, transformer_options)
         return self.control_merge(residuals, before, output_dtype=None)
 
     def _acts(self, t: Tensor, transformer_options: Any) -> bool:
@@ -194,7 +201,9 @@ class InfuseNetControl(ControlNet):
         first, last = self.timestep_range
         return not (t[0] > first or t[0] < last)
 
-    def _residuals(self, x_noisy: Tensor, t: Tensor, cond: Any, batched_number: int) -> dict[str, list[Tensor]]:
+    def _residuals(
+        self, x_noisy: Tensor, t: Tensor, cond: Any, batched_number: int, transformer_options: Any
+    ) -> dict[str, list[Tensor]]:
         """One residual for each of the backbone's blocks; blocks share tensors."""
         dtype = self.manual_cast_dtype or self.control_model.dtype
         batch, device = x_noisy.shape[0], x_noisy.device
@@ -209,14 +218,18 @@ class InfuseNetControl(ControlNet):
         height, width = x_noisy.shape[-2:]
         part, pooled = self._part(height, width), cond.get("y")
         sampling = self.model_sampling_current
-        result = self.control_model(
-            x=sampling.calculate_input(t, x_noisy).to(dtype),
-            hint=of_batch("hint", lambda: self._hint(part, height, width)),
-            timesteps=sampling.timestep(t).to(dtype),
-            context=of_batch("tokens", lambda: self.tokens),
-            y=None if pooled is None else comfy.model_management.cast_to_device(pooled, device, dtype),
-            guidance=torch.ones(batch, device=device, dtype=dtype),  # always 1: so InfuseNet was trained
-        )
+
+        def compute() -> Output:
+            return self.control_model(
+                x=sampling.calculate_input(t, x_noisy).to(dtype),
+                hint=of_batch("hint", lambda: self._hint(part, height, width)),
+                timesteps=sampling.timestep(t).to(dtype),
+                context=of_batch("tokens", lambda: self.tokens),
+                y=None if pooled is None else comfy.model_management.cast_to_device(pooled, device, dtype),
+                guidance=torch.ones(batch, device=device, dtype=dtype),  # always 1: so InfuseNet was trained
+            )
+
+        result = kept_or_computed(self, self.refresh, x_noisy, t, batched_number, transformer_options, compute)
         mask = None
         if part.mask is not None:
             mask = of_batch("mask", lambda: mask_to_tokens(part.mask, -(-height // 2), -(-width // 2)))

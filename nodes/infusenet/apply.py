@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ...infusenet.errors import SettingsError
 from ...infusenet.sampling import no_effect
+from ...infusenet.speed import EVERY_STEP, parse_refresh
 from ..checks import OTHERS_IDENTITY, checked
 from ..convert import check_image
 from ..flux.sizes import LATENT_CHANNELS
@@ -191,6 +192,17 @@ class ApplyInfuseNet(io.ComfyNode):
                     tooltip="Where the identity acts (white). Any size; soft edges are fine. If not connected, it "
                     "acts everywhere.",
                 ),
+                io.String.Input(
+                    "refresh",
+                    default=str(EVERY_STEP),
+                    optional=True,
+                    tooltip="When InfuseNet is computed anew. In between, its last output is used again, which is "
+                    "faster.\n"
+                    "every step: as trained.\n"
+                    "every 2, every 4, ...: for dev with its 28 steps.\n"
+                    "1,3: at these steps of the sampler.\n"
+                    "adaptive: whenever the picture has changed enough.",
+                ),
             ],
             outputs=[
                 io.Conditioning.Output(
@@ -221,8 +233,10 @@ class ApplyInfuseNet(io.ComfyNode):
         negative=None,
         pose_image=None,
         mask=None,
+        refresh=str(EVERY_STEP),
     ) -> io.NodeOutput:
         """Bind and attach."""
+        policy = parse_refresh(refresh)
         empty = zeroed(positive) if negative is None else negative
         mask, of_mask = check_mask(mask)
         notices = list(filter(None, (no_effect(strength, start_percent, end_percent), *of_mask)))
@@ -241,6 +255,7 @@ class ApplyInfuseNet(io.ComfyNode):
             gate=gate,
             pose=check_pose(pose_image),
             mask=mask,
+            refresh=policy,
             recognizer=identity.recognizer,
             node=getattr(getattr(cls, "hidden", None), "unique_id", None),
         )

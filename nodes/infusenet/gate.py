@@ -16,6 +16,7 @@ from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
 from ...infusenet.sampling import conditioning_window
+from ...infusenet.speed import Reuse
 
 _CLOCK, _SCHEDULE = "infusenet_step_clock", "infusenet_schedule"
 _LOOKING_AHEAD = (
@@ -44,6 +45,11 @@ class StepClock:
     Args:
         sigmas: the sampler's noise levels [N+1].
         looks_ahead: whether the sampler evaluates the next noise level within a step.
+
+    Attributes:
+        step: of the evaluation, from 0.
+        shape: of the latents that the sampler works on, [n, 16, h, w].
+        reuse: what InfuseNets keep for this run, by InfuseNet. Freed with the clock, however the run ends.
     """
 
     def __init__(self, sigmas: Tensor, looks_ahead: bool) -> None:
@@ -52,9 +58,12 @@ class StepClock:
         self.called_back = -1  # step of the last callback, which comes after a step's first evaluation
         self.looks = 0  # evaluations of the next noise level since then
         self.step = 0
+        self.shape: tuple[int, ...] = ()
+        self.reuse: dict[Any, Reuse] = {}
 
-    def evaluated(self, sigma: float) -> None:
-        """The sampler asks for a prediction at this noise level."""
+    def evaluated(self, sigma: float, shape: tuple[int, ...] = ()) -> None:
+        """The sampler asks for a prediction at this noise level, of latents of this shape."""
+        self.shape = shape
         if not self.looks_ahead or self.called_back < 0:
             self.step = step_of(self.sigmas, sigma)
             return
@@ -103,6 +112,11 @@ def _schedule(transformer_options: dict[str, Any]) -> Any:
     return None if sigmas is None or len(sigmas) < 2 else sigmas
 
 
+def clock_of(transformer_options: dict[str, Any]) -> StepClock | None:
+    """The clock of a run; None where it has none."""
+    return transformer_options.get(_CLOCK)
+
+
 def keep_schedule(transformer_options: dict[str, Any], sigmas: Tensor) -> None:
     """A run goes on at other noise levels, in fewer steps: steps are still those of the schedule that it began with.
 
@@ -132,7 +146,10 @@ def _set_clock(
             callback(step, *args)
 
     options[_CLOCK] = clock
-    return executor(guider, sigmas, extra_args, move, *rest, **named)
+    try:
+        return executor(guider, sigmas, extra_args, move, *rest, **named)
+    finally:
+        clock.reuse.clear()
 
 
 def _tell_clock(
@@ -141,7 +158,7 @@ def _tell_clock(
     """Wraps each prediction: tells the clock its noise level."""
     clock = model_options.get("transformer_options", {}).get(_CLOCK)
     if clock is not None:
-        clock.evaluated(float(timestep.max()))
+        clock.evaluated(float(timestep.max()), tuple(x.shape))
     return executor(x, timestep, model_options, *rest, **named)
 
 

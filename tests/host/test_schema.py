@@ -16,7 +16,7 @@ CONTRACT = {
     ),
     "Sigmas": (
         "FLUX Sigmas",
-        "model MODEL, latent LATENT, steps INT, denoise FLOAT",
+        "model MODEL, latent LATENT, steps INT, denoise FLOAT, keep INT, last_steps INT",
         "sigmas SIGMAS, steps INT",
     ),
     "LoadRecipe": (
@@ -48,7 +48,7 @@ CONTRACT = {
         "Apply InfuseNet Identity",
         "positive CONDITIONING, infusenet INFUSENET_MODEL, identity INFUSENET_IDENTITY, vae VAE, strength FLOAT, "
         "start_percent FLOAT, end_percent FLOAT, gate COMBO, on_negative BOOLEAN, negative CONDITIONING, "
-        "pose_image IMAGE, mask MASK",
+        "pose_image IMAGE, mask MASK, refresh STRING",
         "positive CONDITIONING, negative CONDITIONING",
     ),
     "LoadIPAdapter": (
@@ -116,7 +116,8 @@ CONTRACT = {
     ),
 }
 OPTIONAL = {
-    "Apply": ["negative", "pose_image", "mask"],
+    "Apply": ["negative", "pose_image", "mask", "refresh"],
+    "Sigmas": ["keep", "last_steps"],
     "DecoupledGuider": ["model_without_identity"],
     "ApplyIPAdapter": ["attention", "clip_vision", "block_weights"],
     "IdentityProbe": ["vae", "strangers", "references", "skip_below", "second_recognizer"],
@@ -128,6 +129,8 @@ OPTIONAL = {
 DEFAULTS = {
     ("Sigmas", "steps"): (0, 0, 200),
     ("Sigmas", "denoise"): (1.0, 0.0, 1.0),
+    ("Sigmas", "keep"): (0, 0, 200),
+    ("Sigmas", "last_steps"): (0, 0, 200),
     ("EncodeIdentity", "face_index"): (0, 0, None),
     ("Apply", "strength"): (1.0, 0.0, 3.0),
     ("Apply", "start_percent"): (0.0, 0.0, 1.0),

@@ -1,0 +1,310 @@
+"""InfuseNet computed anew at some steps only: at which, what is kept between, and that nothing outlives the run.
+
+The oracle is a run of every step in which a hook on the network puts an earlier step's output in the place of its own.
+"""
+
+import gc
+import weakref
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+SIZE = 16  # latents a side
+
+
+@pytest.fixture(scope="module")
+def parts(mini, mini_infusenet):
+    """A backbone, its text, and identities of random tokens: what they are does not matter here."""
+    model, clip, vae, _, _ = mini("mini-dev")
+    with torch.inference_mode():
+        text = clip.encode_from_tokens_scheduled(clip.tokenize("a portrait of a person"))
+        empty = clip.encode_from_tokens_scheduled(clip.tokenize("empty"))
+    tokens = torch.randn(4, 8, 96, generator=torch.Generator().manual_seed(5))
+    return SimpleNamespace(model=model, vae=vae, text=text, empty=empty, tokens=tokens, infusenet=mini_infusenet)
+
+
+@pytest.fixture
+def applied(run, parts):
+    """`applied(...)`: Apply with its defaults; the first identity unless `tokens` says otherwise."""
+
+    def call(positive=None, tokens=None, **changed):
+        inputs = {
+            "positive": parts.text if positive is None else positive,
+            "infusenet": parts.infusenet,
+            "identity": SimpleNamespace(tokens=parts.tokens[:1] if tokens is None else tokens, recognizer=None),
+            "vae": parts.vae,
+            "strength": 1.0,
+            "start_percent": 0.0,
+            "end_percent": 1.0,
+            "gate": "step",
+            "on_negative": False,
+        }
+        return run("Apply", **{**inputs, **changed})
+
+    return call
+
+
+@pytest.fixture
+def network(parts):
+    """What InfuseNet was asked: `.sigmas` of each evaluation, and `.outputs` as weak references."""
+    seen = SimpleNamespace(sigmas=[], outputs=[])
+
+    def note(_module, _args, given, output):
+        seen.sigmas.append(round(float(given["timesteps"][0]), 3))
+        seen.outputs += [weakref.ref(tensor) for tensor in output["input"]]
+
+    handle = parts.infusenet.control_model.register_forward_hook(note, with_kwargs=True)
+    yield seen
+    handle.remove()
+
+
+@pytest.fixture
+def substituted(parts):
+    """`substituted({0.75: 1.0})`: at the noise level .75 InfuseNet gives what it gave for this identity at 1."""
+    handles = []
+
+    def start(instead):
+        kept = {}
+
+        def substitute(_module, _args, given, output):
+            sigma, whose = round(float(given["timesteps"][0]), 3), hash(given["context"].numpy().tobytes())
+            shape = tuple(given["x"].shape)
+            kept[sigma, whose, shape] = {key: [tensor.clone() for tensor in value] for key, value in output.items()}
+            earlier = kept[instead.get(sigma, sigma), whose, shape]
+            return {key: tuple(tensor.clone() for tensor in value) for key, value in earlier.items()}
+
+        handles.append(parts.infusenet.control_model.register_forward_hook(substitute, with_kwargs=True))
+
+    yield start
+    for handle in handles:
+        handle.remove()
+
+
+def noise(batch=1):
+    return torch.randn(batch, 16, SIZE, SIZE, generator=torch.Generator().manual_seed(1))
+
+
+def sample(parts, positive, negative=None, x=None, sampler="euler", sigmas=None, cfg=1.0, callback=None, model=None):
+    """A run of the host's sampler, on an even schedule of four steps."""
+    import comfy.samplers
+
+    x = noise() if x is None else x
+    guider = comfy.samplers.CFGGuider(model or parts.model)
+    guider.set_conds(positive, negative or parts.empty)
+    guider.set_cfg(cfg)
+    sigmas = torch.linspace(1, 0, 5) if sigmas is None else sigmas
+    chosen = comfy.samplers.sampler_object(sampler)
+    return guider.sample(x, torch.zeros_like(x), chosen, sigmas, callback=callback, seed=3)
+
+
+KEPT = {0.75: 1.0, 0.25: 0.5}  # what "1,3" does in four steps
+
+
+@pytest.mark.exact
+def test_every_step_is_the_run_without_the_setting(applied, parts, network):
+    plain = sample(parts, applied()[0])
+    assert torch.equal(sample(parts, applied(refresh="every step")[0]), plain)
+    assert network.sigmas == [1.0, 0.75, 0.5, 0.25] * 2
+    assert applied()[0][0][1]["control"].extra_hooks is None, "no hook where none is needed"
+
+
+@pytest.mark.parametrize(
+    ("refresh", "sampler", "sigmas"),
+    [
+        ("1,3", "euler", [1.0, 0.5]),
+        ("every 2", "euler", [1.0, 0.5]),
+        ("every 3", "euler", [1.0, 0.25]),
+        ("1", "euler", [1.0]),
+        ("1,3", "dpmpp_2m", [1.0, 0.5]),
+        # heun: a step, its second look at the next level; the looks of a step that computes are both computed
+        ("1,3", "heun", [1.0, 0.75, 0.5, 0.25]),
+        ("every 2", "heun", [1.0, 0.75, 0.5, 0.25]),
+        ("every 3", "heun", [1.0, 0.75, 0.25]),
+        ("1", "dpm_2_ancestral", [1.0, 0.75]),
+    ],
+)
+def test_it_is_computed_at_these_steps(applied, parts, network, refresh, sampler, sigmas):
+    sample(parts, applied(refresh=refresh)[0], sampler=sampler)
+    assert network.sigmas == sigmas
+
+
+def test_adaptive_computes_where_the_latents_have_turned(applied, parts, network):
+    sample(parts, applied(refresh="adaptive 0.00001")[0])
+    assert network.sigmas == [1.0, 0.75, 0.5, 0.25]
+    network.sigmas.clear()
+    sample(parts, applied(refresh="adaptive 1.9")[0])
+    assert network.sigmas == [1.0]
+
+
+@pytest.mark.exact
+@pytest.mark.parametrize("changed", [{}, {"strength": 0.5}, {"mask": torch.ones(1, 64, 64) * 0.5}])
+def test_the_kept_output_acts_as_it_did(applied, parts, substituted, changed):
+    """Its strength and its mask once, not once a step."""
+    got = sample(parts, applied(refresh="1,3", **changed)[0])
+    substituted(KEPT)
+    assert torch.equal(got, sample(parts, applied(**changed)[0]))
+    assert not torch.equal(got, sample(parts, applied(**changed, tokens=parts.tokens[1:2])[0]))
+
+
+@pytest.mark.exact
+def test_both_sides_of_cfg_and_a_batch(applied, parts, substituted, network):
+    given = {"negative": parts.empty, "on_negative": True, "tokens": parts.tokens[:2]}
+    got = sample(parts, *applied(refresh="1,3", **given), x=noise(2), cfg=2.0)
+    assert set(network.sigmas) == {1.0, 0.5}
+    substituted(KEPT)
+    assert torch.equal(got, sample(parts, *applied(**given), x=noise(2), cfg=2.0))
+
+
+@pytest.mark.exact
+def test_two_people_with_masks_keep_each_their_own(applied, parts, substituted):
+    left = torch.zeros(1, 128, 128)
+    left[..., :64] = 1
+
+    def both(first, second):
+        one = applied(mask=left, refresh=first)[0]
+        return applied(one, parts.tokens[1:2], mask=1 - left, refresh=second)[0]
+
+    got = sample(parts, both("1,3", "1,3"))
+    mixed = sample(parts, both("1,3", "every step"))
+    plain = sample(parts, both("every step", "every step"))
+    assert not torch.equal(mixed, plain) and not torch.equal(mixed, got)
+    substituted(KEPT)
+    assert torch.equal(got, sample(parts, both("every step", "every step")))
+
+
+@pytest.mark.exact
+def test_the_host_s_own_controlnet_beside_it_is_asked_at_every_step(applied, parts, substituted):
+    from comfy.controlnet import ControlBase
+
+    class Stock(ControlBase):
+        def get_control(self, x_noisy, t, cond, batched_number, transformer_options):
+            asked.append(float(t[0]))
+            tokens = x_noisy.shape[-1] * x_noisy.shape[-2] // 4
+            block = torch.full((len(x_noisy), tokens, 144), 0.1 * float(t[0]))
+            return self.control_merge({"input": [block, block.clone()], "output": []}, None, None)
+
+        def copy(self):
+            other = Stock()
+            self.copy_to(other)
+            return other
+
+    asked, stock = [], Stock()
+    before = [[parts.text[0][0], {**parts.text[0][1], "control": stock, "control_apply_to_uncond": False}]]
+    got = sample(parts, applied(before, refresh="1,3")[0])
+    assert asked == [1.0, 0.75, 0.5, 0.25]
+    substituted(KEPT)
+    assert torch.equal(got, sample(parts, applied(before)[0]))
+
+
+@pytest.mark.exact
+def test_two_samplers_and_a_second_run_start_afresh(applied, parts, network):
+    positive = applied(refresh="1,3")[0]
+    first = sample(parts, positive)
+    assert torch.equal(sample(parts, positive), first)
+    assert network.sigmas == [1.0, 0.5] * 2
+
+
+def test_a_slice_of_the_schedule_counts_its_own_steps(applied, parts, network):
+    """KSamplerAdvanced gives a second sampler the rest."""
+    positive, whole = applied(refresh="1,3")[0], torch.linspace(1, 0, 9)
+    sample(parts, positive, sigmas=whole[:5])
+    sample(parts, positive, sigmas=whole[4:])
+    assert network.sigmas == [1.0, 0.75, 0.5, 0.25]
+
+
+def test_a_window_counts_the_steps_of_the_sampler(applied, parts, network):
+    sample(parts, applied(refresh="1,4", start_percent=0.25)[0])
+    assert network.sigmas == [0.75, 0.25]
+
+
+def test_parts_of_the_picture_are_always_computed(applied, parts, network):
+    """An area here; tiles are asked for in other shapes likewise."""
+    area = [[embedding, {**options, "area": (8, 8, 4, 4)}] for embedding, options in parts.text]
+    sample(parts, applied([*parts.text, *area], refresh="1")[0])
+    assert network.sigmas == [1.0, 1.0, 0.75, 0.5, 0.25]
+
+
+def test_without_the_sampler_s_clock_it_is_always_computed(applied, parts, network):
+    """As a sampler of another pack may ask."""
+    control = applied(refresh="1")[0][0][1]["control"]
+    inner = parts.model.model
+    control.pre_run(inner, inner.model_sampling.percent_to_sigma)
+    cond = {"c_crossattn": parts.text[0][0], "y": parts.text[0][1]["pooled_output"]}
+    for sigma in (0.9, 0.6):
+        control.get_control(noise(), torch.tensor([sigma]), cond, 1, {"uuids": ["a"]})
+    control.cleanup()
+    assert network.sigmas == [0.9, 0.6]
+
+
+def test_nothing_is_kept_after_a_run_however_it_ends(applied, parts, network):
+    import comfy.model_management
+
+    alive = []
+
+    def callback(step, _x0, _x, _total):
+        alive.append(sum(one() is not None for one in network.outputs))
+        if step == stop:
+            raise comfy.model_management.InterruptProcessingException
+
+    for stop in (None, 1):
+        positive = applied(refresh="1")[0]
+        try:
+            sample(parts, positive, callback=callback)
+        except comfy.model_management.InterruptProcessingException:
+            assert stop == 1
+        gc.collect()
+        assert min(alive) > 0, "kept while the run lasts"
+        assert all(one() is None for one in network.outputs)
+        network.outputs.clear()
+        alive.clear()
+
+
+def test_what_it_does_not_know_is_refused(applied):
+    with pytest.raises(Exception, match='Expected refresh as "every step", "every 4"'):
+        applied(refresh="sometimes")
+
+
+@pytest.mark.parametrize("refresh", ["every step", "1,3", "adaptive"])
+def test_the_library_keeps_the_same(applied, pack, parts, mini, refresh):
+    """Latents of the same run, of the same policy, within 1e-5 of their size."""
+    pytest.importorskip("diffusers", reason="the library's own pipeline needs it")
+    pipeline = pack.module("infusenet.loading").load_pipeline("mini-dev", device="cpu")
+    pipeline.set_progress_bar_config(disable=True)
+    sampling = pack.module("infusenet.sampling")
+    spec = pack.module("infusenet.backbones").BACKBONES["mini-dev"]
+    sigmas = sampling.flux_sigmas(6, spec, image_seq_len=SIZE * SIZE // 4)
+    embedding, options = parts.text[0]
+    guided = [[embedding, {**options, "guidance": 3.5}]]
+    got = sample(parts, applied(guided, refresh=refresh)[0], sigmas=sigmas)
+    black = parts.model.model.process_latent_in(parts.vae.encode(torch.zeros(1, SIZE * 8, SIZE * 8, 3)))
+    size = {"width": SIZE * 8, "height": SIZE * 8}
+    want = pipeline(
+        prompt_embeds=embedding,
+        pooled_prompt_embeds=options["pooled_output"],
+        identity=parts.tokens[:1],
+        latents=sampling.pack_latents(noise()),
+        control_image_latents=sampling.pack_latents(black),
+        num_inference_steps=6,
+        guidance_scale=3.5,
+        refresh=refresh,
+        output_type="latent",
+        **size,
+    ).images
+    inner = sampling.pack_latents(parts.model.model.process_latent_in(got))
+    torch.testing.assert_close(inner, want, rtol=0, atol=1e-5 * float(want.abs().max()))
+
+
+# ----------------------------------------------------------------------------------------------- schedules
+
+
+@pytest.mark.exact
+def test_the_rest_of_a_schedule_in_larger_steps(run, parts):
+    given = {"model": parts.model, "latent": {"samples": torch.zeros(1, 16, SIZE, SIZE)}, "steps": 8, "denoise": 1.0}
+    whole, steps = run("Sigmas", **given)
+    assert steps == 8 and torch.equal(run("Sigmas", **given, keep=2, last_steps=0)[0], whole)
+    sigmas, steps = run("Sigmas", **given, keep=2, last_steps=3)
+    assert steps == 5 and torch.equal(sigmas, whole[[0, 1, 2, 4, 6, 8]])
+    sigmas, steps = run("Sigmas", **given | {"denoise": 0.5}, keep=99, last_steps=1)
+    assert steps == 8 and torch.equal(sigmas, run("Sigmas", **given | {"denoise": 0.5})[0])
+    assert run("Sigmas", **given | {"denoise": 0.0}, keep=1, last_steps=1)[1] == 0
