@@ -41,6 +41,11 @@ class Manipulation:
     tokens: Sequence[int] | None = None
     steps: Sequence[int] | None = None
 
+    @property
+    def neutral(self) -> bool:
+        """Whether it changes nothing at any step."""
+        return False
+
     def acts(self, step: int) -> bool:
         """Whether anything is changed at a step."""
         return self.steps is None or step in self.steps
@@ -90,6 +95,11 @@ class ScalePower(Manipulation):
     up: float = 1.45
     down: float = 1.55
     power: float = 1.3
+
+    @property
+    def neutral(self) -> bool:
+        """Whether it changes nothing at any step."""
+        return self.up == self.down == self.power == 1 and self.blend in (None, 1)
 
     def _changed(self, attention: Tensor, part: Part, step: int) -> Tensor:
         return scale_power(attention, self.up if part == "up" else self.down, self.power)

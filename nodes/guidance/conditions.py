@@ -87,7 +87,9 @@ def shared(conditioning: Conditioning) -> list[InfuseNetControl]:
     found = {}
     for entry in conditioning:
         nets = [*infusenets([entry])][::-1]
-        found[tuple((id(net.tokens), id(net.hint), net.strength, net.window, net.gate) for net in nets)] = nets
+        found[
+            tuple((id(net.tokens), id(net.hint), net.strength, net.window, net.gate, net.attention) for net in nets)
+        ] = nets
     if len(found) > 1:
         raise SettingsError(
             "The parts of the prompt carry different identities, so it is not clear whose the negative prompt shall "

@@ -20,9 +20,11 @@ from torch import Tensor
 
 from ...infusenet.errors import SettingsError
 from ...infusenet.flux.blocks import residual_index
+from ...infusenet.guidance.manipulation import Manipulation
 from ...infusenet.speed import EVERY_STEP, RefreshPolicy
 from ..flux.sizes import FluxSizes, flux_sizes
 from ..shared import tell
+from .attention import manipulating
 from .gate import clock_hooks, is_on
 from .hint import Part, colours, fit_pose, hint_of, part_of, repeated
 from .reuse import Output, kept_or_computed
@@ -52,6 +54,7 @@ class InfuseNetControl(ControlNet):
         self.refresh: RefreshPolicy = EVERY_STEP
         self.recognizer: str | None = None
         self.node: str | None = None
+        self.attention: Manipulation | None = None
         self._asked = self._acted = False  # in this run
         self.black: WeakKeyDictionary[Any, dict[tuple[int, int], Tensor]] = WeakKeyDictionary()
         self._main: FluxSizes | None = None
@@ -81,7 +84,7 @@ class InfuseNetControl(ControlNet):
         self.copy_to(other)
         other.tokens, other.whole, other.hint, other.black = self.tokens, self.whole, self.hint, self.black
         other.gate, other.window, other.recognizer, other.node = self.gate, self.window, self.recognizer, self.node
-        other.refresh = self.refresh
+        other.refresh, other.attention = self.refresh, self.attention
         return other
 
     def bind(
@@ -97,6 +100,7 @@ class InfuseNetControl(ControlNet):
         refresh: RefreshPolicy = EVERY_STEP,
         recognizer: str | None = None,
         node: str | None = None,
+        attention: Manipulation | None = None,
     ) -> InfuseNetControl:
         """A copy that carries an identity.
 
@@ -111,9 +115,10 @@ class InfuseNetControl(ControlNet):
             refresh: when it is computed anew; in between its output is kept.
             recognizer: file name of the network that read the identity, for the records.
             node: id of the node that binds it, which shows what becomes of it.
+            attention: what becomes of the attention to the identity, the same at all steps; None = as trained.
         """
         other = self.copy()
-        other.tokens, other.recognizer, other.node = tokens, recognizer, node
+        other.tokens, other.recognizer, other.node, other.attention = tokens, recognizer, node, attention
         other.gate, other.refresh = gate, refresh
         other.whole, other.hint = Part(pose, mask), hint_of(pose, mask)
         cut_by_tilers = [] if mask is None else [mask[:, None]]  # beside latents that these have encoded
@@ -218,16 +223,18 @@ class InfuseNetControl(ControlNet):
         height, width = x_noisy.shape[-2:]
         part, pooled = self._part(height, width), cond.get("y")
         sampling = self.model_sampling_current
+        tokens = of_batch("tokens", lambda: self.tokens)
 
         def compute() -> Output:
-            return self.control_model(
-                x=sampling.calculate_input(t, x_noisy).to(dtype),
-                hint=of_batch("hint", lambda: self._hint(part, height, width)),
-                timesteps=sampling.timestep(t).to(dtype),
-                context=of_batch("tokens", lambda: self.tokens),
-                y=None if pooled is None else comfy.model_management.cast_to_device(pooled, device, dtype),
-                guidance=torch.ones(batch, device=device, dtype=dtype),  # always 1: so InfuseNet was trained
-            )
+            with manipulating(self.control_model, self.attention, tokens.shape[1]):
+                return self.control_model(
+                    x=sampling.calculate_input(t, x_noisy).to(dtype),
+                    hint=of_batch("hint", lambda: self._hint(part, height, width)),
+                    timesteps=sampling.timestep(t).to(dtype),
+                    context=tokens,
+                    y=None if pooled is None else comfy.model_management.cast_to_device(pooled, device, dtype),
+                    guidance=torch.ones(batch, device=device, dtype=dtype),  # always 1: so InfuseNet was trained
+                )
 
         result = kept_or_computed(self, self.refresh, x_noisy, t, batched_number, transformer_options, compute)
         mask = None

@@ -11,6 +11,7 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ...infusenet.errors import SettingsError
+from ...infusenet.guidance.joint import ATTENTION_SCALE, ATTENTIONS, NO_ATTENTION, attention_named
 from ...infusenet.sampling import no_effect
 from ...infusenet.speed import EVERY_STEP, parse_refresh
 from ..checks import OTHERS_IDENTITY, checked
@@ -203,6 +204,27 @@ class ApplyInfuseNet(io.ComfyNode):
                     "1,3: at these steps of the sampler.\n"
                     "adaptive: whenever the picture has changed enough.",
                 ),
+                io.Combo.Input(
+                    "attention",
+                    options=[NO_ATTENTION, *ATTENTIONS],
+                    default=NO_ATTENTION,
+                    optional=True,
+                    tooltip="FastFace's attention manipulation, on what the image pays to the identity inside "
+                    "InfuseNet.\n"
+                    "none: as trained.\n"
+                    "scale: strong attention becomes stronger, weak attention weaker.\n"
+                    "soft mask: a soft mask with an edge takes its place, for each of the identity's tokens.",
+                ),
+                io.Float.Input(
+                    "attention_scale",
+                    default=ATTENTION_SCALE,
+                    min=0.0,
+                    max=10.0,
+                    step=0.01,
+                    optional=True,
+                    tooltip="How much of the changed attention there is. 1.55: as published. Without effect if "
+                    "attention is none.",
+                ),
             ],
             outputs=[
                 io.Conditioning.Output(
@@ -234,6 +256,8 @@ class ApplyInfuseNet(io.ComfyNode):
         pose_image=None,
         mask=None,
         refresh=str(EVERY_STEP),
+        attention=NO_ATTENTION,
+        attention_scale=ATTENTION_SCALE,
     ) -> io.NodeOutput:
         """Bind and attach."""
         policy = parse_refresh(refresh)
@@ -258,6 +282,7 @@ class ApplyInfuseNet(io.ComfyNode):
             refresh=policy,
             recognizer=identity.recognizer,
             node=getattr(getattr(cls, "hidden", None), "unique_id", None),
+            attention=attention_named(attention, attention_scale),
         )
         empty = with_shared(positive, empty)
         if on_negative:

@@ -48,7 +48,7 @@ CONTRACT = {
         "Apply InfuseNet Identity",
         "positive CONDITIONING, infusenet INFUSENET_MODEL, identity INFUSENET_IDENTITY, vae VAE, strength FLOAT, "
         "start_percent FLOAT, end_percent FLOAT, gate COMBO, on_negative BOOLEAN, negative CONDITIONING, "
-        "pose_image IMAGE, mask MASK, refresh STRING",
+        "pose_image IMAGE, mask MASK, refresh STRING, attention COMBO, attention_scale FLOAT",
         "positive CONDITIONING, negative CONDITIONING",
     ),
     "LoadIPAdapter": (
@@ -116,7 +116,7 @@ CONTRACT = {
     ),
 }
 OPTIONAL = {
-    "Apply": ["negative", "pose_image", "mask", "refresh"],
+    "Apply": ["negative", "pose_image", "mask", "refresh", "attention", "attention_scale"],
     "Sigmas": ["keep", "last_steps"],
     "DecoupledGuider": ["model_without_identity"],
     "ApplyIPAdapter": ["attention", "clip_vision", "block_weights"],
@@ -135,6 +135,7 @@ DEFAULTS = {
     ("Apply", "strength"): (1.0, 0.0, 3.0),
     ("Apply", "start_percent"): (0.0, 0.0, 1.0),
     ("Apply", "end_percent"): (1.0, 0.0, 1.0),
+    ("Apply", "attention_scale"): (1.55, 0.0, 10.0),
     ("DecoupledGuider", "rescale"): (0.75, 0.0, 1.0),
     ("ApplyIPAdapter", "weight"): (0.8, 0.0, 3.0),
     ("ApplyIPAdapter", "start_percent"): (0.0, 0.0, 1.0),
@@ -160,6 +161,7 @@ CHOICES = {
     ("EncodeIdentity", "face"): ["largest", "index"],
     ("EncodeIdentity", "on_no_face"): ["error", "skip"],
     ("Apply", "gate"): ["step", "percent"],
+    ("Apply", "attention"): ["none", "scale", "soft mask"],
     ("ApplyIPAdapter", "batch"): ["fuse", "one per image"],
     ("ApplyIPAdapter", "attention"): ["none", "scale", "soft mask"],
     ("DecoupledGuider", "kind"): ["identity", "text-then-identity", "separate", "direction"],

@@ -16,6 +16,8 @@ from torch import Tensor
 
 from ...backbones import BackboneSpec, published, variant_of
 from ...errors import SettingsError
+from ...guidance.decoupled import Decoupled
+from ...guidance.manipulation import Manipulation
 from ...sampling import (
     check_steps,
     conditioning_window,
@@ -28,7 +30,7 @@ from ...speed import EVERY_STEP, EXACT, Evaluation, RefreshPolicy, Reuse, Schedu
 from ..base import Branches, check_branches, finite
 from .arguments import Batch, batch_of, check_packed, control_pixels, picture_size, single
 from .model import InfuseNetModel
-from .run import RunInputs, Text
+from .run import RunInputs, Text, needs_negative
 from .schedule import Walk, set_schedule
 
 log = logging.getLogger(__name__)
@@ -84,6 +86,8 @@ class InfuseNetPipeline(FluxControlNetPipeline):
         branches: Branches = "positive",
         refresh: str | RefreshPolicy = EVERY_STEP,
         schedule: str | Schedule = EXACT,
+        decoupled: Decoupled | None = None,
+        attention: Manipulation | None = None,
         timesteps: Any = None,
     ) -> Any:
         """Make pictures of a person. Arguments not named here are `FluxControlNetPipeline`'s.
@@ -112,6 +116,9 @@ class InfuseNetPipeline(FluxControlNetPipeline):
                 kept, 14 tensors of the latents' length for each branch it acts on.
             schedule: what becomes of the noise levels, see `infusenet.speed.parse_schedule`: "2+4" takes the first 2 of
                 `num_inference_steps` and the rest in 4; "adaptive" takes so many at most, as the prediction changes.
+            decoupled: FastFace's guidance instead of true CFG, on velocities; without a negative prompt it is "".
+            attention: what becomes of the attention that the image pays to the identity inside InfuseNet, see
+                `infusenet.guidance.joint.attention_named`.
             timesteps: refused; give `sigmas`.
 
         Returns:
@@ -150,7 +157,9 @@ class InfuseNetPipeline(FluxControlNetPipeline):
         batch = batch_of(prompt, prompt_embeds, num_images_per_prompt)
         positive = self._text(prompt, prompt_2, prompt_embeds, pooled_prompt_embeds, batch, length)
         negative = None
-        if true_cfg_scale != 1 and (negative_prompt is not None or negative_prompt_embeds is not None):
+        if needs_negative(decoupled, true_cfg_scale, negative_prompt is not None or negative_prompt_embeds is not None):
+            if negative_prompt is None and negative_prompt_embeds is None:
+                negative_prompt = ""
             embeds = negative_prompt_embeds, negative_pooled_prompt_embeds
             negative = self._text(negative_prompt, negative_prompt_2, *embeds, batch, length)
 
@@ -160,6 +169,8 @@ class InfuseNetPipeline(FluxControlNetPipeline):
         window = conditioning_window(taken, *shares)
         if identity is not None and (why := no_effect(scale, *shares, taken)):
             log.warning(why)
+        if decoupled is not None and (short := decoupled.shortage(taken)):
+            log.warning(short)
         scales = [scale * on * (identity is not None) for on in window]
         tokens = self._tokens(identity, batch) if any(scales) else None
         control = None
@@ -178,7 +189,8 @@ class InfuseNetPipeline(FluxControlNetPipeline):
             guidance = torch.full([batch.size], self._guidance_scale, device=device, dtype=torch.float32)
         set_schedule(self.scheduler, spec, steps, sigmas, latents.shape[1], device, plan)
         both = check_branches(branches) == "both"
-        run = RunInputs(positive, negative, true_cfg_scale, guidance, tokens, control, scales, img_ids, both, reuse)
+        given = positive, negative, true_cfg_scale, guidance, tokens, control, scales, img_ids, both, reuse
+        run = RunInputs(*given, decoupled, attention)
         walk = Walk(self.scheduler, plan, scales)
         latents = self._denoise(run, latents, walk, callback_on_step_end, callback_on_step_end_tensor_inputs)
         image = latents if output_type == "latent" else self._decode(latents, width, height, output_type)
@@ -230,7 +242,10 @@ class InfuseNetPipeline(FluxControlNetPipeline):
     def _text(self, prompt: Any, prompt_2: Any, embeds: Any, pooled: Any, batch: Batch, length: int) -> Text:
         """Text embeddings for every picture; ready ones are repeated like encoded ones."""
         if prompt is not None and (self.text_encoder is None or self.text_encoder_2 is None):
-            raise SettingsError("No text encoders are loaded. Give prompt_embeds and pooled_prompt_embeds instead.")
+            raise SettingsError(
+                "No text encoders are loaded. Give prompt_embeds and pooled_prompt_embeds instead; for a negative "
+                "prompt, negative_prompt_embeds and negative_pooled_prompt_embeds."
+            )
         embeds, pooled, text_ids = self.encode_prompt(
             prompt=prompt,
             prompt_2=prompt_2,

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
 
+from ...errors import SettingsError
+from ...guidance.decoupled import CONTENTS, Contents, Decoupled
+from ...guidance.manipulation import Manipulation
 from ...speed import Evaluation, Reuse
+from .attention import manipulating
 
 Text = tuple[Tensor, Tensor, Tensor]  # embeddings [B, T, dim], pooled [B, dim], positions [T, 3]
 Residuals = tuple[Sequence[Tensor] | None, Sequence[Tensor] | None]  # for the double and the single blocks
@@ -26,42 +30,64 @@ class RunInputs:
     control: Tensor | None  # packed latents of the control image [B, L, 64]
     scales: list[float]  # InfuseNet's strength at each of the N steps
     img_ids: Tensor  # [L, 3]
-    on_negative: bool  # InfuseNet acts on the negative branch too
+    on_negative: bool  # InfuseNet acts on the negative branch of true CFG too
     reuse: Reuse  # of its residuals
+    decoupled: Decoupled | None = None  # instead of true CFG
+    attention: Manipulation | None = None  # what becomes of the attention to the identity
 
     def step(
         self, transformer: Any, controlnet: Any, now: Evaluation, at: Mapping[str, Any]
     ) -> tuple[Tensor, Residuals]:
-        """The velocity [B, L, 64] at a step, and the residuals that the positive branch received.
+        """The velocity [B, L, 64] at a step, and the residuals that the branch with the prompt received.
 
         Args:
             transformer, controlnet: the networks.
             now: its number, 0..N-1, with what a policy of reuse looks at.
             at: what all calls of the step share: latents, noise level, positions.
         """
-        residuals = self.residuals(controlnet, now, self.positive, at)
-        velocity = self._velocity(transformer, "cond", self.positive, residuals, at)
+
+        def branch(name: str, sees: Contents) -> tuple[Tensor, Residuals]:
+            text = self.positive if sees.prompt or self.negative is None else self.negative
+            residuals = self.residuals(controlnet, now, text, at) if sees.identity else (None, None)
+            return self._velocity(transformer, name, text, residuals, at), residuals
+
+        if self.decoupled is not None:
+            return self._decoupled(self.decoupled, now.step, branch)
+        velocity, residuals = branch("cond", Contents(prompt=True, identity=True))
         if self.negative is not None:
-            theirs: Residuals = (None, None)
-            if self.on_negative:
-                theirs = self.residuals(controlnet, now, self.negative, at)
-            uncond = self._velocity(transformer, "uncond", self.negative, theirs, at)
+            uncond, _ = branch("uncond", Contents(prompt=False, identity=self.on_negative))
             velocity = uncond + self.true_cfg_scale * (velocity - uncond)
         return velocity, residuals
+
+    def _decoupled(
+        self, guidance: Decoupled, step: int, branch: Callable[[str, Contents], tuple[Tensor, Residuals]]
+    ) -> tuple[Tensor, Residuals]:
+        """Decoupled guidance: each branch that the step needs once; where InfuseNet rests two of them are the same."""
+        acts = bool(self.scales[step])
+        contents = {third: CONTENTS[guidance.kind][third] for third in guidance.branches_at(step)}
+        sees = {third: Contents(each.prompt, each.identity and acts) for third, each in contents.items()}
+        seen: dict[Contents, tuple[Tensor, Residuals]] = {}
+        for third, each in sees.items():
+            if each not in seen:
+                seen[each] = branch(third, each)
+        return guidance.combine(step, {third: seen[each][0] for third, each in sees.items()}), seen[sees["full"]][1]
 
     def residuals(self, controlnet: Any, now: Evaluation, text: Text, at: Mapping[str, Any]) -> Residuals:
         """What InfuseNet adds to a branch at a step, by the branch's own pooled text; nothing where it rests."""
         if not self.scales[now.step]:  # at 0 the original computes residuals and multiplies them by 0
             return None, None
+        assert self.tokens is not None, "it acts by them"
+        tokens = self.tokens
 
         def compute() -> Residuals:
-            residuals: Residuals = controlnet(
-                controlnet_cond=self.control,
-                conditioning_scale=self.scales[now.step],
-                encoder_hidden_states=self.tokens,
-                pooled_projections=text[1],
-                **at,
-            )
+            with manipulating(controlnet, self.attention, now.step, tokens.shape[1]):
+                residuals: Residuals = controlnet(
+                    controlnet_cond=self.control,
+                    conditioning_scale=self.scales[now.step],
+                    encoder_hidden_states=tokens,
+                    pooled_projections=text[1],
+                    **at,
+                )
             return residuals
 
         return self.reuse.of(id(text[1]), now, compute)  # each branch's text lives as long as the run
@@ -90,3 +116,23 @@ class RunInputs:
                 **at,
             )[0]
         return velocity
+
+
+def needs_negative(decoupled: Decoupled | None, true_cfg_scale: float, given: bool) -> bool:
+    """Whether a run has a branch with the negative prompt, for decoupled guidance or for true CFG.
+
+    Args:
+        decoupled: guidance that takes text and identity apart, if there is any.
+        true_cfg_scale: 1 is none.
+        given: whether the call has a negative prompt.
+
+    Raises:
+        SettingsError: both kinds of guidance are asked for.
+    """
+    if decoupled is None:
+        return given and true_cfg_scale != 1
+    if true_cfg_scale != 1:
+        raise SettingsError(
+            f"Decoupled guidance takes the place of true CFG, which is {true_cfg_scale:g}. Leave true_cfg_scale at 1."
+        )
+    return any(not CONTENTS[decoupled.kind][third].prompt for third in decoupled.branches)

@@ -1,0 +1,110 @@
+"""Attention manipulation in a joint attention, where identity tokens and image tokens share one softmax, as in FLUX.
+
+FastFace changes the attention A that image queries pay to identity tokens, after the softmax and without renormalising:
+A becomes A'. In a joint attention A is never there to be changed, for a fused kernel gives its sum alone. But kernels
+also know the logsumexp of each query's scores, and with it A = exp(q.k / sqrt(d) - logsumexp) for the few identity
+keys. Adding the sum over these of (A' - A) v is exact, and no attention matrix is built.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..errors import SettingsError
+from .manipulation import Manipulation, Part, ScalePower, SoftMask
+
+ATTENTIONS: Mapping[str, Callable[[float], Manipulation]] = {
+    "scale": lambda scale: ScalePower(up=scale, down=scale),
+    "soft mask": lambda scale: SoftMask(sharpness=(5.0,), up=(scale,), down=(scale,), inverted=False),
+}
+"""What the attention to the identity may become in a joint attention, by name: one scale, the same at every step.
+
+Published values otherwise, those of later steps. FastFace turns its adapter's first token inside out; InfuseNet's eight
+have none like it.
+"""
+NO_ATTENTION = "none"
+ATTENTION_SCALE = 1.55  # published, for another adapter
+
+_PART: Part = "down"  # a ControlNet's blocks are no halves of a UNet
+_CHUNK = 256  # queries whose scores are held at once where no kernel tells the logsumexp
+
+
+def attention_named(name: str, scale: float = ATTENTION_SCALE) -> Manipulation | None:
+    """The manipulation of a name out of `ATTENTIONS`; None for "none".
+
+    Raises:
+        SettingsError: another name, or a scale that is none.
+    """
+    if name == NO_ATTENTION:
+        return None
+    if name not in ATTENTIONS:
+        known = ", ".join((NO_ATTENTION, *ATTENTIONS))
+        raise SettingsError(f"Unknown attention {name!r}. Known: {known}.")
+    if not 0 <= scale < float("inf"):  # NaN fails too
+        raise SettingsError(f"Expected a scale of attention of 0 or more, got {scale}. 1.55 is the published one.")
+    return ATTENTIONS[name](scale)
+
+
+def manipulated_attention(
+    query: Tensor, key: Tensor, value: Tensor, tokens: int, manipulation: Manipulation, step: int
+) -> Tensor:
+    """Joint attention in which what the image pays to the identity is changed. Identity tokens come first.
+
+    Args:
+        query, key, value: [B, heads, tokens + image tokens, d].
+        tokens: how many of them are the identity's.
+        manipulation: what becomes of their attention.
+        step: of the run, from 0.
+
+    Returns:
+        [B, heads, tokens + image tokens, d]. The identity's own rows are those of plain attention.
+    """
+    out, logsumexp = attention_with_logsumexp(query, key, value)
+    scores = query[:, :, tokens:].float() @ key[:, :, :tokens].mT.float() / query.shape[-1] ** 0.5
+    attention = (scores - logsumexp[:, :, tokens:, None]).exp()
+    identity = value[:, :, :tokens].float()
+    out[:, :, tokens:] += manipulation.gather(attention, identity, _PART, step) - attention @ identity
+    return out
+
+
+def attention_with_logsumexp(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+    """Attention, with the logsumexp of each query's scores from the same call of a fused kernel where there is one.
+
+    Args:
+        query, key, value: [B, heads, tokens, d].
+
+    Returns:
+        What `torch.nn.functional.scaled_dot_product_attention` gives, and logsumexp(q.k / sqrt(d)) over the keys,
+        float32 [B, heads, tokens].
+    """
+    out, logsumexp = _kernel(query, key, value)
+    if logsumexp is None:
+        return out, _logsumexp(query, key)
+    tokens = query.shape[2]
+    return out, logsumexp.reshape(*query.shape[:2], -1)[..., :tokens].float()  # some have a last axis, some are padded
+
+
+def _kernel(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor | None]:
+    """A fused kernel's output, and its logsumexp if it tells it."""
+    aten: Any = torch.ops.aten
+    if query.device.type == "cuda":
+        cuda = torch.backends.cuda
+        params = cuda.SDPAParams(query, key, value, None, 0.0, False, False)
+        if cuda.can_use_cudnn_attention(params):
+            return aten._scaled_dot_product_cudnn_attention(query, key, value, None, True)[:2]
+        if cuda.can_use_efficient_attention(params):
+            return aten._scaled_dot_product_efficient_attention(query, key, value, None, True)[:2]
+    if query.device.type == "cpu":
+        return aten._scaled_dot_product_flash_attention_for_cpu(query, key, value)[:2]
+    return F.scaled_dot_product_attention(query, key, value), None
+
+
+def _logsumexp(query: Tensor, key: Tensor) -> Tensor:
+    """The same from scores, a few queries at a time."""
+    keys = key.mT.float() / query.shape[-1] ** 0.5
+    return torch.cat([(some.float() @ keys).logsumexp(-1) for some in query.split(_CHUNK, dim=2)], dim=2)
