@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from .adapter import flux, ksampler, miniature, two_people
+from .fastface import fastface
 from .graph import Graph
 from .probe import best_of_eight, probe_dev, probe_ksampler, probe_schnell
 from .score import score
@@ -34,6 +35,7 @@ _ORDERED: list[tuple[str, str, Callable[[], Graph]]] = [  # short name, what it 
     ("flux_schnell_4_steps", "FLUX schnell, 4 steps", lambda: flux("flux-schnell", "FLUX.1 schnell, 4 steps")),
     ("flux_dev_28_steps", "FLUX dev, 28 steps", lambda: flux("flux-dev", "FLUX.1 dev, 28 steps")),
     ("two_people", "Two people in one FLUX picture", two_people),
+    ("miniature_fastface", "FastFace, text and identity guided apart", fastface),
 ]
 TEMPLATES = {name: state for name, _, state in _ORDERED}
 TITLES = {name: f"{number:02d} {title}" for number, (name, title, _) in enumerate(_ORDERED, start=1)}

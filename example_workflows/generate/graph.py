@@ -42,7 +42,7 @@ class Graph:
         self.note = note
         self.nodes: dict[str, tuple[str, str, dict[str, Any]]] = {}
 
-    def add(self, name: str, kind: str, section: str, **inputs: Any) -> str:
+    def add(self, name: str, kind: str, section: str, /, **inputs: Any) -> str:
         """Add a node; the section tells where it is drawn."""
         self.nodes[name] = (kind, section, inputs)
         return name
