@@ -329,8 +329,8 @@ MISTAKES = (
     Mistake(
         "tune: the choice is verified on the people that it was made from",
         "infusenet/tune/search.py",
-        "return parted(self.plan.people, 1 / 2)[1]",
-        "return parted(self.plan.people, 1 / 2)[0]",
+        "return parted(self.plan.people, 2)[1]",
+        "return parted(self.plan.people, 2)[0]",
         ("tests/tune/test_search.py",),
     ),
     Mistake(

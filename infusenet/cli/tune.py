@@ -23,7 +23,7 @@ examples:
   then, with the backbone that the recipe is for:
     infusenet generate --recipe out/tune/recipe.json --backbone mini-dev --face me.png --prompt "a hat" --out hat.png
 
-Half of the people and a third of the prompts are held out: the choice is verified on them. Shares are of the first
+Every second person and every third prompt is held out: the choice is verified on them. Shares are of the first
 backbone's own way: its usual steps, InfuseNet in each, strength 1.
 Stop it at any time: the same command goes on where it was, and ends with the same recipe.
 """
@@ -50,7 +50,7 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
     )
     wanted = tune.add_argument_group("what is wanted, in percent of the reference way's")
     wanted.add_argument("--identity", type=float, default=98.0, metavar="X", help="likeness (default: 98)")
-    wanted.add_argument("--prompt-following", type=float, default=97.0, metavar="Y", help="(default: 97)")
+    wanted.add_argument("--prompt-following", type=float, default=95.0, metavar="Y", help="(default: 95)")
     wanted.add_argument("--sharpness", type=float, default=85.0, metavar="Z", help="(default: 85)")
     grid = tune.add_argument_group("what is searched (default: each backbone's usual)")
     grid.add_argument("--steps", type=int, metavar="N", help="numbers of steps", **several)

@@ -17,7 +17,8 @@ TIE = 0.03
 """Ways whose costs differ by no more than this share take equally long: clocks are not better. The most alike wins."""
 
 DOUBT = 0.5
-"""What of the way to its interval's upper end a mean is given before ways are ranked: about one standard error."""
+"""Of the way from a mean to its interval's end, about one standard error: what a way is given before it is thrown out,
+and what it must have to spare to be chosen, or the one that was luckiest would be, and not hold up."""
 
 Look = Callable[[Sequence[Way], int], Mapping[Way, Standing]]
 """(ways, pictures of each) -> how each stands after so many."""
@@ -58,8 +59,8 @@ def race(
 ) -> Race:
     """Find the fastest way that meets a target.
 
-    After each round but the last a way goes that surely misses the target, that is slower than one which surely meets
-    it, or that stands in the worse half of all that were in the round. The reference is in every round.
+    After each round but the last a way goes that surely misses the target, that is slower than the reference, or that
+    stands in the worse half of all that were in the round. The reference is in every round.
 
     Args:
         ways: candidates, each once.
@@ -74,7 +75,7 @@ def race(
     for number, pictures in enumerate(rounds, 1):
         standings = look(alive, pictures)
         last = number == len(rounds)
-        fates = _last_fates(standings, target) if last else _fates(standings, target, halving=not exhaustive)
+        fates = _last_fates(standings, target) if last else _fates(standings, reference, target)
         entries |= {way: Entry(way, number, standings[way], fate) for way, fate in fates.items()}
         alive = [reference, *(way for way in alive if way != reference and (exhaustive or fates[way] == "meets"))]
     chosen = next((way for way, entry in entries.items() if entry.fate == "chosen"), None)
@@ -83,32 +84,37 @@ def race(
     return Race(tuple(entries[way] for way in order), chosen)
 
 
-def _fates(standings: Mapping[Way, Standing], target: Target, *, halving: bool) -> dict[Way, Fate]:
-    """Who goes on ("meets") after a round that is not the last, and why the others do not."""
-    sure = [one.cost for one in standings.values() if one.surely_meets(target)]
-    bound = min(sure, default=math.inf) * (1 + TIE)
-    fates: dict[Way, Fate] = {}
-    for way, standing in standings.items():
-        fates[way] = "misses" if standing.surely_misses(target) else "slower" if standing.cost > bound else "meets"
-    if halving:
-        on = [way for way, fate in fates.items() if fate == "meets"]
-        ranked = sorted(on, key=lambda way: _rank(standings[way], target))
-        kept = set(ranked[: math.ceil(len(standings) / 2)])
-        kept |= {way for way in on if standings[way].surely_meets(target)}  # what others were held against stays
-        fates |= {way: "halved" for way in on if way not in kept}
+def _fates(standings: Mapping[Way, Standing], reference: Way, target: Target) -> dict[Way, Fate]:
+    """Who goes on ("meets") after a round that is not the last, and why the others do not.
+
+    Two thirds of the places go to the fastest that may well meet the target, the others to the fastest that very likely
+    do: if all that are very fast disappoint in the end, something else is left.
+    """
+    slowest = standings[reference].cost * (1 + TIE)
+    fates: dict[Way, Fate] = {
+        way: "misses" if one.surely_misses(target) else "slower" if one.cost > slowest else "halved"
+        for way, one in standings.items()
+    }
+    left = [way for way, fate in fates.items() if fate == "halved"]
+    places = math.ceil(len(standings) / 2)
+    for benefit, count in ((DOUBT, places - places // 3), (-DOUBT, places // 3)):
+        ranks = {way: _rank(standings[way], target, benefit) for way in left}
+        left.sort(key=ranks.__getitem__)
+        fates |= dict.fromkeys(left[:count], "meets")
+        left = left[count:]
     return fates
 
 
-def _rank(standing: Standing, target: Target) -> tuple[float, float, float]:
-    """The better the smaller: those that may meet the target, the fastest first; then those that lack the least."""
-    lacks = standing.shortfall(target, DOUBT)
+def _rank(standing: Standing, target: Target, benefit: float) -> tuple[float, float, float]:
+    """The better the smaller: those that meet the target, the fastest first; then those that lack the least."""
+    lacks = standing.shortfall(target, benefit)
     return lacks, 0.0 if lacks else standing.cost, -standing.identity
 
 
 def _last_fates(standings: Mapping[Way, Standing], target: Target) -> dict[Way, Fate]:
     """Who is chosen, and why the others are not."""
     fates: dict[Way, Fate] = {
-        way: "misses" if standing.misses(target) else "meets" for way, standing in standings.items()
+        way: "misses" if standing.misses(target, DOUBT) else "meets" for way, standing in standings.items()
     }
     chosen = choose({way: standing for way, standing in standings.items() if fates[way] == "meets"})
     return fates if chosen is None else {**fates, chosen: "chosen"}

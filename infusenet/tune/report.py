@@ -11,7 +11,7 @@ from ..charts.labels import number
 from ..charts.pareto import WayPoint, pareto_drawing
 from ..files import write_atomically
 from ..pages import readable, render
-from .halving import Entry
+from .halving import DOUBT, Entry
 from .recipe import Recipe
 from .search import Found, Verified
 from .standing import MEASURED_BY, Share, Standing
@@ -21,8 +21,8 @@ FATES = {
     "chosen": "chosen",
     "reference": "the reference",
     "meets": "meets the target, is slower or less alike",
-    "misses": "misses the target",
-    "slower": "slower than one that surely meets it",
+    "misses": "misses the target, or nearly",
+    "slower": "slower than the reference",
     "halved": "in the worse half",
 }
 """What became of a way, in words."""
@@ -80,8 +80,8 @@ def headline(found: Found) -> list[str]:
     """The outcome in sentences."""
     chosen, reference = found.race.chosen, found.request.reference
     if chosen is None:
-        nearest = min(found.race.entries, key=lambda entry: entry.standing.shortfall(found.request.target))
-        lacks = " and ".join(TITLES.get(name, name) for name in nearest.standing.misses(found.request.target))
+        nearest = min(found.race.entries, key=lambda entry: entry.standing.shortfall(found.request.target, -DOUBT))
+        lacks = " and ".join(TITLES.get(name, name) for name in nearest.standing.misses(found.request.target, DOUBT))
         return [f"No way meets the target: the nearest, {nearest.way.name}, misses {lacks}. Ask for less, or try more."]
     if chosen == reference or found.verified is None:
         return [f"Nothing faster than {reference.name} meets the target."]
@@ -147,7 +147,7 @@ def _row(entry: Entry, found: Found) -> dict[str, Any]:
 def _point(entry: Entry, found: Found) -> WayPoint:
     share = entry.standing.shares.get("identity") or Share(0.0, None, None, 0, 0)
     named = entry.fate in ("chosen", "reference") or entry.way == found.request.reference
-    meets = not entry.standing.misses(found.request.target)
+    meets = not entry.standing.misses(found.request.target, DOUBT)
     early = entry.round < max(each.round for each in found.race.entries)
     where = (entry.way.backbone, entry.standing.cost, share.mean, share.low, share.high)
     return WayPoint(*where, meets, early, entry.way.name if named else "")

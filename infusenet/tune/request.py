@@ -20,9 +20,9 @@ PROMPTS = (
     "a portrait of a person",
     "a photo of a person at the beach",
     "a professional photo of a person wearing a blue suit in a studio",
-    "a photo of a smiling person in a forest, warm light",
-    "a photo of a surprised person wearing a red hoodie in a city at night",
     "a watercolor painting of a person in the snow",
+    "a photo of a surprised person wearing a red hoodie in a city at night",
+    "a photo of a smiling person in a forest, warm light",
 )
 """Where none are given: in words that the miniature knows too."""
 DRAWN = 24  # people for the miniature, where no photos are given
@@ -95,12 +95,12 @@ class TuneRequest:
         return list(dict.fromkeys([self.reference, *every]))
 
 
-def parted(things: Sequence[T], share: float) -> tuple[tuple[T, ...], tuple[T, ...]]:
-    """What is searched on, and what is verified on: the last `share` of it, and all of it where there is one thing."""
+def parted(things: Sequence[T], every: int) -> tuple[tuple[T, ...], tuple[T, ...]]:
+    """What is searched on, and what is verified on: each so-manieth, or the last of fewer; all of one thing."""
     if len(things) < 2:
         return tuple(things), tuple(things)
-    held_out = max(1, math.floor(len(things) * share))
-    return tuple(things[:-held_out]), tuple(things[-held_out:])
+    held_out = range(min(every, len(things)) - 1, len(things), every)
+    return tuple(one for place, one in enumerate(things) if place not in held_out), tuple(things[i] for i in held_out)
 
 
 def in_turn(people: Sequence[T], prompts: Sequence[str]) -> list[tuple[T, str]]:

@@ -165,12 +165,12 @@ class _Pictures:
     @cached_property
     def search(self) -> tuple[tuple[Person, ...], tuple[str, ...]]:
         """People and prompts to search on."""
-        return parted(self.plan.people, 1 / 2)[0], parted(self.request.prompts, 1 / 3)[0]
+        return parted(self.plan.people, 2)[0], parted(self.request.prompts, 3)[0]
 
     @cached_property
     def held_out(self) -> tuple[tuple[Person, ...], tuple[str, ...]]:
         """People and prompts to verify on."""
-        return parted(self.plan.people, 1 / 2)[1], parted(self.request.prompts, 1 / 3)[1]
+        return parted(self.plan.people, 2)[1], parted(self.request.prompts, 3)[1]
 
     def standings(self, ways: Sequence[Way], pairs: Sequence[Pair]) -> dict[Way, Standing]:
         """How ways stand on some pictures; what is missing is made first."""

@@ -29,7 +29,7 @@ class Target:
     """
 
     identity: float = 0.98
-    prompt: float = 0.97
+    prompt: float = 0.95
     sharpness: float = 0.85
 
     def __post_init__(self) -> None:
@@ -64,8 +64,8 @@ class Share:
     people: int
     pictures: int
 
-    def towards_high(self, share: float) -> float:
-        """The mean, moved by a share of the way to the interval's upper end; the mean where there is none."""
+    def towards(self, share: float) -> float:
+        """The mean, moved by a share of the way to its interval's upper end, or (below 0) to the lower one."""
         return self.mean if self.high is None else self.mean + share * (self.high - self.mean)
 
 
@@ -109,9 +109,10 @@ class Standing:
         """Whether too many pictures show no face."""
         return self.lost > ALLOWED_LOST * self.pairs
 
-    def misses(self, target: Target) -> list[str]:
-        """The criteria whose mean lies below the target."""
-        missed = [name for name, least in target.each.items() if name in self.shares and self.shares[name].mean < least]
+    def misses(self, target: Target, caution: float = 0.0) -> list[str]:
+        """The criteria whose mean, less `caution` of the way to its interval's lower end, lies below the target."""
+        moved = {name: share.towards(-caution) for name, share in self.shares.items()}
+        missed = [name for name, least in target.each.items() if moved.get(name, least) < least]
         return [*missed, *(["faces"] if self.loses_faces else [])]
 
     def surely_misses(self, target: Target) -> bool:
@@ -119,22 +120,15 @@ class Standing:
         highs = {name: share.high for name, share in self.shares.items()}
         return any((high := highs.get(name)) is not None and high < least for name, least in target.each.items())
 
-    def surely_meets(self, target: Target) -> bool:
-        """Whether every criterion's whole interval reaches the target."""
-        lows = [(self.shares[name].low, least) for name, least in target.each.items() if name in self.shares]
-        return not self.loses_faces and all(low is not None and low >= least for low, least in lows)
-
     def shortfall(self, target: Target, benefit: float = 0.0) -> float:
         """How far the worst criterion lies below the target, as a share of it; 0 where none does.
 
         Args:
             target: what is wanted.
-            benefit: of the doubt: the share of the way from the mean to its interval's upper end that is added to it.
+            benefit: of the doubt, see `Share.towards`.
         """
         least = target.each
-        lacks = [
-            1 - share.towards_high(benefit) / least[name] for name, share in self.shares.items() if least[name] > 0
-        ]
+        lacks = [1 - share.towards(benefit) / least[name] for name, share in self.shares.items() if least[name] > 0]
         return max([0.0, float(self.loses_faces), *lacks])
 
     @property
