@@ -86,7 +86,7 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
         "--recipe",
         type=Path,
         metavar="FILE",
-        help="the recipe.json of infusenet tune: steps, strength and refresh, where they are not given",
+        help="the recipe.json of infusenet tune: steps, strength, refresh and schedule, where they are not given",
     )
     tune.add_argument("--steps", type=int, help="4 for schnell, 28 for dev")
     tune.add_argument("--strength", type=float, help="how much of the person, 0 to 3 (default: 1)")
@@ -103,7 +103,6 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
     )
     tune.add_argument(
         "--schedule",
-        default="exact",
         metavar="WHICH",
         help='noise levels: "exact" (default), "2+4" (the first 2 of the steps, the rest in 4), "adaptive", or a list',
     )
@@ -183,7 +182,7 @@ def run(arguments: argparse.Namespace) -> int:
     )
     recipe = _recipe(arguments)
     settings = {name: getattr(arguments, name) for name in names}
-    usual = {"strength": GenerateRequest.strength, "refresh": GenerateRequest.refresh}
+    usual = {name: getattr(GenerateRequest, name) for name in ("strength", "refresh", "schedule")}
     usual |= {} if recipe is None else recipe.settings
     settings |= {name: value for name, value in usual.items() if settings[name] is None}
     request = PictureRequest(

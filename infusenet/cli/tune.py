@@ -54,7 +54,10 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
     wanted.add_argument("--sharpness", type=float, default=85.0, metavar="Z", help="(default: 85)")
     grid = tune.add_argument_group("what is searched (default: each backbone's usual)")
     grid.add_argument("--steps", type=int, metavar="N", help="numbers of steps", **several)
-    grid.add_argument("--strengths", type=float, metavar="S", help="(default: 1 1.25 1.5)", **several)
+    grid.add_argument(
+        "--schedules", metavar="WHICH", help="exact, 2+4 (the first 2 steps, then 4 large ones) ...", **several
+    )
+    grid.add_argument("--strengths", type=float, metavar="S", help="(default: 1 1.5)", **several)
     grid.add_argument(
         "--refresh", metavar="WHEN", help='when InfuseNet is computed: "every step" "every 2" "1,3" ...', **several
     )
@@ -73,7 +76,14 @@ def request_of(arguments: argparse.Namespace) -> TuneRequest:
 
     if arguments.people is not None and arguments.drawn is not None:
         raise SettingsError("--people and --drawn: give one of them.")
-    names = {"roles": "among", "steps": "steps", "strengths": "strengths", "refreshes": "refresh", "prompts": "prompts"}
+    names = {
+        "roles": "among",
+        "steps": "steps",
+        "schedules": "schedules",
+        "strengths": "strengths",
+        "refreshes": "refresh",
+        "prompts": "prompts",
+    }
     given: dict[str, Any] = {name: tuple(value) for name, key in names.items() if (value := getattr(arguments, key))}
     given |= {} if arguments.drawn is None else {"drawn": arguments.drawn}
     shares = (arguments.identity, arguments.prompt_following, arguments.sharpness)

@@ -11,11 +11,11 @@ from typing import Any
 
 from ..errors import SettingsError
 from ..files import write_atomically
-from ..speed import EVERY_STEP, parse_refresh
+from ..speed import EVERY_STEP, EXACT, parse_refresh, parse_schedule
 
 FORMAT = "infusenet recipe 1"
 MOST_BYTES = 1_000_000
-_TEXTS = dict.fromkeys(("backbone", "family", "variant", "refresh"), str)
+_TEXTS = dict.fromkeys(("backbone", "family", "variant", "refresh", "schedule"), str)
 _KINDS: dict[str, Any] = {**_TEXTS, "steps": int, "strength": (int, float), "found": dict}
 
 
@@ -29,6 +29,7 @@ class Recipe:
         steps: 1 or more.
         strength: of the adapter, 0 or more.
         refresh: when InfuseNet is computed anew, see `speed.parse_refresh`.
+        schedule: what becomes of the steps' noise levels, see `speed.parse_schedule`.
         found: what the search says of it, for people to read: target, shares, seconds, machine, whether it held up.
     """
 
@@ -38,6 +39,7 @@ class Recipe:
     steps: int
     strength: float = 1.0
     refresh: str = str(EVERY_STEP)
+    schedule: str = str(EXACT)
     found: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -49,6 +51,7 @@ class Recipe:
         if not 1 <= self.steps <= 10_000 or not 0 <= self.strength <= 1000:  # NaN fails too
             raise SettingsError(f"recipe: {self.steps} steps of strength {self.strength} cannot be meant. {_AGAIN}")
         parse_refresh(self.refresh)
+        parse_schedule(self.schedule)
 
     def check(self, family: str, variant: str) -> None:
         """Raise SettingsError where a backbone is not of the kind that it was made for."""
@@ -61,7 +64,7 @@ class Recipe:
     @property
     def settings(self) -> dict[str, Any]:
         """What it sets of a request, by the names of `GenerateRequest`."""
-        return {name: getattr(self, name) for name in ("steps", "strength", "refresh")}
+        return {name: getattr(self, name) for name in ("steps", "strength", "refresh", "schedule")}
 
     def method(self) -> dict[str, Any]:
         """The same as a method of a sweep's specification."""

@@ -73,7 +73,7 @@ def recipe_of(found: Found) -> Recipe | None:
         "limits": found.limits,
         "versions": dict(found.versions),
     }
-    return Recipe(way.backbone, spec.family, spec.variant, way.steps, way.strength, way.refresh, told)
+    return Recipe(way.backbone, spec.family, spec.variant, way.steps, way.strength, way.refresh, way.schedule, told)
 
 
 def headline(found: Found) -> list[str]:

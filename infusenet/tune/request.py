@@ -10,11 +10,12 @@ from typing import TypeVar
 
 from ..backbones import BACKBONES, BackboneSpec, get_backbone
 from ..errors import SettingsError
+from ..speed import EXACT
 from ..sweep.report.stats import LEAST_PEOPLE
 from ..sweep.runner import Models
 from ..sweep.spec import ROLES
 from .standing import Target
-from .ways import REFRESHES, STRENGTHS, Way, grid, reference_way, usual_steps
+from .ways import REFRESHES, STRENGTHS, Way, grid, reference_way, usual_ways
 
 PROMPTS = (
     "a portrait of a person",
@@ -43,7 +44,8 @@ class TuneRequest:
         drawn: how many of these.
         prompts: in two parts, one to search on and one to verify on.
         target: what is wanted.
-        steps, refreshes, strengths: the grid; steps by default the backbones' usual ones.
+        steps, schedules: of the grid; without them the backbones' usual ones.
+        refreshes, strengths: of the grid.
         exhaustive: every way on all pictures.
         device, dtype, offload, quiet: as a sweep's.
         command: how it was asked for, for the record.
@@ -57,6 +59,7 @@ class TuneRequest:
     prompts: tuple[str, ...] = PROMPTS
     target: Target = field(default_factory=Target)
     steps: tuple[int, ...] = ()
+    schedules: tuple[str, ...] = ()
     refreshes: tuple[str, ...] = REFRESHES
     strengths: tuple[float, ...] = STRENGTHS
     exhaustive: bool = False
@@ -87,12 +90,15 @@ class TuneRequest:
     @property
     def ways(self) -> list[Way]:
         """All that is searched, the reference first."""
-        every = [
-            way
-            for role in self.roles
-            for way in grid(role, self.steps or usual_steps(self.spec_of(role)), self.refreshes, self.strengths)
-        ]
+        every = [way for role in self.roles for way in self._ways_of(role)]
         return list(dict.fromkeys([self.reference, *every]))
+
+    def _ways_of(self, role: str) -> list[Way]:
+        usual = usual_ways(role, self.spec_of(role), self.refreshes, self.strengths)
+        if not self.steps and not self.schedules:
+            return usual
+        steps = self.steps or sorted({way.steps for way in usual})
+        return grid(role, steps, self.refreshes, self.strengths, self.schedules or (str(EXACT),))
 
 
 def parted(things: Sequence[T], every: int) -> tuple[tuple[T, ...], tuple[T, ...]]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from comfy_api.latest import io
 
 from ...infusenet.errors import SettingsError
+from ...infusenet.speed import EXACT, TwoRate, parse_schedule
 from ...infusenet.tune.recipe import Recipe
 from .. import paths
 from ..checks import checked, listed
@@ -40,6 +41,7 @@ def read_recipe(name: str, text: str) -> Recipe:
 def in_words(recipe: Recipe) -> str:
     """What a recipe sets and what was found of it, in a few lines; what nobody has noted is left out."""
     steps = f"{recipe.steps} step{'s' * (recipe.steps != 1)}"
+    steps += f" ({recipe.schedule})" if recipe.schedule != str(EXACT) else ""
     lines = [f"{recipe.variant}, {steps}, strength {recipe.strength:g}, InfuseNet {recipe.refresh}."]
     seconds, held_out = (recipe.found.get(name) for name in ("seconds", "held_out"))
     if isinstance(seconds, dict) and all(_is_number(seconds.get(name)) for name in ("way", "reference")):
@@ -50,6 +52,20 @@ def in_words(recipe: Recipe) -> str:
     if isinstance(held_out, dict) and isinstance(held_out.get("verdict"), str):
         lines.append(f"On held-out people it {held_out['verdict']:.40}.")
     return "\n".join(lines)
+
+
+def two_rates(recipe: Recipe) -> tuple[int, int]:
+    """FLUX Sigmas' keep and last_steps; 0 and 0 for the exact schedule.
+
+    Raises:
+        SettingsError: its schedule is of another kind.
+    """
+    schedule = parse_schedule(recipe.schedule)
+    if isinstance(schedule, TwoRate):
+        return schedule.keep, schedule.last
+    if schedule == EXACT:
+        return 0, 0
+    raise SettingsError(f"No node sets the schedule {recipe.schedule:.60}. Tune with --schedules exact 2+4.")
 
 
 def _is_number(value: object) -> bool:
@@ -88,6 +104,8 @@ class LoadRecipe(io.ComfyNode):
             ],
             outputs=[
                 io.Int.Output("steps", display_name="steps", tooltip="For FLUX Sigmas."),
+                io.Int.Output("keep", display_name="keep", tooltip="For FLUX Sigmas."),
+                io.Int.Output("last_steps", display_name="last_steps", tooltip="For FLUX Sigmas."),
                 io.Float.Output("strength", display_name="strength", tooltip="For Apply InfuseNet Identity."),
                 io.String.Output("refresh", display_name="refresh", tooltip="For Apply InfuseNet Identity."),
                 io.String.Output("about", display_name="about", tooltip="What the search has found, in words."),
@@ -115,4 +133,4 @@ class LoadRecipe(io.ComfyNode):
         found.check(FAMILY, variant_of_model(model.model))
         about = in_words(found)
         show(cls, about)
-        return io.NodeOutput(found.steps, float(found.strength), found.refresh, about)
+        return io.NodeOutput(found.steps, *two_rates(found), float(found.strength), found.refresh, about)

@@ -13,7 +13,7 @@ def recipe(pack):
         "seconds": {"way": 0.2, "reference": 1.0, "machine": "a card"},
         "held_out": {"verdict": "held up"},
     }
-    return pack.module("infusenet.tune.recipe").Recipe("dev", "flux", "dev", 8, 1.25, "every 2", found)
+    return pack.module("infusenet.tune.recipe").Recipe("dev", "flux", "dev", 8, 1.25, "every 2", "2+4", found)
 
 
 @pytest.fixture
@@ -35,8 +35,8 @@ def test_a_file_of_either_folder_becomes_settings(pack, run, mini, recipe, files
     names = ["recipe.json", "tune/my recipe.json [output]"]
     assert pack.module("nodes.paths").recipes() == names
     for name in names:
-        steps, strength, refresh, about = run("LoadRecipe", model=model, recipe=name, text="")
-        assert (steps, strength, refresh) == (8, 1.25, "every 2")
+        *settings, about = run("LoadRecipe", model=model, recipe=name, text="")
+        assert settings == [8, 2, 4, 1.25, "every 2"]
         assert about.splitlines()[1:] == [
             "5.0 times as fast as dev, 28 steps, on a card.",
             "On held-out people it held up.",
@@ -45,7 +45,7 @@ def test_a_file_of_either_folder_becomes_settings(pack, run, mini, recipe, files
 
 def test_the_text_is_used_where_no_file_is_chosen(run, mini, recipe):
     model, *_ = mini("mini-dev")
-    assert run("LoadRecipe", model=model, recipe="none", text=recipe.to_json())[:3] == (8, 1.25, "every 2")
+    assert run("LoadRecipe", model=model, recipe="none", text=recipe.to_json())[:5] == (8, 2, 4, 1.25, "every 2")
 
 
 def test_another_variant_is_refused_in_words(pack, run, mini, recipe):
@@ -86,7 +86,7 @@ def test_a_file_that_was_replaced_is_read_again(pack, recipe, files):
 
 def test_its_outputs_fit_the_nodes_they_are_for(pack):
     given = {output.display_name: output.get_io_type() for output in pack.nodes["LoadRecipe"].define_schema().outputs}
-    for node, names in {"Sigmas": ["steps"], "Apply": ["strength"]}.items():
+    for node, names in {"Sigmas": ["steps", "keep", "last_steps"], "Apply": ["strength", "refresh"]}.items():
         taken = {entry.id: entry.get_io_type() for entry in pack.nodes[node].define_schema().inputs}
         assert [taken.get(name) for name in names] == [given[name] for name in names]
 
@@ -96,3 +96,12 @@ def test_a_recipe_without_notes_is_told_all_the_same(pack):
         "dev", "flux", "dev", 1, found={"seconds": {"way": "x"}, "held_out": 3}
     )
     assert pack.module("nodes.flux.recipe").in_words(recipe) == "dev, 1 step, strength 1, InfuseNet every step."
+
+
+def test_a_schedule_that_no_node_sets_is_refused(pack, run, mini):
+    model, *_ = mini("mini-dev")
+    recipe = pack.module("infusenet.tune.recipe").Recipe("dev", "flux", "dev", 8)
+    assert run("LoadRecipe", model=model, recipe="none", text=recipe.to_json())[:3] == (8, 0, 0)
+    text = recipe.to_json().replace('"exact"', '"adaptive"')
+    with pytest.raises(pack.module("infusenet.errors").SettingsError, match="No node sets the schedule adaptive"):
+        run("LoadRecipe", model=model, recipe="none", text=text)

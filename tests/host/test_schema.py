@@ -22,7 +22,7 @@ CONTRACT = {
     "LoadRecipe": (
         "Load Recipe",
         "model MODEL, recipe COMBO, text STRING",
-        "steps INT, strength FLOAT, refresh STRING, about STRING",
+        "steps INT, keep INT, last_steps INT, strength FLOAT, refresh STRING, about STRING",
     ),
     "LoadInfuseNet": (
         "Load InfuseNet Adapter",

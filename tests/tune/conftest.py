@@ -11,7 +11,7 @@ import pytest
 
 from infusenet.backbones import BACKBONES
 from infusenet.tune.standing import Standing, share_of
-from infusenet.tune.ways import Way, grid, reference_way
+from infusenet.tune.ways import REFRESHES, STRENGTHS, Way, reference_way, usual_ways
 
 DEV, SCHNELL = BACKBONES["mini-dev"], BACKBONES["mini-schnell"]
 REFERENCE = reference_way("dev", DEV)
@@ -19,16 +19,14 @@ REFERENCE = reference_way("dev", DEV)
 
 def every_way() -> list[Way]:
     """As many as a search has by default."""
-    from infusenet.tune.ways import REFRESHES, STRENGTHS, usual_steps
-
     both = (("dev", DEV), ("schnell", SCHNELL))
-    return [way for role, spec in both for way in grid(role, usual_steps(spec), REFRESHES, STRENGTHS)]
+    return [way for role, spec in both for way in usual_ways(role, spec, REFRESHES, STRENGTHS)]
 
 
 def true_quality(way: Way) -> dict[str, float]:
     """Likeness rises with strength and fewer steps, prompt and sharpness fall; as was measured on the miniature."""
     steps, infusenet = way.calls
-    few = math.log2(28 / steps)
+    few = math.log2(28 / steps) * (0.8 if way.schedule != "exact" else 1.0)
     kept = (1 - infusenet / steps) * (0.02 if way.backbone == "dev" else -0.06)
     strong = way.strength - 1
     base = 0.60 if way.backbone == "dev" else 0.58

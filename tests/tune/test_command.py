@@ -79,7 +79,7 @@ def test_tune_asks_for_what_its_arguments_say(tmp_path: Path) -> None:
     ]  # fmt: skip
     assert request.drawn == 8 and request.command.startswith("infusenet tune --among schnell --identity 95")
     usual = request_of(parser().parse_args(["tune", "--out", "o"]))
-    assert len(usual.ways) == 42 and usual.ways[0] == usual.reference and usual.reference.name == "dev, 28 steps"
+    assert len(usual.ways) == 40 and usual.ways[0] == usual.reference and usual.reference.name == "dev, 28 steps"
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from infusenet.tune.halving import TIE, choose, race
+from infusenet.tune.halving import DOUBT, TIE, choose, race
 from infusenet.tune.standing import Share, Standing, Target
 from infusenet.tune.ways import Way
 
@@ -31,11 +31,11 @@ def test_it_ends_near_exhaustive_search_by_half_the_pictures(oracle, ways, refer
         quick, whole = oracle(seed), oracle(seed)
         found = race(ways, reference, quick.look, ROUNDS, TARGET)
         best = race(ways, reference, whole.look, ROUNDS, TARGET, exhaustive=True)
-        assert not found.entry(found.chosen).standing.misses(TARGET)
+        assert not found.entry(found.chosen).standing.misses(TARGET, DOUBT)
         ours, theirs = (one.entry(one.chosen).standing for one in (found, best))
         near += abs(ours.identity - theirs.identity) <= 0.04 and ours.cost <= 1.05 * theirs.cost
         spent.append(sum(quick.seen.values()) / sum(whole.seen.values()))
-    assert near >= 11
+    assert near >= 10
     assert max(spent) < 0.6
 
 
@@ -74,7 +74,7 @@ def test_what_surely_misses_goes_and_what_only_seems_to_stays():
     assert found.chosen == slow
 
 
-def test_what_is_slower_than_a_sure_way_goes():
+def test_what_is_slower_than_the_reference_goes():
     reference, slower = Way("dev", 4), Way("dev", 28)
     found = race(
         [reference, slower], reference, looking({reference: exact(), slower: exact(1.5, cost=2)}), (1, 2), TARGET
@@ -82,12 +82,16 @@ def test_what_is_slower_than_a_sure_way_goes():
     assert (found.entry(slower).round, found.entry(slower).fate) == (1, "slower")
 
 
-def test_the_worse_half_goes_by_cost_among_those_that_meet():
-    steps = [Way("dev", count) for count in (28, 4, 8, 12, 16, 20)]
-    standings = {way: exact(cost=way.steps, half=0.5) for way in steps} | {steps[0]: exact(cost=28)}
-    found = race(steps, steps[0], looking(standings), (1, 2), TARGET)
-    assert [entry.way.steps for entry in found.entries if entry.fate == "halved"] == [16, 20]
-    assert found.chosen == Way("dev", 4)
+def test_most_places_go_to_what_may_be_fast_and_some_to_what_is_safe():
+    """Eight ways, four places: three for those that only may meet the target, one for one that very likely does."""
+    steps = [28, 2, 4, 6, 8, 10, 12, 20]
+    ways = {count: Way("dev", count) for count in steps}
+    doubtful = {ways[count]: exact(0.985, cost=count, half=0.2) for count in (2, 4, 6, 8)}
+    safe = {ways[count]: exact(1.1, cost=count, half=0.1) for count in (10, 12, 20)}
+    standings = {ways[28]: exact(cost=28), **doubtful, **safe}
+    found = race(list(ways.values()), ways[28], looking(standings), (1, 2), TARGET)
+    assert sorted(entry.way.steps for entry in found.entries if entry.round == 2) == [2, 4, 6, 10, 28]
+    assert found.chosen == ways[10], "what only just meets it on average has nothing to spare"
 
 
 def test_of_equally_fast_ways_the_most_alike_is_chosen():

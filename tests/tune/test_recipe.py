@@ -9,7 +9,7 @@ from infusenet.errors import SettingsError
 from infusenet.sweep.spec import Method
 from infusenet.tune.recipe import FORMAT, Recipe
 
-RECIPE = Recipe("dev", "flux", "dev", 8, 1.25, "every 2", {"seconds": {"way": 0.3}})
+RECIPE = Recipe("dev", "flux", "dev", 8, 1.25, "every 2", "2+4", {"seconds": {"way": 0.3}})
 
 
 def test_it_is_read_back_as_it_was(tmp_path):
@@ -25,7 +25,8 @@ def test_what_a_later_version_adds_is_left_out():
 @pytest.mark.parametrize(
     "changes",
     [{"steps": 0}, {"steps": 2.5}, {"steps": True}, {"strength": -1}, {"strength": None}, {"strength": float("nan")},
-     {"refresh": "sometimes"}, {"refresh": 3}, {"family": None}, {"found": []}, {"format": "other"}],
+     {"refresh": "sometimes"}, {"schedule": "4+"},
+     {"refresh": 3}, {"family": None}, {"found": []}, {"format": "other"}],
 )  # fmt: skip
 def test_what_cannot_be_meant_is_refused(changes):
     with pytest.raises(SettingsError):
@@ -54,4 +55,5 @@ def test_another_backbone_is_refused_in_words():
 
 def test_a_sweep_takes_it_as_a_method():
     method = Method.model_validate(RECIPE.method())
-    assert (method.backbone, method.axes, method.refresh) == ("dev", {"steps": (8,), "strength": (1.25,)}, "every 2")
+    assert (method.backbone, method.refresh, method.schedule) == ("dev", "every 2", "2+4")
+    assert method.axes == {"steps": (8,), "strength": (1.25,)}

@@ -50,26 +50,27 @@ def standing(mean, half, lost=0):
 
 
 @pytest.mark.parametrize(
-    ("mean", "half", "misses", "sure_miss", "sure_meet"),
-    [(1.0, 0.01, [], False, True), (0.985, 0.01, [], False, False), (0.97, 0.02, ["identity"], False, False),
-     (0.96, 0.01, ["identity"], True, False)],
+    ("mean", "half", "misses", "with_margin", "surely"),
+    [(1.0, 0.01, [], [], False), (0.985, 0.02, [], ["identity"], False),
+     (0.97, 0.02, ["identity"], ["identity"], False),
+     (0.96, 0.01, ["identity"], ["identity"], True)],
 )  # fmt: skip
-def test_what_is_sure(mean, half, misses, sure_miss, sure_meet):
+def test_what_is_sure(mean, half, misses, with_margin, surely):
     one, target = standing(mean, half), Target(identity=0.98)
-    assert one.misses(target) == misses
-    assert (one.surely_misses(target), one.surely_meets(target)) == (sure_miss, sure_meet)
-    assert one.shortfall(target) == pytest.approx(max(1 - mean / 0.98, 0), abs=1e-9) or not misses
+    assert (one.misses(target), one.misses(target, 0.5), one.surely_misses(target)) == (misses, with_margin, surely)
+    assert one.shortfall(target) == pytest.approx(max(1 - mean / 0.98, 0))
+    assert one.shortfall(target, 1.0) == pytest.approx(max(1 - (mean + half) / 0.98, 0))
 
 
 def test_without_an_interval_nothing_is_sure():
     one = Standing({"identity": Share(0.5, None, None, 3, 3)}, 1.0, 0, 3)
-    assert not one.surely_misses(Target()) and not one.surely_meets(Target())
+    assert not one.surely_misses(Target()) and one.shortfall(Target(), 1.0) == one.shortfall(Target())
     assert one.misses(Target()) == ["identity"]
 
 
 def test_a_way_that_loses_faces_misses():
     assert standing(1.5, 0.01, lost=2).misses(Target()) == ["faces"]
-    assert not standing(1.5, 0.01, lost=2).surely_meets(Target())
+    assert standing(1.5, 0.01, lost=2).shortfall(Target(), 1.0) == 1
     assert standing(1.5, 0.01, lost=1).misses(Target()) == []
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from infusenet.backbones import BACKBONES
 from infusenet.tune.pace import Pace, paces
-from infusenet.tune.ways import Way, grid, reference_way, usual_steps
+from infusenet.tune.ways import Way, grid, reference_way, usual_ways
 
 
 @pytest.mark.parametrize(
@@ -24,9 +24,22 @@ def test_the_grid_has_each_way_once_and_nothing_computed_once():
     assert Way("dev", 1) in grid("dev", (1,), ("every step",), (1.0,))
 
 
-def test_usual_steps_end_at_the_backbones_own():
-    assert usual_steps(BACKBONES["flux-dev"]) == (4, 8, 12, 28) and usual_steps(BACKBONES["mini-schnell"]) == (2, 4)
+def test_usual_ways_end_at_the_backbones_own():
+    dev, schnell = (usual_ways("x", BACKBONES[name], ("every step",), (1.0,)) for name in ("flux-dev", "mini-schnell"))
+    assert [(way.steps, way.schedule) for way in dev] == [
+        (4, "exact"), (8, "exact"), (12, "exact"), (28, "exact"), (28, "2+4"), (28, "8+4")
+    ]  # fmt: skip
+    assert [(way.steps, way.schedule) for way in schnell] == [(2, "exact"), (4, "exact")]
     assert reference_way("dev", BACKBONES["mini-dev"]) == Way("dev", 28)
+
+
+def test_two_rates_count_what_they_evaluate_and_never_repeat_the_exact_schedule():
+    assert Way("dev", 28, schedule="2+4").calls == (6, 6)
+    assert Way("dev", 28, refresh="every 4", schedule="8+4").calls == (12, 3)
+    ways = grid("dev", (6, 28), ("every step", "every 6"), (1.0,), ("exact", "2+4"))
+    assert [(way.steps, way.refresh, way.schedule) for way in ways] == [
+        (6, "every step", "exact"), (28, "every step", "exact"), (28, "every 6", "exact"), (28, "every step", "2+4")
+    ]  # fmt: skip
 
 
 def test_names_tell_ways_apart():
