@@ -14,6 +14,7 @@ from .adapters import Adapter, Branches, check_branches, get_adapter
 from .adapters.infusenet.adapter import INFUSENET, InfuseNetAdapter
 from .backbones import BACKBONES, BackboneSpec, get_backbone
 from .errors import SettingsError
+from .guidance.notation import NONE, parse_attention, parse_decoupled
 from .speed import EVERY_STEP, EXACT, parse_refresh, parse_schedule
 from .weights import catalogue
 
@@ -63,6 +64,8 @@ class GenerateRequest:
     branches: Branches = "positive"  # of true CFG: on which the adapter acts
     refresh: str = str(EVERY_STEP)  # when the adapter is computed anew, see `speed.parse_refresh`
     schedule: str = str(EXACT)  # what becomes of the steps' noise levels, see `speed.parse_schedule`
+    decoupled: str = NONE  # guidance that takes text and identity apart, see `guidance.notation.parse_decoupled`
+    attention: str = NONE  # what becomes of the attention to the identity, see `guidance.notation.parse_attention`
 
     def __post_init__(self) -> None:
         """Raise SettingsError where a value cannot be meant."""
@@ -100,6 +103,8 @@ class GenerateRequest:
         check_branches(self.branches)
         parse_refresh(self.refresh)
         parse_schedule(self.schedule)
+        parse_decoupled(self.decoupled)
+        parse_attention(self.attention)
         if not 0 <= self.seed < 2**63:
             raise SettingsError(f"Expected a seed between 0 and 2^63 - 1, got {self.seed}.")
 
@@ -202,10 +207,13 @@ def warnings_of(request: GenerateRequest, spec: BackboneSpec) -> tuple[str, ...]
     found = [no_effect(request.strength, request.start, request.end, steps)]
     if request.guidance and not spec.guidance_embeds and request.negative is None:
         found.append(f"{spec.title} has no guidance: guidance {request.guidance:g} changes nothing.")
-    if request.negative is None:
-        usual = GenerateRequest(request.prompt)
-        given = {"true CFG": request.true_cfg != usual.true_cfg, "branches": request.branches != usual.branches}
-        found += [f"There is no negative prompt, so {name} changes nothing." for name, set_ in given.items() if set_]
+    usual = GenerateRequest(request.prompt)
+    given = {"true CFG": request.true_cfg != usual.true_cfg, "branches": request.branches != usual.branches}
+    idle, decoupled = [name for name, set_ in given.items() if set_], parse_decoupled(request.decoupled)
+    if decoupled is not None:
+        found += decoupled.notices(steps, negative=request.negative is not None, instead_of=idle)
+    elif request.negative is None:
+        found += [f"There is no negative prompt, so {name} changes nothing." for name in idle]
     elif request.true_cfg == 1:
         found.append("With true CFG 1 the negative prompt changes nothing.")
     asked, fitted = request.size or (spec.width, spec.height), fitted_size(request, spec)
@@ -261,6 +269,9 @@ def generate(
     options: dict[str, Any] = {} if exact else {"schedule": request.schedule}
     if request.negative is not None:
         options |= {"negative_prompt": request.negative, "true_cfg_scale": request.true_cfg}
+    if (decoupled := parse_decoupled(request.decoupled)) is not None:
+        options["decoupled"] = decoupled
+        options.pop("true_cfg_scale", None)
     if recorder is not None:
         recorder.start(height=height, width=width, run=info_of(made_with, getattr(condition, "recognizer", None)))
         options |= {
@@ -300,7 +311,7 @@ def _made_with(spec: BackboneSpec, request: GenerateRequest, pose: bool) -> dict
         "backbone": spec.name,
         "steps": request.steps or spec.num_inference_steps,
         "guidance": spec.guidance_scale if request.guidance is None else request.guidance,
-        **{name: getattr(request, name) for name in ("strength", "start", "end")},
+        **{name: getattr(request, name) for name in ("strength", "start", "end", "decoupled", "attention")},
         "refresh": str(parse_refresh(request.refresh)),
         "schedule": str(parse_schedule(request.schedule)),
         "seed": request.seed,

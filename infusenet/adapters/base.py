@@ -61,6 +61,10 @@ class Settings(Protocol):
     def refresh(self) -> str:
         """When what it adds is computed anew, see `speed.parse_refresh`. An adapter that keeps nothing ignores it."""
 
+    @property
+    def attention(self) -> str:
+        """What becomes of the attention to it, see `guidance.notation`. An adapter without attention ignores it."""
+
 
 class Adapter(Protocol):
     """How an identity, a style or an object gets into a run."""

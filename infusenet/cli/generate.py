@@ -118,6 +118,19 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
         default="positive",
         help="with --negative: the person is in what is avoided too, as in what is wanted (default: not)",
     )
+    tune.add_argument(
+        "--decoupled",
+        default="none",
+        metavar="WORDS",
+        help='FastFace\'s guidance instead of true CFG: "identity" (published weights), "direction a=1,1,2 rescale=0" '
+        "(weights by steps), none (default); 2 or 3 times the time",
+    )
+    tune.add_argument(
+        "--attention",
+        default="none",
+        metavar="WORDS",
+        help='FastFace\'s attention to the person: "scale 1.55", "soft mask 1.55", none (default)',
+    )
     tune.add_argument("--pose", type=Path, metavar="FILE", help="a photo whose five facial keypoints place the head")
     tune.add_argument(
         "--which-face", type=_face, default="largest", metavar="largest|N", help="if a photo shows several people"
@@ -166,7 +179,7 @@ def run(arguments: argparse.Namespace) -> int:
     given = {part: getattr(arguments, part, None) for part in parts}
     folders = catalogue.search_folders(arguments.models)
     names: tuple[str, ...] = ("prompt", "negative", "true_cfg", "branches", "steps", "guidance", "strength")
-    names += ("start", "end", "seed", "size", "refresh", "schedule")
+    names += ("start", "end", "seed", "size", "refresh", "schedule", "decoupled", "attention")
     same = (
         "out",
         "pose",

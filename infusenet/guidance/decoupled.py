@@ -124,6 +124,11 @@ class Decoupled:
         for name in ("a", "b"):
             object.__setattr__(self, name, as_weights(getattr(self, name), name))
 
+    def __str__(self) -> str:
+        weights = {"a": self.a} if self.kind == "direction" else {"a": self.a, "b": self.b}
+        words = [f"{name}={','.join(f'{value:g}' for value in values)}" for name, values in weights.items()]
+        return " ".join([self.kind, *words, f"rescale={self.rescale:g}"])
+
     @property
     def neutral(self) -> bool:
         """Whether every step's prediction is the full branch's own, so that no other is needed."""
@@ -165,6 +170,25 @@ class Decoupled:
         used = {"a": self.a} if self.kind == "direction" else {"a": self.a, "b": self.b}
         short = [f"{name} has {len(values)}" for name, values in used.items() if 1 < len(values) < steps]
         return f"{' and '.join(short)} of {steps} steps' weights: the last value goes on." if short else None
+
+    @property
+    def needs_negative(self) -> bool:
+        """Whether a branch sees the negative prompt."""
+        return not all(self.contents[third].prompt for third in self.branches)
+
+    def notices(self, steps: int, *, negative: bool, instead_of: Sequence[str] = ()) -> list[str]:
+        """What to tell of a run's settings that do nothing beside it, in sentences.
+
+        Args:
+            steps: of the run.
+            negative: whether a negative prompt was given.
+            instead_of: settings of true CFG that were given, by name.
+        """
+        short = self.shortage(steps)
+        idle = [f"Decoupled guidance takes the place of true CFG, so {name} changes nothing." for name in instead_of]
+        if negative and not self.needs_negative:
+            idle.append(f"With guidance {self} the negative prompt changes nothing.")
+        return [*([] if short is None else [short]), *idle]
 
 
 # -- the checks, and arithmetic of one line --------------------------------------------------------------------------

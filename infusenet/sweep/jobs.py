@@ -13,6 +13,7 @@ from itertools import product
 from typing import Any
 
 from ..axes import AXES, Value
+from ..guidance.notation import NONE
 from .figure_spec import axis_names
 from .people import Person
 from .spec import Method, Spec
@@ -51,6 +52,8 @@ class Job:
     branches: str = "positive"  # of true CFG, on which the adapter acts; as here where it is off
     refresh: str = "every step"  # when the adapter is computed anew, see `speed.parse_refresh`
     schedule: str = "exact"  # what becomes of the steps' noise levels, see `speed.parse_schedule`
+    decoupled: str = NONE  # guidance that takes text and identity apart, see `guidance.notation.parse_decoupled`
+    attention: str = NONE  # what becomes of the attention to the identity, see `guidance.notation.parse_attention`
 
     @cached_property
     def record(self) -> dict[str, Any]:
@@ -73,7 +76,9 @@ class Job:
     def cost(self) -> float:
         """How long it takes, in steps of the backbone: to partition work and for estimates."""
         acting = max(self.end - self.start, 0.0) if self.strength else 0.0
-        run = self.steps * (1.0 + (self.true_cfg != 1) + 0.35 * acting * (1 + (self.branches == "both")))
+        more = 0 if self.decoupled == NONE else 1 if self.decoupled.startswith("direction") else 2  # branches
+        run = self.steps * (1.0 + more + (self.true_cfg != 1))
+        run += self.steps * 0.35 * acting * (1 + (self.branches == "both") + max(more - 1, 0))
         probed = "trajectory" in self.metrics  # a run of its own, every step decoded and looked at
         return run * (1 + probed + ("streams" in self.metrics)) + probed * self.steps + 1.0
 
@@ -156,7 +161,7 @@ def expand(
     for method in spec.methods:
         of_method: dict[str, Any] = {"backbone": weights[method.backbone, method.adapter], "role": method.backbone}
         of_method |= {"adapter": method.adapter, "start": method.start}
-        of_method |= {"refresh": method.refresh, "schedule": method.schedule}
+        of_method |= {name: getattr(method, name) for name in ("refresh", "schedule", "decoupled", "attention")}
         for first_steps, settings in _combinations(method):
             for person, (label, prompt), seed in whose:
                 noise = noise_seed(seed, person.digest)
@@ -176,6 +181,8 @@ def _combinations(method: Method) -> Iterator[tuple[int | None, dict[str, Any]]]
         chosen |= {"negative": "", "branches": "positive"}
         if chosen["true_cfg"] != 1:
             chosen |= {"negative": method.negative, "branches": method.branches}
+        elif method.decoupled != NONE:
+            chosen |= {"negative": method.negative}
         yield first_steps, chosen
 
 

@@ -13,6 +13,7 @@ from ..adapters import ADAPTERS, BRANCHES
 from ..axes import AXES
 from ..backbones import BACKBONES
 from ..errors import SettingsError
+from ..guidance.notation import NONE, parse_attention, parse_decoupled
 from ..measures import MEASURES
 from ..speed import EVERY_STEP, EXACT, parse_refresh, parse_schedule
 from .figure_spec import STREAMS, FigureSpec, Text, Texts, axis_names, on_request, values_of
@@ -68,10 +69,12 @@ class Method(Table):
     adapter: Annotated[str, text(lambda: ADAPTERS)] = "infusenet"
     start: Annotated[float, number(0, 1)] = 0.0  # shares of the run: between start and end the adapter acts
     end: Annotated[float, number(0, 1)] = 1.0
-    negative: Text = ""  # what true CFG steers away from
+    negative: Text = ""  # what true CFG and decoupled guidance steer away from
     branches: Annotated[str, text(lambda: BRANCHES)] = "positive"  # of true CFG: on which the adapter acts, or "both"
     refresh: Annotated[str, _reads(parse_refresh)] = str(EVERY_STEP)  # when the adapter is computed anew, as in "1,3"
     schedule: Annotated[str, _reads(parse_schedule)] = str(EXACT)  # noise levels, as in "2+4"
+    decoupled: Annotated[str, _reads(lambda text: parse_decoupled(text) or NONE)] = NONE  # instead of true CFG
+    attention: Annotated[str, _reads(lambda text: text if parse_attention(text) else NONE)] = NONE  # to the identity
 
     @classmethod
     def keys(cls) -> list[str]:
@@ -92,6 +95,8 @@ class Method(Table):
     def _fits_the_run(self) -> Method:
         if self.start > self.end:
             refuse(f"{self.start:g} or more, its start", self.end, key="end")
+        if self.decoupled != NONE and set(self.axes.get("true_cfg", (1,))) != {1}:
+            refuse("no true CFG: it takes its place", self.decoupled, key="decoupled")
         fewest, last = min(self.axes["steps"]), max(self.axes.get("first_steps", (0,)))
         if last > fewest:
             refuse(f"at most the {fewest} steps", last, key="first_steps")

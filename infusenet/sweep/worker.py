@@ -17,6 +17,7 @@ from ..adapters import Adapter
 from ..axes import AXES
 from ..files import open_picture, save_picture
 from ..generate import GenerateRequest
+from ..guidance.notation import NONE
 from ..measures import MEASURES, Measure, Reading, ReferenceData
 from ..measures.agreement import Agreement, embedding
 from ..measures.instruments import Instruments
@@ -189,8 +190,8 @@ class Worker:
 def _request(job: Job) -> GenerateRequest:
     """What a job asks of `generate`."""
     same: tuple[str, ...] = ("prompt", "steps", "guidance", "strength", "start", "end", "seed", "size")
-    same += ("true_cfg", "branches", "refresh", "schedule")
-    negative = job.negative if job.true_cfg != 1 else None
+    same += ("true_cfg", "branches", "refresh", "schedule", "decoupled", "attention")
+    negative = job.negative if job.true_cfg != 1 or job.decoupled != NONE else None
     request = GenerateRequest(**{name: getattr(job, name) for name in same}, negative=negative)
     for name, value in job.axes:
         request = AXES[name].applied(request, value)

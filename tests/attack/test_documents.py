@@ -37,7 +37,7 @@ KEYS = (
     "title", "threads", "seeds", "size", "measure", "metrics", "drawn", "folder", "limit", "confidence", "label",
     "backbone",
     "steps", "strength", "guidance", "true_cfg", "first_steps", "seed", "start", "end", "negative", "branches",
-    "adapter", "refresh", "schedule",
+    "adapter", "refresh", "schedule", "decoupled", "attention",
     "kind", "values", "x", "y", "people", "prompts", "methods", "split", "panels", "minus", "less", "paper",
     "against", "early",
     "claims", "figures", "quick", "axes", "a.b.c", '""', "odd",

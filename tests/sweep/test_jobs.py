@@ -41,6 +41,8 @@ OTHER: dict[str, Any] = {
     "branches": "both",
     "refresh": "1,3",
     "schedule": "2+4",
+    "decoupled": "direction a=2 rescale=0",
+    "attention": "scale 1.2",
 }
 
 
@@ -56,6 +58,8 @@ def test_an_id_depends_on_every_field(name: str) -> None:
 def test_what_takes_longer_costs_more() -> None:
     changes: list[dict[str, Any]] = [{"steps": 5}, {"true_cfg": 2.0}, {"metrics": ("streams",)}]
     changes += [{"metrics": ("trajectory",)}, {"metrics": ("streams", "trajectory")}, {"branches": "both"}]
+    changes += [{"decoupled": "direction a=2 rescale=0"}]
+    assert replace(JOB, decoupled="identity").cost > replace(JOB, decoupled="direction a=2 rescale=0").cost
     assert all(replace(JOB, **change).cost > JOB.cost for change in changes)
     assert replace(JOB, strength=0.0).cost == replace(JOB, end=0.0).cost < JOB.cost
     assert replace(JOB, metrics=("lpips",)).cost == JOB.cost
@@ -180,10 +184,13 @@ def test_what_is_as_it_always_was_is_in_no_id() -> None:
             branches="positive",
             refresh="every step",
             schedule="exact",
+            decoupled="none",
+            attention="none",
         ).id
         == JOB.id
     )
-    assert set(JOB.record) == set(OTHER) - {"adapter", "measure", "axes", "branches", "refresh", "schedule"}
+    later = {"adapter", "measure", "axes", "branches", "refresh", "schedule", "decoupled", "attention"}
+    assert set(JOB.record) == set(OTHER) - later
 
 
 def test_a_sweep_too_large_to_plan_is_refused_with_the_number(write: Callable[..., Path]) -> None:
@@ -210,6 +217,21 @@ def test_a_method_says_when_its_adapter_is_computed(
     assert {(job.refresh, job.schedule) for job in jobs if job.steps == 2} == {("1,3", "1+1")}
     with pytest.raises(SpecError, match=r'refresh: expected refresh as "every step", .*got .daily.'):
         read_spec(write(("steps = [1, 2]", 'steps = 1\nrefresh = "daily"')))
+
+
+def test_a_method_may_have_fastface(write: Callable[..., Path], plan_of: Callable[[Path], SweepPlan]) -> None:
+    method = 'steps = 4\ndecoupled = "direction  a=1,1,2 rescale=0"\nnegative = "blur"\nattention = "scale 1.2"'
+    jobs = [job for job in plan_of(write(("steps = [1, 2]", method))).jobs if job.role == "dev"]
+    assert {(job.decoupled, job.attention, job.negative) for job in jobs} == {
+        ("direction a=1,1,2 rescale=0", "scale 1.2", "blur")
+    }
+    for wrong, said in (
+        ('decoupled = "sideways"', "decoupled: expected decoupled guidance as"),
+        ('attention = "hard mask 1"', "attention: unknown attention 'hard mask'"),
+        ('decoupled = "identity"\ntrue_cfg = 2', "decoupled: expected no true CFG"),
+    ):
+        with pytest.raises(SpecError, match=said):
+            read_spec(write(("steps = [1, 2]", f"steps = 1\n{wrong}")))
 
 
 def test_branches_count_where_true_cfg_is_on(write: Callable[..., Path], plan_of: Callable[[Path], SweepPlan]) -> None:

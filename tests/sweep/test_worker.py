@@ -194,6 +194,9 @@ def test_a_request_names_the_branches(write: Write, plan_of: PlanOf) -> None:
     with pytest.raises(SettingsError, match="branches out of positive, both"):
         _request(replace(job, branches="negative"))
     assert (_request(job).refresh, _request(replace(job, refresh="1,3")).refresh) == ("every step", "1,3")
+    guided = _request(replace(job, decoupled="identity", attention="scale", negative="blur"))
+    assert (guided.decoupled, guided.attention, guided.negative) == ("identity", "scale", "blur")
+    assert _request(job).negative is None
 
 
 def test_what_is_asked_for_on_purpose_is_not_warned_of(

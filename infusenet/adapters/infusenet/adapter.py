@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...errors import SettingsError
 from ...files import Picture
+from ...guidance.notation import parse_attention
 from ..base import AdapterSpec, Settings
 
 if TYPE_CHECKING:
@@ -73,6 +74,7 @@ class InfuseNetAdapter:
             "control_guidance_end": settings.end,
             "branches": settings.branches,
             "refresh": settings.refresh,
+            "attention": parse_attention(settings.attention),
         }
 
 

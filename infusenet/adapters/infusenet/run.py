@@ -135,4 +135,4 @@ def needs_negative(decoupled: Decoupled | None, true_cfg_scale: float, given: bo
         raise SettingsError(
             f"Decoupled guidance takes the place of true CFG, which is {true_cfg_scale:g}. Leave true_cfg_scale at 1."
         )
-    return any(not CONTENTS[decoupled.kind][third].prompt for third in decoupled.branches)
+    return decoupled.needs_negative

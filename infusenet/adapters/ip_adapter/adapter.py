@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...errors import SettingsError, WeightsError
 from ...files import Picture
+from ...guidance.notation import parse_attention
 from ..base import AdapterSpec, Settings, check_branches
 
 if TYPE_CHECKING:
@@ -116,7 +117,7 @@ class FaceIdAdapter:
             self.bind(pipeline)
         assert self._bound is not None
         unet, weights = self._bound
-        attention = getattr(settings, "attention", None)
+        attention = parse_attention(getattr(settings, "attention", None))
         tokens = tokens_of(weights, condition)
         processors = list(weights.processors.values())
         across = getattr(attention, "across", "picture") == "batch"

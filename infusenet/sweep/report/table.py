@@ -38,6 +38,8 @@ _SETTINGS: dict[str, Column] = {
     "branches": (str, "of true CFG, on which the adapter acts: positive or both"),
     "refresh": (str, "when the adapter was computed anew: every step, every 4, 1,3, adaptive"),
     "schedule": (str, "noise levels: exact, 2+4 (its first 2 steps, then 4), adaptive, or a list"),
+    "decoupled": (str, "guidance that takes text and identity apart: its kind and weights by steps, or none"),
+    "attention": (str, "what became of the attention to the identity: scale or soft mask, or none"),
     "noise_seed": (int, "seed of the noise: the same for all methods and prompts of a person and seed"),
     "status": (str, "done, failed or missing"),
     "error": (str, "of a failed job, or why similarity is empty"),
@@ -117,9 +119,8 @@ def _frame(rows: list[dict[str, Any]], kinds: Mapping[str, type], least: Sequenc
 
 def _settings(point: Any) -> dict[str, Any]:
     job = point.job
-    same = {
-        name: getattr(job, name) for name in ("role", "backbone", "start", "end", "branches", "refresh", "schedule")
-    }
+    names = ("role", "backbone", "start", "end", "branches", "refresh", "schedule", "decoupled", "attention")
+    same = {name: getattr(job, name) for name in names}
     return {**same, "noise_seed": job.seed, **{name: point.setting(name) for name in axis_names()}}
 
 
