@@ -56,4 +56,4 @@ def above(trace: Trace) -> bool | None:
 
 
 def _name(trace: Trace) -> str:
-    return trace.recognizer.partition(" (")[0]
+    return trace.recognizer.partition(" ")[0]

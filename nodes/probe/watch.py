@@ -84,7 +84,7 @@ class Watch:
     @property
     def title(self) -> str:
         """What the network is called beside another."""
-        return as_measure(self.recognizer).name.partition(" (")[0]
+        return as_measure(self.recognizer).name.partition(" ")[0]
 
     @property
     def measured_by(self) -> str:

@@ -16,7 +16,7 @@ const labelsOf = (run) => run?.labels ?? LABELS;
 // Where the curve is above the lines, the lines' names, and what a hollow point is; `ink` is the lines' colour.
 function legendOf(curve, hue, each, ink = QUIET) {
     const { run, series } = curve, above = aboveOf(curve), best = each ? itemsOf(run).find((item) => item.best) : null;
-    const entries = above ? [entry(above, null, INK)] : [];
+    const whose = ink === QUIET ? "" : `${run.title}: `, entries = above ? [entry(whose + above, null, INK)] : [];
     if (best) entries.push(entry(`thick: picture ${best.item + 1}, the best`, make("line", { x1: 0, x2: 18, y1: 4, y2: 4, stroke: hue, "stroke-width": 2.2 })));
     for (const first of entries) first.style.flexBasis = "100%"; // a line of its own
     for (const { kind, name, level } of linesOf(run)) {

@@ -72,4 +72,35 @@ class Cells:
         return torch.zeros(1, 8, 8, 3), {"samples": torch.cat(cells)}
 
 
-NODE_CLASS_MAPPINGS = {"OddSampler": OddSampler, "Cells": Cells}
+class Half:
+    """A recognizer that sees half of what another does: another network, for the record."""
+
+    name = "half.onnx (cpu)"
+
+    def __init__(self, recognizer):
+        self._recognizer = recognizer
+
+    def __getattr__(self, name):
+        return getattr(self._recognizer, name)
+
+    def embed(self, crops):
+        rows = self._recognizer.embed(crops)
+        return rows[:, : rows.shape[1] // 2]
+
+
+class OddRecognizer:
+    """Another recognizer."""
+
+    RETURN_TYPES = ("INFUSENET_RECOGNIZER",)
+    FUNCTION = "make"
+    CATEGORY = "tests"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"recognizer": ("INFUSENET_RECOGNIZER",)}}
+
+    def make(self, recognizer):
+        return (Half(recognizer),)
+
+
+NODE_CLASS_MAPPINGS = {"OddSampler": OddSampler, "Cells": Cells, "OddRecognizer": OddRecognizer}

@@ -297,6 +297,30 @@ def test_two_samplers_have_a_curve_each_and_a_report_its_own(page):
 
 
 @pytest.mark.slow
+def test_two_recognizers_have_a_curve_each_with_their_names(page):
+    nodes = graph(InfuseNet_Sigmas={"steps": 8})
+    number = {node["_meta"]["title"]: key for key, node in nodes.items()}
+    nodes["90"] = {
+        "class_type": "OddRecognizer",
+        "inputs": {"recognizer": [number["Recognizer"], 0]},
+        "_meta": {"title": "2"},
+    }
+    nodes[number["Probe"]]["inputs"]["second_recognizer"] = ["90", 0]
+    load(page, nodes)
+    run(page)
+    seed(page, 2)
+    run(page)
+    page.evaluate("await new Promise((done) => setTimeout(done, 600))")
+    picture(page, "two-recognizers")
+    for kind in (PROBE, REPORT):
+        (chart,) = charts(page, kind)
+        assert (chart["now"], chart["points"], chart["finished"], chart["earlier"]) == (2, 16, 2, 2), kind
+        assert chart["outside"] == [] and chart["baselines"] == 4
+        assert "half.onnx: peak" in chart["text"] and "rec_mini.onnx: peak" in chart["text"]
+    assert "By half.onnx, the second recognizer: peak" in charts(page, REPORT)[0]["text"]
+
+
+@pytest.mark.slow
 def test_a_node_that_samples_three_times_has_three_curves_and_says_which_is_told(page):
     nodes = graph()
     number = {node["_meta"]["title"]: key for key, node in nodes.items()}
