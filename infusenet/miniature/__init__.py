@@ -23,17 +23,23 @@ IMAGE_PROJ = WEIGHTS / "image_proj_model.safetensors"
 ARCFACE = WEIGHTS / "arcface_ir_se.safetensors"
 FACE_PACK = WEIGHTS / "face_pack"
 PARTS = {"infusenet": INFUSENET, "image_proj": IMAGE_PROJ, "arcface": ARCFACE, "face_pack": FACE_PACK}
+MINI_SDXL = WEIGHTS / "mini-sdxl"  # a StableDiffusionXLPipeline's folder
+FACEID = WEIGHTS / "ip-adapter-faceid_mini-sdxl.safetensors"  # as h94's, learnt on mini-sdxl alone
+FEW_STEP_LORA = WEIGHTS / "mini-sdxl_4steps_lora.safetensors"  # kohya's keys; DDIM, trailing, no guidance
 JUDGING_RECOGNIZER = WEIGHTS / "judging" / "rec_judge.onnx"
 JUDGE = WEIGHTS / "judge.safetensors"
 
 __all__ = [
     "ARCFACE",
     "BACKBONES",
+    "FACEID",
     "FACE_PACK",
+    "FEW_STEP_LORA",
     "IMAGE_PROJ",
     "INFUSENET",
     "JUDGE",
     "JUDGING_RECOGNIZER",
+    "MINI_SDXL",
     "PARTS",
     "WEIGHTS",
     "judging_recognizer",

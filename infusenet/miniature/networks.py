@@ -58,24 +58,29 @@ def infusenet(backbone: Any | None = None) -> Any:
     return model
 
 
-def autoencoder() -> Any:
-    """An AutoencoderKL with FLUX's latent format: 16 channels, 1/8 of the size, its own scale and shift."""
+def autoencoder(**changes: Any) -> Any:
+    """An AutoencoderKL with FLUX's latent format: 16 channels, 1/8 of the size, its own scale and shift.
+
+    Args:
+        changes: settings of the class that another latent format wants otherwise.
+    """
     from diffusers import AutoencoderKL
 
-    return AutoencoderKL(
-        in_channels=3,
-        out_channels=3,
-        down_block_types=("DownEncoderBlock2D",) * 4,
-        up_block_types=("UpDecoderBlock2D",) * 4,
-        block_out_channels=VAE_CHANNELS,
-        layers_per_block=1,
-        latent_channels=LATENT_CHANNELS,
-        norm_num_groups=32,
-        sample_size=SIZE,
-        scaling_factor=SCALING,
-        shift_factor=SHIFT,
-        force_upcast=False,
-    )
+    settings: dict[str, Any] = {
+        "in_channels": 3,
+        "out_channels": 3,
+        "down_block_types": ("DownEncoderBlock2D",) * 4,
+        "up_block_types": ("UpDecoderBlock2D",) * 4,
+        "block_out_channels": VAE_CHANNELS,
+        "layers_per_block": 1,
+        "latent_channels": LATENT_CHANNELS,
+        "norm_num_groups": 32,
+        "sample_size": SIZE,
+        "scaling_factor": SCALING,
+        "shift_factor": SHIFT,
+        "force_upcast": False,
+    }
+    return AutoencoderKL(**settings | changes)
 
 
 def text_encoders(clip_vocabulary: int, t5_vocabulary: int, clip_ids: tuple[int, int]) -> tuple[Any, Any]:

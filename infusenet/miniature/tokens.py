@@ -112,16 +112,23 @@ def build_tokenizers(folder: str | Path) -> None:
     Args:
         folder: Where the two folders are put; made if missing.
     """
-    import json
-
-    from transformers import CLIPTokenizer, T5TokenizerFast
+    from transformers import T5TokenizerFast
 
     root = Path(folder)
-    ids, merges = _clip_vocabulary()
-    clip = CLIPTokenizer(vocab=dict(ids), merges=list(merges), model_max_length=77, pad_token=_EOS)
-    clip.save_pretrained(root / "tokenizer")
-    (root / "tokenizer" / "vocab.json").write_text(json.dumps(ids), encoding="utf-8")
-    merge_lines = ["#version: 0.2", *(" ".join(pair) for pair in merges)]
-    (root / "tokenizer" / "merges.txt").write_text("\n".join(merge_lines) + "\n", encoding="utf-8")
+    build_clip_tokenizer(root / "tokenizer")
     t5 = T5TokenizerFast(vocab=list(_t5_vocabulary()), extra_ids=0, model_max_length=512)
     t5.save_pretrained(root / "tokenizer_2")
+
+
+def build_clip_tokenizer(folder: Path) -> None:
+    """Write the CLIP tokenizer of `build_tokenizers` into a folder of its own."""
+    import json
+
+    from transformers import CLIPTokenizer
+
+    ids, merges = _clip_vocabulary()
+    clip = CLIPTokenizer(vocab=dict(ids), merges=list(merges), model_max_length=77, pad_token=_EOS)
+    clip.save_pretrained(folder)
+    (folder / "vocab.json").write_text(json.dumps(ids), encoding="utf-8")
+    merge_lines = ["#version: 0.2", *(" ".join(pair) for pair in merges)]
+    (folder / "merges.txt").write_text("\n".join(merge_lines) + "\n", encoding="utf-8")

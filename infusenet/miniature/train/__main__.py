@@ -13,6 +13,8 @@ import torch
 
 from .check import check
 from .loop import OutOfTimeError, Run
+from .sdxl_check import check_sdxl
+from .sdxl_stages import train_sdxl
 from .stages import PEOPLE, train_all, train_alone
 
 
@@ -22,8 +24,12 @@ def main(arguments: list[str] | None = None) -> int:
         "--folder", type=Path, default=Path("runs"), help="finished and unfinished parts (default: runs)"
     )
     parser.add_argument("--minutes", type=float, default=1e9, help="stop after this time, with everything saved")
-    parser.add_argument("--until", default="", help="stop after this stage: perception, dev, adapter, schnell")
-    parser.add_argument("--only", choices=["judging"], help="train (and export) the judging recognizer alone")
+    parser.add_argument(
+        "--until",
+        default="",
+        help="stop after this stage: perception, dev, adapter, schnell; of sdxl: vae, unet, faceid",
+    )
+    parser.add_argument("--only", choices=["judging", "sdxl"], help="train (and export) this alone")
     parser.add_argument("--people", type=int, default=PEOPLE, help=f"drawn people to learn from (default: {PEOPLE})")
     parser.add_argument("--scale", type=float, default=1.0, help="multiplies all step counts (0.001 tries the code)")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
@@ -41,7 +47,9 @@ def main(arguments: list[str] | None = None) -> int:
     deadline = time.monotonic() + 60 * options.minutes
     run = Run(options.folder, device, deadline, compile=device.type == "cuda" and not options.no_compile)
     try:
-        if options.only:
+        if options.only == "sdxl":
+            train_sdxl(run, options.people, options.scale, options.until, options.export)
+        elif options.only:
             train_alone(run, options.people, options.scale, options.export)
         else:
             train_all(run, options.people, options.scale, options.until, options.export)
@@ -50,7 +58,7 @@ def main(arguments: list[str] | None = None) -> int:
         logging.info("%s", stop)
     if options.check is not None:
         options.check.mkdir(parents=True, exist_ok=True)
-        check(run, options.check)
+        (check_sdxl if options.only == "sdxl" else check)(run, options.check)
     return 0
 
 

@@ -110,15 +110,15 @@ def align(images: Tensor, landmarks: Tensor, side: int = 112) -> Tensor:
     return F.grid_sample(images, sample.to(images.dtype), padding_mode="zeros", align_corners=False)
 
 
-def token_weights(boxes: Tensor, extra: float = 2.0) -> Tensor:
-    """1 + extra x the share of each token's 16 x 16 patch that the (slightly grown) face box covers: [..., 64]."""
+def token_weights(boxes: Tensor, extra: float = 2.0, cell: int = 16) -> Tensor:
+    """1 + extra x the share of each cell x cell patch that the (slightly grown) face box covers: [..., patches]."""
     grow = 0.12 * (boxes[..., 2:] - boxes[..., :2])
     low, high = boxes[..., :2] - grow, boxes[..., 2:] + grow
-    edges = torch.arange(networks.SIZE // 16, device=boxes.device) * 16.0
+    edges = torch.arange(networks.SIZE // cell, device=boxes.device) * float(cell)
 
     def covered(axis: int) -> Tensor:
-        end = torch.minimum(high[..., axis, None], edges + 16)
-        return (end - torch.maximum(low[..., axis, None], edges)).clamp(min=0) / 16
+        end = torch.minimum(high[..., axis, None], edges + cell)
+        return (end - torch.maximum(low[..., axis, None], edges)).clamp(min=0) / cell
 
     share = covered(1)[..., :, None] * covered(0)[..., None, :]
     return 1 + extra * share.flatten(-2)

@@ -117,10 +117,16 @@ def t5(model: Any, ids: Tensor) -> Tensor:
 
 def clip(model: Any, ids: Tensor, end: int) -> Tensor:
     """CLIPTextModel's pooled output: token ids [N,T] -> [N,width], read at the first `end` token."""
+    return clip_states(model, ids, end)[1]
+
+
+def clip_states(model: Any, ids: Tensor, end: int) -> tuple[Tensor, Tensor]:
+    """What enters CLIP's last layer [N,T,width], as SDXL reads its texts, and the pooled output [N,width]."""
     model = getattr(model, "text_model", model)
     count, length = ids.shape
     h = model.embeddings.token_embedding(ids) + model.embeddings.position_embedding.weight[:length]
     for layer in model.encoder.layers:
+        before = h
         a = layer.self_attn
         x = layer.layer_norm1(h)
         q, k, v = (f(x).view(count, length, a.num_heads, -1).transpose(1, 2) for f in (a.q_proj, a.k_proj, a.v_proj))
@@ -128,8 +134,7 @@ def clip(model: Any, ids: Tensor, end: int) -> Tensor:
         h = h + a.out_proj(mixed.transpose(1, 2).reshape(count, length, -1))
         h = h + layer.mlp(layer.layer_norm2(h))
     h = model.final_layer_norm(h)
-    out: Tensor = h[torch.arange(count, device=h.device), (ids == end).int().argmax(-1)]
-    return out
+    return before, h[torch.arange(count, device=h.device), (ids == end).int().argmax(-1)]
 
 
 def compile_blocks(*models: Any) -> None:

@@ -45,14 +45,18 @@ def _reconstruction(vae: Any, x: Tensor, weight: Tensor, run: Run) -> Tensor:
     edges = ((d[..., 1:] - d[..., :-1]).abs() * weight[..., 1:]).mean()
     edges = edges + ((d[..., 1:, :] - d[..., :-1, :]).abs() * weight[..., 1:, :]).mean()
     divergence = 0.5 * (mean.square() + logvar.exp() - 1 - logvar).mean()
-    loss = absolute + edges + 2 * (d.square() * weight).mean() + 1e-3 * divergence
+    price = 1e-3 * vae.config.latent_channels / networks.LATENT_CHANNELS  # the same for each number of the latents
+    loss = absolute + edges + 2 * (d.square() * weight).mean() + price * divergence
     return torch.stack([loss, absolute.detach(), d.square().mean().detach(), divergence.detach()])
 
 
-def train_autoencoder(run: Run, bank: Bank) -> Any:
-    """Random crops first (fast), whole pictures last; then FLUX's scale and shift are folded into the quant convs."""
+def train_autoencoder(
+    run: Run, bank: Bank, vae: Any = None, name: str = "vae", plans: tuple[Plan, Plan] | None = None
+) -> Any:
+    """Random crops first (fast), whole pictures last; then the latent format is folded into the quant convs."""
     run.seed(11)
-    vae = networks.autoencoder().to(run.device)
+    first, last = plans or (CROPS, WHOLE)
+    vae = (vae or networks.autoencoder()).to(run.device)
     vae = vae.to(memory_format=torch.channels_last)
     pictures = bank.images.view(-1, 3, networks.SIZE, networks.SIZE)
     rows = (torch.arange(networks.SIZE, device=run.device) + 0.5) / networks.SIZE * 2 - 1
@@ -62,8 +66,8 @@ def train_autoencoder(run: Run, bank: Bank) -> Any:
     channel = torch.arange(3, device=run.device)[None, :, None, None]
 
     def crops() -> Tensor:
-        i = torch.randint(0, len(pictures), (CROPS.batch,), device=run.device)
-        corner = (torch.rand(2, CROPS.batch, 2, device=run.device).mean(2) * (side // 4 + 1)).long() * 4
+        i = torch.randint(0, len(pictures), (first.batch,), device=run.device)
+        corner = (torch.rand(2, first.batch, 2, device=run.device).mean(2) * (side // 4 + 1)).long() * 4
         corner = corner.clamp(max=side)
         y = (corner[0, :, None] + window)[:, None, :, None]
         x = (corner[1, :, None] + window)[:, None, None, :]
@@ -71,28 +75,35 @@ def train_autoencoder(run: Run, bank: Bank) -> Any:
         return _reconstruction(vae, picture, weight[y, x], run)
 
     def whole() -> Tensor:
-        i = torch.randint(0, len(pictures), (WHOLE.batch,), device=run.device)
+        i = torch.randint(0, len(pictures), (last.batch,), device=run.device)
         return _reconstruction(vae, pictures[i].float() / 255, weight, run)
 
-    if not run.has("vae-crops"):
-        train(run, "vae-crops", CROPS, [vae], crops)
-        run.save("vae-crops", vae)
-    vae = run.load("vae-crops", vae).requires_grad_(True)
-    train(run, "vae", WHOLE, [vae], whole)
+    cropped = f"{name}-crops"
+    if not run.has(cropped):
+        train(run, cropped, first, [vae], crops)
+        run.save(cropped, vae)
+    vae = run.load(cropped, vae).requires_grad_(True)
+    train(run, name, last, [vae], whole)
     fold_latent_format(vae, pictures[:4096])
-    run.save("vae", vae)
+    run.save(name, vae)
     return vae
+
+
+def latent_format(vae: Any) -> tuple[float, float]:
+    """(scale, shift) of an autoencoder: normalised = (latent - shift) * scale."""
+    return vae.config.scaling_factor, vae.config.shift_factor or 0.0
 
 
 @torch.no_grad()
 def fold_latent_format(vae: Any, pictures: Tensor) -> None:
-    """Make `(latent - SHIFT) * SCALING` have mean 0 and deviation 1, by the 1 x 1 quant convs: exact."""
+    """Make `(latent - shift) * scale` have mean 0 and deviation 1, by the 1 x 1 quant convs: exact."""
+    scale, shift = latent_format(vae)
     means = torch.cat([vae.quant_conv(vae.encoder(p.float() / 127.5 - 1)).chunk(2, 1)[0] for p in pictures.split(256)])
     mean, std = means.mean(), means.std()
-    gain = 1 / (std * networks.SCALING)
-    offset = networks.SHIFT - mean * gain
+    gain = 1 / (std * scale)
+    offset = shift - mean * gain
     after, before = vae.quant_conv, vae.post_quant_conv
-    half = networks.LATENT_CHANNELS
+    half = vae.config.latent_channels
     after.weight[:half] *= gain
     after.bias[:half] = after.bias[:half] * gain + offset
     after.bias[half:] += 2 * gain.log()  # the log-variances of the scaled latents
@@ -103,16 +114,18 @@ def fold_latent_format(vae: Any, pictures: Tensor) -> None:
 
 @torch.no_grad()
 def encode(vae: Any, pictures: Tensor) -> Tensor:
-    """uint8 pictures [N,3,S,S] -> normalised latents [N,16,S/8,S/8], the posterior's mode."""
+    """uint8 pictures [N,3,S,S] -> normalised latents [N,C,S/8,S/8], the posterior's mode."""
+    scale, shift = latent_format(vae)
     mean = vae.quant_conv(vae.encoder(pictures.float() / 127.5 - 1)).chunk(2, 1)[0]
-    out: Tensor = (mean.float() - networks.SHIFT) * networks.SCALING
+    out: Tensor = (mean.float() - shift) * scale
     return out
 
 
 @torch.no_grad()
 def decode(vae: Any, latents: Tensor) -> Tensor:
     """Normalised latents -> pictures [N,3,S,S] in 0..1."""
-    z = latents / networks.SCALING + networks.SHIFT
+    scale, shift = latent_format(vae)
+    z = latents / scale + shift
     out: Tensor = (vae.decoder(vae.post_quant_conv(z)).float() * 0.5 + 0.5).clamp(0, 1)
     return out
 

@@ -22,7 +22,7 @@ from .. import BACKBONES, JUDGING_RECOGNIZER, WEIGHTS, networks
 from ..scenes import ACCESSORIES
 from ..tokens import build_tokenizers, encode
 from . import bank as banks
-from . import detector, generation, perception
+from . import detector, diffusion, generation, perception
 from .export import export, export_recognizer
 from .loop import Plan, Run
 
@@ -33,7 +33,7 @@ SEED = 1  # of the people and scenes learnt from; held-out ones are drawn with s
 JUDGING_SEED = 3  # of the people and scenes that the judging recognizer alone learns from
 HELD_OUT = 9000
 RECONSTRUCTED = (3, 6)  # views that recognizers, detector and judge see through the autoencoder
-_SUNGLASSES = ACCESSORIES.index("sunglasses")
+SUNGLASSES = ACCESSORIES.index("sunglasses")
 
 
 def vocabularies(folder: Path) -> tuple[tuple[int, int], tuple[int, int]]:
@@ -61,9 +61,9 @@ def resampler() -> Resampler:
 def scaled(scale: float) -> Iterator[None]:
     """All plans with their steps and batches scaled: 1 trains, 0.001 tries the code."""
     kept = {}
-    for module in (perception, detector, generation):
+    for module in (perception, detector, generation, diffusion):
         for name, plan in vars(module).items():
-            if isinstance(plan, Plan) or name == "ADAPTER":
+            if isinstance(plan, Plan) or name in ("ADAPTER", "FACEID"):
                 kept[module, name] = plan
 
     def shorter(plan: Plan) -> Plan:
@@ -182,7 +182,7 @@ def gather(run: Run, people: int) -> tuple[generation.Material, tuple[tuple[int,
         "captions": texts.to(run.device),
         "embeddings": embeddings,
         "weights": banks.token_weights(bank.boxes),
-        "reference": (style == 0) & (accessory != _SUNGLASSES),
+        "reference": (style == 0) & (accessory != SUNGLASSES),
     }
     torch.save(made, cache)
     log.info("latents: mean %.3f, deviation %.3f", latents.float().mean(), latents.float().std())
