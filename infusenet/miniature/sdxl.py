@@ -186,7 +186,7 @@ class _Pair(nn.Module):
         else:
             self.lora_down = nn.Linear(layer.in_features, RANK, bias=False)
             self.lora_up = nn.Linear(RANK, layer.out_features, bias=False)
-        nn.init.zeros_(self.lora_up.weight)  # type: ignore[arg-type]
+        nn.init.zeros_(self.lora_up.weight)
         self.register_buffer("alpha", torch.tensor(float(RANK)))
 
     def delta(self) -> Tensor:

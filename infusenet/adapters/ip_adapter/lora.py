@@ -54,9 +54,10 @@ def read_lora(path: Path, unet: Any) -> dict[str, LowRank]:
             up = next((state[name + end] for end in _UP if name + end in state), None)
             if up is None:
                 raise WeightsError(f"{path} lacks the second half of {name}. Download it again.")
-            alpha = (alphas or {}).get(f"{name}.alpha")
-            layer = name.removeprefix("unet.").replace(".processor.", ".").replace("to_out_lora", "to_out.0")
-            found[layer] = LowRank(down, up, 1.0 if alpha is None else float(alpha) / len(down))
+            alpha = next((alphas[one] for one in (f"{name}.alpha", f"{key}.alpha") if one in (alphas or {})), len(down))
+            layer = name.removeprefix("unet.").replace(".processor.", ".")
+            layer += ".0" * layer.endswith(".to_out")  # the older layouts name the pair of which it is the first
+            found[layer] = LowRank(down, up, float(alpha) / len(down))
     check_lora(found, unet, path)
     return found
 

@@ -107,7 +107,7 @@ def _check_pictures(run: Run, vae: Any, out: Path, people: int) -> None:
         for _, attention in sdxl.cross_attentions(unet) if faceid is not None else ():
             attention.processor.scale = [scale]
         grid = diffusion.trailing(steps)
-        made = {"guidance": guidance, "tokens": who.tokens, "weights": weights if fast else None}
+        made: dict[str, Any] = {"guidance": guidance, "tokens": who.tokens, "weights": weights if fast else None}
         with run.autocast():
             latents = diffusion.sample(unet, who.noise, who.texts, grid, **made)
         images = torch.cat([perception.decode(vae, part) for part in latents.split(256)])
