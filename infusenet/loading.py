@@ -18,6 +18,7 @@ from .adapters.ip_adapter.loading import load_sdxl
 from .backbones import BACKBONES, BackboneSpec, family_of, get_backbone, published, variant_of
 from .errors import SettingsError, WeightsError
 from .flux.networks import flux_config
+from .speed.compiled import Speed, check_speed, speed_up
 from .weights import Shapes, check, describe, load_checked, read_header, read_weights
 from .weights.original import is_original, to_diffusers
 from .weights.pretrained import load_tokenizer, load_whole
@@ -38,6 +39,7 @@ def load_pipeline(
     offload: str | None = None,
     adapter: Adapter | None = None,
     lora: str | Path | None = None,
+    speed: Speed | None = None,
 ) -> Any:
     """Load a backbone, and what conditions it.
 
@@ -54,6 +56,8 @@ def load_pipeline(
         offload: "model" keeps on the GPU only the networks at work.
         adapter: what conditions, instead of `infusenet`; it is bound to the pipeline.
         lora: of SDXL, what is fused into it, as the LoRA that makes it quick.
+        speed: of FLUX, "compile" compiles the blocks of FLUX and InfuseNet and the VAE's decoder, at the first picture
+            of each size; "fp8" also keeps and multiplies the blocks' weights in 8 bits, on cards that can (H100, H200).
 
     Returns:
         The pipeline (`InfuseNetPipeline` for FLUX), whose `spec` holds the backbone's defaults.
@@ -68,6 +72,8 @@ def load_pipeline(
         raise SettingsError(f'Expected offload=None, or offload="model" with a GPU, got {offload!r} on {device}.')
     if adapter is not None and infusenet is not None:
         raise SettingsError("Got both infusenet= and adapter=. Give one of them.")
+    if speed is not None:
+        check_speed(speed, device)
     load = LOADERS[family_of(expected if expected in BACKBONES else backbone)]
     home = torch.device("cpu") if offload else device
     sources: dict[str, Any] = {"components": components, "expected": expected, "text_encoders": text_encoders}
@@ -81,6 +87,8 @@ def load_pipeline(
     elif infusenet is not None or (pipeline.spec.family == FLUX and pipeline.spec.name in miniature.BACKBONES):
         weights = miniature.INFUSENET if infusenet is None else Path(infusenet)
         pipeline.register_modules(controlnet=InfuseNetModel.beside(pipeline.transformer, weights))
+    if speed is not None:
+        speed_up(pipeline, speed, device)
     if offload:
         pipeline.enable_model_cpu_offload(device=device)
     return pipeline

@@ -15,7 +15,7 @@ FLOORS = [  # from the ground up; a folder is a floor, or a part of one
     ["adapters", "probe"],
     ["charts", "loading"],
     ["pages", "generate"],
-    ["compare", "sweep", "demo", "miniature.train", "miniature.evaluation", "miniature.replay"],
+    ["compare", "sweep", "demo", "miniature.train", "miniature.evaluation", "miniature.replay", "speed.bench"],
     ["tune"],
     ["cli"],
 ]

@@ -166,6 +166,11 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
     where.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: cuda if there is one)")
     kinds = ("float32", "bfloat16", "float16")
     where.add_argument("--dtype", choices=kinds, help="default: bfloat16 on cuda, float32 on cpu")
+    where.add_argument(
+        "--speed",
+        choices=("compile", "fp8"),
+        help="compile: faster from the second picture of a size on; fp8: also in 8 bits, on an H100 or H200",
+    )
     where.add_argument("--offload", action="store_true", help="keep on the GPU only the network at work")
 
 
@@ -191,6 +196,7 @@ def run(arguments: argparse.Namespace) -> int:
         "device",
         "dtype",
         "offload",
+        "speed",
         "quiet",
     )
     recipe = _recipe(arguments)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from ..measures import Measure
     from ..probe import ProbeRecorder
+    from ..speed.compiled import Speed
     from ..tune.recipe import Recipe
 
     Picture = NDArray[np.uint8]
@@ -48,6 +49,7 @@ class PictureRequest:
         device: "auto", "cpu", "cuda", "cuda:N" or "mps".
         dtype: a floating dtype of torch's by name; by default the device's usual one.
         offload: keep on the GPU only the network at work.
+        speed: "compile", "fp8" or None: see `loading.load_pipeline`.
         quiet: no progress bar.
     """
 
@@ -66,6 +68,7 @@ class PictureRequest:
     device: str = "auto"
     dtype: str | None = None
     offload: bool = False
+    speed: Speed | None = None
     quiet: bool = False
 
     def __post_init__(self) -> None:
@@ -126,6 +129,7 @@ def make_picture(request: PictureRequest) -> Result:
     adapter = load_adapter(request.files, request.device, request.dtype)
     condition = adapter.encode(photos, face=request.which_face)
     options: dict[str, Any] = {"components": request.components, "offload": "model" if request.offload else None}
+    options |= {"speed": request.speed}
     pipeline = load_pipeline(request.files, request.device, request.dtype, adapter=adapter, **options)
     if request.recipe is not None:
         request.recipe.check(pipeline.spec.family, pipeline.spec.variant)

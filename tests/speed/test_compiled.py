@@ -1,0 +1,131 @@
+"""Compiled and 8-bit networks: the same picture, code of their own, and who is refused."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import nn
+
+from infusenet.errors import SettingsError
+from infusenet.loading import load_pipeline
+from infusenet.speed import compiled
+from infusenet.speed.fp8 import Fp8Linear, check_card, row_scaled, to_fp8
+
+
+def test_rows_are_scaled_each_by_its_largest():
+    x = torch.tensor([[1.0, -448.0, 0.5], [0.001, 0.002, -0.004], [0.0, 0.0, 0.0]])
+    rows, scale = row_scaled(x)
+    torch.testing.assert_close(scale[:2], torch.tensor([[1.0], [0.004 / 448]]))
+    torch.testing.assert_close(rows.float() * scale, x, rtol=0.07, atol=1e-9)
+    assert bool(rows.float().isfinite().all())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_an_8_bit_layer_is_the_layer_within_its_rounding(dtype):
+    generator = torch.Generator().manual_seed(1)
+    linear = nn.Linear(64, 96).to(dtype)
+    x = torch.randn(2, 5, 64, generator=generator).to(dtype)
+    got, want = Fp8Linear(linear)(x), linear(x)
+    assert got.dtype == dtype and got.shape == want.shape
+    assert float((got - want).float().norm() / want.float().norm()) < 0.05
+
+
+class Block(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.norm1 = nn.Sequential(nn.Linear(32, 32))
+        self.ff = nn.Sequential(nn.Linear(32, 64), nn.GELU(), nn.Linear(64, 32))
+        self.odd = nn.Linear(32, 20)
+
+    def forward(self, x):
+        return self.ff(x)
+
+
+def test_layers_of_norms_and_odd_sides_stay():
+    block = Block()
+    assert to_fp8(block) == 2
+    kinds = [type(layer) for layer in (block.ff[0], block.ff[2], block.norm1[0], block.odd)]
+    assert kinds == [Fp8Linear, Fp8Linear, nn.Linear, nn.Linear]
+
+
+def test_networks_of_one_class_have_code_of_their_own(monkeypatch):
+    asked = []
+    monkeypatch.setattr(torch, "compile", lambda bound, backend: asked.append(bound) or bound)
+    first, second = [Block(), Block()], [Block()]
+    compiled.compile_alike(first)
+    compiled.compile_alike(second)
+    codes = [bound.__func__.__code__ for bound in asked]
+    assert codes[0] is codes[1] and codes[0] is not codes[2] is not Block.forward.__code__
+    assert [bound.__self__ for bound in asked] == [*first, *second]
+    x = torch.randn(3, 32)
+    assert torch.equal(first[0](x), first[0].ff(x))
+
+
+def test_a_pipeline_s_blocks_and_decoder_are_compiled(monkeypatch):
+    """By torch's tracer without its code generator, which takes minutes; the blocks' hooks stay outside."""
+    monkeypatch.setattr(compiled, "BACKEND", "eager")
+    counted = []
+    real = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda bound, **given: counted.append(bound.__self__) or real(bound, **given))
+    pipeline = load_pipeline("mini-schnell", speed="compile")
+    kinds = {type(module).__name__ for module in counted}
+    assert kinds == {"FluxTransformerBlock", "FluxSingleTransformerBlock", "Decoder"}
+    networks = [pipeline.transformer, pipeline.controlnet]
+    assert len(counted) == sum(len(compiled.blocks_of(network)) for network in networks) + 1
+
+
+@pytest.mark.exact
+def test_a_compiled_picture_is_the_picture(monkeypatch):
+    monkeypatch.setattr(compiled, "BACKEND", "eager")
+    pictures = []
+    for speed in (None, "compile"):
+        pipeline = load_pipeline("mini-schnell", speed=speed)
+        pipeline.set_progress_bar_config(disable=True)
+        width = pipeline.controlnet.config.joint_attention_dim
+        tokens = torch.randn(1, 8, width, generator=torch.Generator().manual_seed(3))
+        noise = torch.randn(1, 16, 64, generator=torch.Generator().manual_seed(4))
+        given = {"width": 64, "height": 64, "num_inference_steps": 1, "latents": noise, "output_type": "pt"}
+        pictures.append(pipeline(prompt="a portrait", identity=tokens, **given).images)
+    assert torch.equal(*pictures)
+
+
+def test_who_cannot_is_told_what_to_do(monkeypatch):
+    with pytest.raises(SettingsError, match=r'speed="fp8" needs an NVIDIA card .*got cpu. Use speed="compile"'):
+        load_pipeline("mini-schnell", device="cpu", speed="fp8")
+    with pytest.raises(SettingsError, match="Expected speed out of compile, fp8, or None, got 'warp'"):
+        load_pipeline("mini-schnell", device="cpu", speed="warp")
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (8, 6))
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "RTX 3090")
+    with pytest.raises(SettingsError, match="got RTX 3090"):
+        check_card(torch.device("cuda"))
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (9, 0))
+    check_card(torch.device("cuda"))
+    with pytest.raises(SettingsError, match="speed= is for FLUX and InfuseNet, not for Linear"):
+        compiled.speed_up(SimpleNamespace(transformer=nn.Linear(2, 2), controlnet=None, vae=None), "compile", "cpu")
+
+
+def test_the_bench_runs_small_and_names_what_it_ran_on(tmp_path, capsys, monkeypatch):
+    import json
+
+    from infusenet.speed import bench
+
+    monkeypatch.setattr(
+        bench, "WAYS", (bench.Way("schnell", 2), bench.Way("schnell", 1, refresh="1"), bench.Way("dev", 1))
+    )
+    arguments = ["--tiny", "--rounds", "1", "--device", "cpu", "--without", "compile", "fp8", "--out", str(tmp_path)]
+    assert bench.main(arguments) == 0
+    report = json.loads((tmp_path / "bench.json").read_text())
+    assert report["card"] == "cpu" and [way["title"] for way in report["ways"]] == [
+        "schnell 2, every step, eager", "schnell 1, 1, eager", "dev 1, every step, eager",
+    ]  # fmt: skip
+    assert "| schnell 2, every step, eager |" in (tmp_path / "bench.md").read_text() == capsys.readouterr().out
+
+
+def test_networks_of_a_bench_share_their_weights():
+    from infusenet.speed import bench
+
+    networks = bench.Networks(bench.TINY, torch.device("cpu"), torch.float32)
+    dev, schnell = (networks.pipeline(name, None).transformer for name in ("dev", "schnell"))
+    assert dev.transformer_blocks[0].attn.to_q.weight is schnell.transformer_blocks[0].attn.to_q.weight
+    assert dev.transformer_blocks[0] is not schnell.transformer_blocks[0]
+    assert dev.config.guidance_embeds and not schnell.config.guidance_embeds
