@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any
 
 from ..charts.labels import number
@@ -15,6 +16,7 @@ from .halving import DOUBT, Entry
 from .recipe import Recipe
 from .search import Found, Verified
 from .standing import MEASURED_BY, Share, Standing
+from .ways import Way
 
 RECIPE, TABLE, PAGE, FIGURE = "recipe.json", "ways.csv", "tune.html", "pareto.png"
 FATES = {
@@ -31,6 +33,7 @@ SECONDS = (
     "what was held out: medians, measured in turn. In figure and table: fitted to all pictures, so much a picture, "
     "a step and an InfuseNet of each backbone."
 )
+_SETTINGS = {field.name for field in fields(Way)}  # columns that the way's name tells too
 TITLES = {"identity": "likeness", "prompt": "prompt following", "sharpness": "sharpness"}
 
 
@@ -107,7 +110,7 @@ def percent(share: Share) -> str:
 
 def page(found: Found, recipe: Recipe | None, rows: list[dict[str, Any]], plot: Any) -> str:
     """The page as HTML."""
-    header, cells = readable([{key: value for key, value in row.items() if key != "pictures"} for row in rows])
+    header, cells = readable([{key: value for key, value in row.items() if key not in _SETTINGS} for row in rows])
     return render(
         "tune.html",
         found=found,
@@ -141,7 +144,7 @@ def _row(entry: Entry, found: Found) -> dict[str, Any]:
         row |= {f"{TITLES[name]} {part}".strip(): None if share is None else getattr(share, part or "mean")
                 for part in ("", "low", "high")}  # fmt: skip
     row |= {"round": entry.round, "pictures": standing.pairs, "faces lost": standing.lost}
-    return row | {"backbone": way.backbone, "steps": steps, "InfuseNet": infusenet, "strength": way.strength}
+    return row | {"evaluations": steps, "InfuseNet computed": infusenet, **vars(way)}
 
 
 def _point(entry: Entry, found: Found) -> WayPoint:

@@ -123,13 +123,16 @@ def rounds_of(pictures: int) -> list[int]:
 
 def too_few(people: int, held_out: int, shared: bool) -> list[str]:
     """What the number of people does not allow to say, in sentences."""
-    found = []
+    enough = f"Give {2 * LEAST_PEOPLE} or more."
     if shared:
-        found.append("With one person nobody is held out: whether the recipe holds for others is not known.")
-    elif people < LEAST_PEOPLE:
-        found.append(
-            f"{people} people are too few to search on: the choice is a guess. Give {2 * LEAST_PEOPLE} photos."
-        )
-    elif held_out < LEAST_PEOPLE:
-        found.append(f"{held_out} people are too few to verify on: no interval can be told. Give {2 * LEAST_PEOPLE}.")
+        return [f"With one person nobody is held out: whether the recipe holds for others is not known. {enough}"]
+    found = []
+    if people < LEAST_PEOPLE:
+        found.append(f"{_count(people)} too few to search on: the choice is a guess. {enough}")
+    if held_out < LEAST_PEOPLE:
+        found.append(f"{_count(held_out)} too few to verify on: no interval can be told. {enough}")
     return found
+
+
+def _count(people: int) -> str:
+    return "1 person is" if people == 1 else f"{people} people are"

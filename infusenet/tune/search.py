@@ -115,7 +115,8 @@ def search(request: TuneRequest, make: Make | None = None) -> Found:
         exhaustive=request.exhaustive,
     )
     verified = None if found.chosen is None else pictures.verified(found.chosen)
-    save_plan(request.out, replace(pictures.plan, points=tuple(pictures.seen.values())))
+    if Rank.from_environment().rank == 0:
+        save_plan(request.out, replace(pictures.plan, points=tuple(pictures.seen.values())))
     leave()
     shares = found.entry(request.reference).standing.shares
     return Found(

@@ -192,7 +192,12 @@ def test_what_nothing_measured_is_not_judged_and_told(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("drawn", "prompts", "words"),
-    [(1, 3, "nobody is held out"), (10, 3, "5 people are too few to search on"), (12, 1, "With one prompt")],
+    [
+        (1, 3, "nobody is held out"),
+        (2, 3, "1 person is too few to verify on"),
+        (10, 3, "5 people are too few to search on"),
+        (12, 1, "With one prompt"),
+    ],
 )
 def test_too_few_people_or_prompts_are_told(tmp_path: Path, drawn: int, prompts: int, words: str) -> None:
     scenes = ("a portrait of a person", "a person at the beach", "a sketch of a person")[:prompts]
