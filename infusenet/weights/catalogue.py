@@ -20,6 +20,7 @@ _ANTELOPEV2 = "supports/insightface/models/antelopev2"
 _INFINITE_YOU_LICENCE = "CC BY-NC 4.0: no commercial use"
 _ARCFACE_LICENCE = "terms unstated: treat as no commercial use"
 _DEV_LICENCE = "FLUX.1 [dev] licence: no commercial use"
+_FACEID_LICENCE = "research only, no commercial use: trained with InsightFace's packs"
 _INSIGHTFACE_LICENCE = "non-commercial research only, as every InsightFace model pack"
 
 
@@ -95,6 +96,8 @@ def _files() -> Iterable[WeightFile]:
     ):
         repository = name.rpartition("_")[0]
         yield WeightFile(name, "opencv_zoo", f"{_HUB}/opencv/{repository}/resolve/main", licence, size)
+    for name, size in (("ip-adapter-faceid-plusv2_sdxl.bin", "1.49 GB"), ("ip-adapter-faceid_sdxl.bin", "1.07 GB")):
+        yield WeightFile(name, "ipadapter", f"{_HUB}/h94/IP-Adapter-FaceID/resolve/main", _FACEID_LICENCE, size)
     yield WeightFile("taef1_decoder.pth", "vae_approx", f"{_GITHUB}/madebyollin/taesd/raw/main", "MIT")
 
 

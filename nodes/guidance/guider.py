@@ -52,7 +52,7 @@ class DecoupledGuider(CFGGuider):
         counted = any(net.extra_hooks is not None for net in infusenets(conditions["full"]))
         super().__init__(model if counted else with_clock(model))
         self.guidance, self._plain, self._node = guidance, plain, node
-        self._differs = True
+        self._differs: bool | None = None  # None: never compared in this run
         self.inner_set_conds({_CONDS[third]: conditioning for third, conditioning in conditions.items()})
 
     def outer_sample(self, noise: Tensor, latent_image: Tensor, sampler: Any, sigmas: Tensor, *rest: Any, **named: Any):
@@ -61,11 +61,11 @@ class DecoupledGuider(CFGGuider):
         told = "\n".join(filter(None, (cost(self.guidance, steps), self.guidance.shortage(steps))))
         log.info("FastFace: %s", told)
         tell(self._node, told)
-        self._differs = self.guidance.neutral
+        self._differs = None
         if self._plain is not None:
             self._plain.begin()
         output = super().outer_sample(noise, latent_image, sampler, sigmas, *rest, **named)
-        if not self._differs:
+        if self._differs is False:
             log.warning(_NO_DIFFERENCE)
             tell(self._node, _NO_DIFFERENCE)
         return output
@@ -85,12 +85,15 @@ class DecoupledGuider(CFGGuider):
             The prediction without noise, [B, ...].
         """
         step = step_now(model_options["transformer_options"], float(timestep.max())) or 0
-        thirds = self.guidance.branches_at(step)
-        if thirds == ("full",):
+        thirds = needed(self.guidance, step, whole=bool(model_options.get("disable_cfg1_optimization")))
+        if self.guidance.neutral_at(step):
             conds = self.conds.get("negative"), self.conds["positive"]
             return sampling_function(self.inner_model, x, timestep, *conds, 1.0, model_options, seed)
         denoised = self._evaluate(thirds, x, timestep, model_options)
-        self._differs = self._differs or differ(self.guidance, denoised)
+        if thirds == self.guidance.branches_at(step):
+            self._differs = self._differs or differ(self.guidance, denoised)
+        else:  # it is weighed by 0, so that any stands in for it
+            denoised["negative"] = denoised[thirds[0]]
         guided = combine(self.guidance, step, denoised, x, timestep)
         return self._finished(guided, denoised, x, timestep, model_options)
 
@@ -160,6 +163,20 @@ def combine(guidance: Decoupled, step: int, denoised: Mapping[Third, Tensor], x:
     return x - level * guidance.combine(step, noise)
 
 
+def needed(guidance: Decoupled, step: int, *, whole: bool = False) -> tuple[Third, ...]:
+    """The thirds that a step's prediction depends on: with a = 1, e1 and e2 alone.
+
+    Args:
+        guidance: kind and weights.
+        step: counted from 0.
+        whole: asks for all of them, for samplers that use the negative's prediction themselves.
+    """
+    thirds, (a, _) = guidance.branches_at(step), guidance.at(step)
+    if a != 1 or whole or guidance.kind == "separate":
+        return thirds
+    return tuple(third for third in thirds if third != "negative")
+
+
 def differ(guidance: Decoupled, denoised: Mapping[Third, Tensor]) -> bool:
     """Whether the two thirds with the same text, one with the identity and one without, predict differently.
 
@@ -174,7 +191,7 @@ def differ(guidance: Decoupled, denoised: Mapping[Third, Tensor]) -> bool:
 
 def cost(guidance: Decoupled, steps: int) -> str:
     """What a run costs, in evaluations of the model."""
-    each = [len(guidance.branches_at(step)) for step in range(steps)]
+    each = [len(needed(guidance, step)) for step in range(steps)]
     listed = f"{each[0]} a step" if len(set(each)) <= 1 else "by step " + ", ".join(map(str, each))
     return f"{sum(each)} evaluations of the model in {steps} steps ({listed}); plain guidance of 1 takes {steps}."
 

@@ -179,6 +179,21 @@ def test_neutral_steps_among_others_cost_one_evaluation(run, parts, evaluations)
     assert torch.equal(first[1], plain[1]) and not torch.equal(first[2], plain[2])
 
 
+@pytest.mark.parametrize(
+    ("kind", "rescale", "counts"),
+    [
+        ("identity", 0.75, [2, 3, 3, 2]),
+        ("text-then-identity", 0.0, [1, 3, 3, 1]),
+        ("separate", 0.75, [3, 3, 3, 3]),
+        ("direction", 0.75, [1, 2, 2, 1]),
+    ],
+)
+def test_a_branch_that_is_weighed_by_nothing_is_not_evaluated(run, parts, evaluations, kind, rescale, counts):
+    inputs = {"model": parts.model, "positive": parts.positive, "negative": parts.negative}
+    sample(guider_of(run, **inputs, kind=kind, rescale=rescale))
+    assert evaluations == counts
+
+
 # -- what the branches are -------------------------------------------------------------------------------------------
 
 
@@ -268,7 +283,7 @@ def test_patches_are_told_which_branches_have_the_identity(run, parts):
 
     model.add_wrapper_with_key(WrappersMP.DIFFUSION_MODEL, "listen", listen)
     inputs = {"positive": parts.positive, "negative": parts.negative}
-    sample(guider_of(run, model=model, **inputs), steps=1)
+    sample(guider_of(run, model=model, **inputs, a="2"), steps=1)
     assert sorted(seen) == [0, 0, 1]
 
 
@@ -308,7 +323,7 @@ def test_options_of_the_identitys_patches_stay_out_of_the_other_model(run, parts
 
     plain.add_wrapper_with_key(WrappersMP.APPLY_MODEL, "listen", listen)
     inputs = {"model_without_identity": plain, "positive": parts.text, "negative": parts.empty}
-    sample(guider_of(run, model=faced(plain, 0.25), **inputs), steps=1)
+    sample(guider_of(run, model=faced(plain, 0.25), **inputs, a="2"), steps=1)
     assert set(seen) == {(0.25, 2), (None, 2)}
 
 
@@ -376,7 +391,7 @@ def test_a_run_tells_what_it_costs_and_that_weights_go_on(run, parts, told):
     inputs = {"model": parts.model, "positive": parts.positive, "negative": parts.negative}
     sample(guider_of(run, **inputs, a="1, 2"), steps=6)
     assert len(told) == 1
-    assert "18 evaluations of the model in 6 steps (3 a step)" in told[0] and "a has 2" in told[0]
+    assert "17 evaluations of the model in 6 steps (by step 2, 3, 3, 3, 3, 3)" in told[0] and "a has 2" in told[0]
 
 
 def test_a_guidance_that_does_nothing_is_told(run, parts, told):

@@ -22,6 +22,7 @@ LOADED = {  # by the help page that has them
         *["face_detection_yunet_2023mar", "face_recognition_sface_2021dec"],
     ],
     "IdentityProbe": ["taef1_decoder"],
+    "LoadIPAdapter": ["ip-adapter-faceid-plusv2_sdxl", "ip-adapter-faceid_sdxl"],
 }
 
 

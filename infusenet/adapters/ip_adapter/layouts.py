@@ -91,8 +91,8 @@ class IPAdapter:
         if mine != widths or self.text_width != text_width:
             raise WeightsError(
                 f"{self.path.name} is an IP-Adapter for {base_of(self.text_width)} with {len(mine)} layers, but the "
-                f"MODEL is {base_of(text_width)} with {len(widths)}. Choose the file made for this MODEL: {FILES} is "
-                "for SDXL."
+                f"MODEL is {base_of(text_width)} with {len(widths)}. Choose the file made for this MODEL; for SDXL: "
+                f"{FILES}."
             )
 
 
