@@ -10,11 +10,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from . import blueprints
 from .adapter import flux, ksampler, miniature, two_people
 from .fastface import fastface
 from .graph import Graph
+from .photo import head, portrait
 from .probe import best_of_eight, probe_dev, probe_ksampler, probe_schnell
-from .score import score
+from .questions import checklist, methods
+from .score import score, thing
 from .sweep import sweep
 from .upscale import upscale
 
@@ -26,8 +29,12 @@ _ORDERED: list[tuple[str, str, Callable[[], Graph]]] = [  # short name, what it 
     ("miniature", "A person in a scene, 4 steps", miniature),
     ("probe_schnell", "See the likeness at every step", probe_schnell),
     ("best_of_eight", "The best of eight pictures", best_of_eight),
+    ("why_not_like_me", "Why does my face not look like me", checklist),
     ("sweep_steps", "Find the best setting for a face", sweep),
     ("score", "Pick the picture most like the person", score),
+    ("inpaint_head", "A face in a part of a photo", head),
+    ("img2img_portrait", "A portrait from another picture", portrait),
+    ("two_methods", "Two identity methods, one probe", methods),
     ("probe_dev_stop_at_peak", "Stop where the likeness peaks, 28 steps", probe_dev),
     ("probe_ksampler", "Probe any model, any method", probe_ksampler),
     ("miniature_ksampler", "A person with the plain KSampler", ksampler),
@@ -35,6 +42,7 @@ _ORDERED: list[tuple[str, str, Callable[[], Graph]]] = [  # short name, what it 
     ("flux_schnell_4_steps", "FLUX schnell, 4 steps", lambda: flux("flux-schnell", "FLUX.1 schnell, 4 steps")),
     ("flux_dev_28_steps", "FLUX dev, 28 steps", lambda: flux("flux-dev", "FLUX.1 dev, 28 steps")),
     ("two_people", "Two people in one FLUX picture", two_people),
+    ("thing_or_style", "A thing or a style, not a face", thing),
     ("miniature_fastface", "FastFace, text and identity guided apart", fastface),
 ]
 TEMPLATES = {name: state for name, _, state in _ORDERED}
@@ -43,12 +51,15 @@ TITLES = {name: f"{number:02d} {title}" for number, (name, title, _) in enumerat
 
 
 def texts_of(name: str, info: dict[str, Any]) -> dict[str, str]:
-    """Both files of a template by their path below `FOLDER`.
+    """The files of a template, or of a blueprint, by their path below `FOLDER`.
 
     Args:
-        name: one of TEMPLATES.
+        name: one of TEMPLATES or of blueprints.BLUEPRINTS.
         info: the host's /object_info.
     """
-    graph = TEMPLATES[name]()
-    forms = {f"{TITLES[name]}.json": graph.ui(info, name), f"api/{name}.json": graph.api()}
+    if name in blueprints.BLUEPRINTS:
+        forms = {f"../subgraphs/{name}.json": blueprints.form(name, info)}
+    else:
+        graph = TEMPLATES[name]()
+        forms = {f"{TITLES[name]}.json": graph.ui(info, name), f"api/{name}.json": graph.api()}
     return {path: json.dumps(form, indent=1) + "\n" for path, form in forms.items()}

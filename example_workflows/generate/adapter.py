@@ -3,29 +3,45 @@
 from __future__ import annotations
 
 from .graph import Graph
-from .parts import REAL, REFERENCE_2, SEED, SWITCH, WORDS, apply, backbone, person, picture, prompt, sample
+from .parts import (
+    CONSENT,
+    FILES_NOTE,
+    LICENCES,
+    REFERENCE_2,
+    SEED,
+    SMILING,
+    apply,
+    backbone,
+    person,
+    picture,
+    prompt,
+    sample,
+)
 
 
 def miniature() -> Graph:
     """Everything in small: runs as it comes."""
     graph = Graph(
-        "## Identity-preserved FLUX, in small\n\nRuns on any machine with what comes with the pack: a drawn person who "
-        "does not exist, kept in a new scene, in 4 steps at 128x128.\n\n"
-        + WORDS
-        + "\n\n"
-        + SWITCH
-        + " For 28 steps choose `mini-dev`."
+        "## A person in a scene\n\nPress *Run*: the person in *Reference* appears in the scene that *Prompt* "
+        "describes. It runs on the miniature that comes with the pack, on any machine.\n\n"
+        "The miniature knows few words. Try *a pencil sketch of a sad person in the snow*, or *wearing a blue suit and "
+        "glasses*, *in a forest*, *in a library*.\n\n"
+        f"For FLUX choose your files in *Models*. For 28 steps choose *mini-dev* in *Backbone*. {CONSENT}"
     )
     backbone(graph, "mini-schnell")
     identity = person(graph)
-    positive = prompt(graph, "a photo of a smiling person at the beach")
+    positive = prompt(graph, SMILING)
     sample(graph, (apply(graph, positive, identity), 0), 128, 128, "infusenet_miniature")
     return graph
 
 
 def flux(name: str, title: str) -> Graph:
     """FLUX with InfiniteYou's weights."""
-    graph = Graph(f"## {title}\n\n{SWITCH}\n\n{REAL}")
+    graph = Graph(
+        f"## {title}\n\nA photo in *Reference*, a scene in *Prompt*, and *Run*. For the other FLUX change *backbone* "
+        f"and *diffusion_model* in *Backbone*: steps, guidance and schedule follow by themselves.\n\n{FILES_NOTE} "
+        f"Nothing is downloaded by itself.\n\n{LICENCES}"
+    )
     backbone(graph, name)
     identity = person(graph)
     positive = prompt(graph, "A person in a red coat on a snowy street at dusk, 85mm photograph")
@@ -36,10 +52,9 @@ def flux(name: str, title: str) -> Graph:
 def two_people() -> Graph:
     """Two identities, each in its half."""
     graph = Graph(
-        "## Two people\n\nOne *Apply InfuseNet Identity* for each, chained, each with a mask. A mask limits the "
-        "identity, not the picture: the prompt says where people are. For masks of your own, put *Load Image (as "
-        "Mask)* in the place of *Left half*.\n\nThis takes FLUX: the miniature draws one face a picture, so that "
-        "there a mask acts on a part of that face.\n\n" + REAL
+        "## Two people\n\nOne *Apply* for each person, chained, each with a mask. The mask limits the identity, not "
+        "the picture: the prompt says where people are.\n\nFor masks of your own, put *Load Image (as Mask)* in the "
+        f"place of *Left half*. This takes FLUX: the miniature draws one face a picture. {FILES_NOTE}\n\n{LICENCES}"
     )
     backbone(graph, "flux-schnell")
     first, second = person(graph), person(graph, " 2", REFERENCE_2)
@@ -61,9 +76,10 @@ def two_people() -> Graph:
 def ksampler() -> Graph:
     """The plain KSampler with the closest stock scheduler."""
     graph = Graph(
-        "## Plain KSampler\n\nThe scheduler `simple` is schnell's exact schedule at 4 steps. For dev set 28 steps, "
-        "`cfg` 1, and put ModelSamplingFlux (max_shift 1.15, base_shift 0.5, your size) behind the model: the noise "
-        "levels are then within 5e-4 of the exact ones, which *FLUX Sigmas* gives.\n\n" + SWITCH
+        "## The plain KSampler\n\nNo node but *Apply* is needed for a workflow of your own. The scheduler *simple* is "
+        "schnell's exact schedule at 4 steps.\n\nFor dev: 28 steps, *cfg* 1, and ModelSamplingFlux (max_shift 1.15, "
+        "base_shift 0.5, your size) behind the model. Its noise levels are within 5e-4 of those of *FLUX Sigmas*."
+        f"\n\nFor FLUX choose your files in *Models*. {CONSENT}"
     )
     backbone(graph, "mini-schnell")
     identity = person(graph, picture=REFERENCE_2)

@@ -6,30 +6,64 @@ from typing import Any
 
 from infusenet.weights.catalogue import FILES
 
-SECTIONS = {  # title -> width; drawn from left to right, each in a frame of its own
-    "Models": 380,
-    "Person": 270,
-    "Person 2": 270,
-    "Masks": 270,
-    "Prompt and identity": 330,
-    "Probe": 340,
-    "Sampling": 280,
-    "Picture": 330,
-    "Tiles": 270,
-    "Together": 270,
-    "Face kept": 300,
-    "Report": 420,
-}
-GAP, TITLE, FRAME, HEADING, BETWEEN = 24, 30, 20, 50, 40
-NOTE = (380, 560)
-VIEW = {"scale": 0.65, "offset": [NOTE[0] + BETWEEN + 130, 150]}  # smaller, and pages show no text
+READ_ME = "Read me"
+COLUMNS = [  # width, and the sections below one another in it: a page opens a template so that all of it is seen
+    (290, (READ_ME, "Person")),
+    (250, ("Person 2",)),
+    (350, ("Models",)),
+    (250, ("Start",)),
+    (250, ("Masks",)),
+    (300, ("Prompt and identity",)),
+    (250, ("Sampling", "Second method")),
+    (250, ("Tiles",)),
+    (280, ("Face kept", "Together")),
+    (330, ("Probe", "Picture")),
+    (380, ("Report",)),
+    (380, ("Report of the other",)),
+    (280, ("Seen by the probe", "Compared")),
+]
+WIDTHS = {section: width for width, sections in COLUMNS for section in sections}
+GAP, TITLE, FRAME, HEADING, BETWEEN = 20, 30, 16, 46, 30
+NOTE, REMARK = 250, 120  # heights
+VIEW = {"scale": 0.65, "offset": [110, 140]}  # smaller, and pages show no text
 _TALL = {  # pictures, texts and charts
-    "CLIPTextEncode": 130,
-    "LoadImage": 290,
-    "PreviewImage": 250,
-    "SaveImage": 400,
+    "CLIPTextEncode": 90,
+    "LoadImage": 220,
+    "PreviewImage": 190,
+    "SaveImage": 300,
     "InfuseNet_IdentityProbe": 265,
     "InfuseNet_DriftReport": 430,
+}
+_PLUMBING = {  # kinds that are drawn as their title alone, since little in them is ever set
+    "BasicGuider",
+    "FluxGuidance",
+    "InfuseNet_EncodeIdentity",
+    "FeatherMask",
+    "ImageBatch",
+    "ImageBlur",
+    "ImageCompositeMasked",
+    "ImageCrop",
+    "ImageFromBatch",
+    "ImageToMask",
+    "InvertMask",
+    "KSamplerSelect",
+    "MaskComposite",
+    "MaskToImage",
+    "SetLatentNoiseMask",
+    "SolidMask",
+    "VAEDecode",
+    "VAEEncode",
+}
+_GROWN = {"InfuseNet_LoadFaceRecognizer": 65, "What was read": 140}  # once they show what they have to tell
+_SHORT = {"What was read": -90}  # nodes of these names show less than others of their kind
+
+HOSTS_FILES = {  # of the host's own loaders, as the host's own templates tell of them
+    "clip_vision_h.safetensors": {
+        "name": "clip_vision_h.safetensors",
+        "url": "https://huggingface.co/Comfy-Org/Wan_2.1_ComfyUI_repackaged/resolve/main/split_files/clip_vision/"
+        "clip_vision_h.safetensors",
+        "directory": "clip_vision",
+    }
 }
 
 Link = tuple[str, int]
@@ -41,11 +75,17 @@ class Graph:
     def __init__(self, note: str) -> None:
         self.note = note
         self.nodes: dict[str, tuple[str, str, dict[str, Any]]] = {}
+        self.remarks: dict[str, tuple[str, str]] = {}
+        self.opened: set[str] = set()  # names of nodes that are drawn whole though their kind is plumbing
 
     def add(self, name: str, kind: str, section: str, /, **inputs: Any) -> str:
         """Add a node; the section tells where it is drawn."""
         self.nodes[name] = (kind, section, inputs)
         return name
+
+    def remark(self, title: str, section: str, text: str) -> None:
+        """Put a note at the head of a section; the form for the browser alone has it."""
+        self.remarks[title] = (section, text)
 
     def api(self) -> dict[str, Any]:
         """The form that POST /prompt takes."""
@@ -71,8 +111,11 @@ class Graph:
         """
         numbers = {name: index for index, name in enumerate(self.nodes, start=1)}
         drawn, links, sections = [], [], {}
+        notes = self._notes(len(numbers) + 1)
+        for section, note in notes:
+            sections.setdefault(section, []).append(note)
         for title, (kind, section, inputs) in self.nodes.items():
-            node = _drawn(numbers[title], title, info[kind], inputs, SECTIONS[section])
+            node = _drawn(numbers[title], title, info[kind], inputs, WIDTHS[section], title in self.opened)
             sections.setdefault(section, []).append(node)
             for slot in node["inputs"]:
                 value = inputs.get(slot["name"])
@@ -86,7 +129,7 @@ class Graph:
             drawn.append(node)
         for link in links:
             drawn[link[1] - 1]["outputs"][link[2]]["links"].append(link[0])
-        drawn.append(_note(len(drawn) + 1, self.note))
+        drawn += [note for _, note in notes]
         return {
             "last_node_id": len(drawn),
             "last_link_id": len(links),
@@ -98,30 +141,49 @@ class Graph:
             "version": 0.4,
         }
 
+    def _notes(self, first: int) -> list[tuple[str, dict[str, Any]]]:
+        """The note of the whole and those of sections, each with its section; numbered from `first`."""
+        notes = [_note(first, READ_ME, self.note, (WIDTHS[READ_ME], NOTE))]
+        for number, (title, (section, text)) in enumerate(self.remarks.items(), start=first + 1):
+            notes.append(_note(number, title, text, (WIDTHS[section], REMARK)))
+        return list(zip([READ_ME, *(section for section, _ in self.remarks.values())], notes, strict=True))
+
 
 def _lay_out(sections: dict[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
-    """Place nodes below one another in their sections, and frame those."""
+    """Place nodes below one another in their sections, sections in their columns, and frame all but the first note."""
     left, groups = 0, []
-    for title, width in SECTIONS.items():
-        top = HEADING + TITLE
-        for node in sections.get(title, ()):
-            node["pos"] = [left + FRAME, top]
-            top += node["size"][1] + TITLE + GAP
-        if title in sections:
-            box = [left, 0, width + 2 * FRAME, top - TITLE - GAP + FRAME]
-            groups.append({"title": title, "bounding": box, "color": "#3f789e", "font_size": 24, "flags": {}})
-            left += width + 2 * FRAME + BETWEEN
+    for width, titles in COLUMNS:
+        top = 0
+        for title in (title for title in titles if title in sections):
+            framed = title != READ_ME
+            bottom = _stack(sections[title], left + FRAME, top + TITLE + (HEADING if framed else 0))
+            box = [left, top, width + 2 * FRAME, bottom - top]
+            if framed:
+                groups.append({"title": title, "bounding": box, "color": "#3f789e", "font_size": 24, "flags": {}})
+            top = bottom + (BETWEEN if framed else 0)
+        left += (width + 2 * FRAME + BETWEEN) * bool(top)
     return groups
+
+
+def _stack(nodes: list[dict[str, Any]], left: int, top: int) -> int:
+    """Place nodes below one another; the lower edge of a frame around them."""
+    for node in nodes:
+        node["pos"] = [left, top]
+        top += node.pop("room") + TITLE + GAP
+    return top - TITLE - GAP + FRAME
 
 
 _WIDGETS = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"}
 
 
 def _is_widget(spec: list[Any]) -> bool:
-    return isinstance(spec[0], list) or spec[0] in _WIDGETS
+    forced = len(spec) > 1 and spec[1].get("forceInput")
+    return not forced and (isinstance(spec[0], list) or spec[0] in _WIDGETS)
 
 
-def _drawn(number: int, name: str, info: dict[str, Any], inputs: dict[str, Any], width: int) -> dict[str, Any]:
+def _drawn(
+    number: int, name: str, info: dict[str, Any], inputs: dict[str, Any], width: int, opened: bool
+) -> dict[str, Any]:
     """A node as the browser keeps it. All inputs have a slot; those with a widget name it."""
     specs = {**info["input"].get("required", {}), **info["input"].get("optional", {})}
     slots, widgets = [], []
@@ -149,17 +211,23 @@ def _drawn(number: int, name: str, info: dict[str, Any], inputs: dict[str, Any],
         for value in inputs.values()
         if isinstance(value, str) and value in FILES
     ]
+    models += [HOSTS_FILES[value] for value in inputs.values() if isinstance(value, str) and value in HOSTS_FILES]
     if models:
         properties["models"] = models
     plain = len([slot for slot in slots if "widget" not in slot])
     rows = max(plain, len(outputs), 1)
-    height = 20 * rows + 24 * len(widgets) + 20 + _TALL.get(info["name"], 0)
+    collapsed = info["name"] in _PLUMBING and not opened
+    grown = _GROWN.get(info["name"], _GROWN.get(name, 0))
+    tall = _TALL.get(info["name"], 0) + _SHORT.get(name, 0)
+    height = 20 * rows + 24 * len(widgets) + 20 + tall
     return {
+        # what Nodes 2.0 takes, with the pack's name below a node
+        "room": 0 if collapsed else max(height, 20 * rows + 28 * len(widgets) + 40 + tall) + grown,
         "id": number,
         "type": info["name"],
         "pos": [0, 0],
         "size": [width, height],
-        "flags": {},
+        "flags": {"collapsed": True} if collapsed else {},
         "order": number - 1,
         "mode": 0,
         "inputs": slots,
@@ -178,12 +246,13 @@ def _default(spec: list[Any], settings: dict[str, Any]) -> Any:
     return options[0] if options else empty.get(str(spec[0]), "")
 
 
-def _note(number: int, text: str) -> dict[str, Any]:
+def _note(number: int, title: str, text: str, size: tuple[int, int]) -> dict[str, Any]:
     return {
+        "room": size[1],
         "id": number,
         "type": "MarkdownNote",
-        "pos": [-NOTE[0] - BETWEEN, TITLE],
-        "size": list(NOTE),
+        "pos": [0, 0],
+        "size": list(size),
         "flags": {},
         "order": number - 1,
         "mode": 0,
@@ -191,5 +260,5 @@ def _note(number: int, text: str) -> dict[str, Any]:
         "outputs": [],
         "properties": {},
         "widgets_values": [text],
-        "title": "Read me",
+        "title": title,
     }

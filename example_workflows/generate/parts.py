@@ -26,23 +26,17 @@ ENCODER_FILES = {
 }
 
 
-SWITCH = (
-    "dev or schnell: change `backbone` (and `diffusion_model`) in *Backbone*. Steps, guidance, text length and "
-    "schedule follow by themselves."
+CONSENT = "Use a photo of someone who agrees."
+YOURS = (
+    f"As it comes it runs on the miniature, on any machine. For FLUX choose your files in *Models*, and a face pack in "
+    f"*Recognizer* that is not the one that carries the identity. {CONSENT}"
 )
-REAL = (
-    "Files: FLUX in `models/diffusion_models`, `clip_l` and `t5xxl` in `models/text_encoders`, `ae` in `models/vae`; "
-    "`infusenet_sim_bf16.safetensors`, `sim_stage1/image_proj_model.bin` and `recognition_arcface_ir_se50.pth` in "
-    "`models/infinite_you`; `antelopev2` in `models/insightface/models`. Nothing is downloaded by itself. Each "
-    "loader's help tells the page, size and licence of its files.\n\n"
-    "Licences: InfiniteYou's weights are CC BY-NC 4.0, InsightFace's packs are for non-commercial research, "
-    "FLUX.1 [dev] is non-commercial, FLUX.1 [schnell] is Apache-2.0. *Reference*: a photo of someone who agrees."
+LICENCES = (
+    "InfiniteYou's weights are CC BY-NC 4.0, FLUX.1 dev is non-commercial, FLUX.1 schnell is Apache-2.0, InsightFace's "
+    f"packs are for non-commercial research. {CONSENT}"
 )
-WORDS = (
-    "The miniature knows few words. A style: `a photo of`, `a pencil sketch of`, `a watercolor painting of`, "
-    "`pixel art of`. A mood: `smiling`, `sad`, `surprised`. Clothes: `wearing a blue suit and glasses`. "
-    "A place: `at the beach`, `in a forest`, `in a city at night`, `in the snow`, `in a library`."
-)
+FILES_NOTE = "The help of each loader in *Models* tells where its files come from and where they go."
+SMILING = "a photo of a smiling person at the beach"
 
 
 def backbone(graph: Graph, name: str) -> None:
@@ -89,7 +83,7 @@ def prompt(graph: Graph, text: str) -> Link:
 
 
 def apply(graph: Graph, positive: Link, identity: Link, suffix: str = "", **more: Any) -> str:
-    """Apply InfuseNet Identity with its default settings."""
+    """Apply InfuseNet Identity, with its default settings where no other is given."""
     settings = {
         "strength": 1.0,
         "start_percent": 0.0,
@@ -105,8 +99,7 @@ def apply(graph: Graph, positive: Link, identity: Link, suffix: str = "", **more
         infusenet=("InfuseNet", 0),
         identity=identity,
         vae=("Backbone", 2),
-        **settings,
-        **more,
+        **{**settings, **more},
     )
 
 
@@ -119,36 +112,48 @@ def sample(
     model: Link = ("Backbone", 0),
     batch: int = 1,
 ) -> None:
-    """The exact schedule, euler, and the picture."""
+    """Pure noise, the exact schedule, euler, and the picture."""
     graph.add("Size", "EmptySD3LatentImage", "Sampling", width=width, height=height, batch_size=batch)
-    graph.add(
-        "Schedule", "InfuseNet_Sigmas", "Sampling", model=("Backbone", 0), latent=("Size", 0), steps=0, denoise=1.0
-    )
+    denoise(graph, positive, ("Size", 0), prefix, model)
+
+
+def denoise(
+    graph: Graph, positive: Link, latent: Link, prefix: str, model: Link = ("Backbone", 0), share: float = 1.0
+) -> None:
+    """The exact schedule or its last `share`, euler, and the picture."""
+    graph.add("Schedule", "InfuseNet_Sigmas", "Sampling", model=("Backbone", 0), latent=latent, steps=0, denoise=share)
     graph.add("Noise", "RandomNoise", "Sampling", noise_seed=SEED)
     graph.add("Sampler", "KSamplerSelect", "Sampling", sampler_name="euler")
-    graph.add("Guider", "BasicGuider", "Sampling", model=model, conditioning=positive)
+    run(graph, "Sampling", "Guider", positive, latent, model)
+    picture(graph, prefix)
+
+
+def run(
+    graph: Graph, name: str, guider: str, positive: Link, latent: Link, model: Link, section: str = "Sampling"
+) -> None:
+    """A guider and a sampler on the graph's one noise, sampler and schedule."""
+    graph.add(guider, "BasicGuider", section, model=model, conditioning=positive)
     graph.add(
-        "Sampling",
+        name,
         "SamplerCustomAdvanced",
-        "Sampling",
+        section,
         noise=("Noise", 0),
-        guider=("Guider", 0),
+        guider=(guider, 0),
         sampler=("Sampler", 0),
         sigmas=("Schedule", 0),
-        latent_image=("Size", 0),
+        latent_image=latent,
     )
-    picture(graph, prefix)
 
 
 def picture(graph: Graph, prefix: str) -> None:
     """Decode and save."""
-    graph.add("Decode", "VAEDecode", "Picture", samples=("Sampling", 0), vae=("Backbone", 2))
+    graph.add("Decode", "VAEDecode", "Sampling", samples=("Sampling", 0), vae=("Backbone", 2))
     graph.add("Picture", "SaveImage", "Picture", images=("Decode", 0), filename_prefix=prefix)
 
 
 def probe(graph: Graph, reference: str, when: str) -> Link:
     """A probe on the backbone."""
-    graph.add("Recognizer", "InfuseNet_LoadFaceRecognizer", "Models", face_pack="miniature", device="auto")
+    recognizer(graph)
     graph.add(
         "Probe",
         "InfuseNet_IdentityProbe",
@@ -165,10 +170,46 @@ def probe(graph: Graph, reference: str, when: str) -> Link:
     return ("Probe", 0)
 
 
+def face(graph: Graph, image: Link, side: int, section: str, expand: int) -> Link:
+    """A soft mask of the face that is found in a picture, `expand` pixels around eyes, nose and mouth."""
+    pose = {"encoder": ("Identity encoder", 0), "image": image, "width": side, "height": side}
+    graph.add("Face pose image", "InfuseNet_FacePose", section, **pose)
+    for channel in ("red", "green"):  # eyes and the corners of the mouth have one or both
+        graph.add(f"Points, {channel}", "ImageToMask", section, image=("Face pose image", 0), channel=channel)
+    both = {"destination": ("Points, red", 0), "source": ("Points, green", 0), "x": 0, "y": 0, "operation": "add"}
+    graph.add("Points", "MaskComposite", section, **both)
+    graph.add("Around it", "GrowMask", section, mask=("Points", 0), expand=expand, tapered_corners=True)
+    graph.add("As picture", "MaskToImage", section, mask=("Around it", 0))
+    graph.add("Softened", "ImageBlur", section, image=("As picture", 0), blur_radius=20, sigma=8.0)
+    graph.add("Face", "ImageToMask", section, image=("Softened", 0), channel="red")
+    return ("Face", 0)
+
+
+def recognizer(graph: Graph) -> None:
+    """What measures: the miniature's own."""
+    graph.add("Recognizer", "InfuseNet_LoadFaceRecognizer", "Models", face_pack="miniature", device="auto")
+
+
+def score(graph: Graph, images: Link, name: str = "Scores", section: str = "Report") -> Link:
+    """The likeness of each of a batch of pictures, and their sheet."""
+    graph.add(
+        name,
+        "InfuseNet_Score",
+        section,
+        images=images,
+        recognizer=("Recognizer", 0),
+        reference=("Reference", 0),
+        show="pictures",
+        references="one person",
+    )
+    graph.add("Sheet", "PreviewImage", section, images=(name, 7))
+    return (name, 0)
+
+
 def report(graph: Graph) -> None:
     """The report on the sampler, its pictures, and the best step decoded."""
     graph.add("Report", "InfuseNet_DriftReport", "Report", trace=("Probe", 1), samples=("Sampling", 0), run=0)
     graph.add("Chart", "PreviewImage", "Report", images=("Report", 0))
-    graph.add("Faces", "PreviewImage", "Report", images=("Report", 1))
-    graph.add("Decode best", "VAEDecode", "Report", samples=("Report", 2), vae=("Backbone", 2))
-    graph.add("Best step", "PreviewImage", "Report", images=("Decode best", 0))
+    graph.add("Faces", "PreviewImage", "Seen by the probe", images=("Report", 1))
+    graph.add("Decode best", "VAEDecode", "Seen by the probe", samples=("Report", 2), vae=("Backbone", 2))
+    graph.add("Best step", "PreviewImage", "Seen by the probe", images=("Decode best", 0))

@@ -1,35 +1,44 @@
-"""The template that picks the best picture of a batch."""
+"""Templates that measure finished pictures: by face, and by all that is seen."""
 
 from __future__ import annotations
 
 from .graph import Graph
-from .parts import SWITCH, apply, backbone, person, prompt, sample
+from .parts import SMILING, YOURS, apply, backbone, person, prompt, recognizer, sample
+from .parts import score as scored
 
 
 def score() -> Graph:
     """The picture that looks most like the person."""
     graph = Graph(
-        "## Pick the picture that looks most like the person\n\n*Score* measures each picture of a batch against "
-        "*Reference* and sorts them. It needs no sampler: connect any pictures to `images`, from *Load Image* or "
-        "another pack. To know how high is high, connect 5 or more faces of other people to `strangers`.\n\nAs it "
-        "comes it runs on the miniature. With real weights choose a face pack in *Recognizer* that is not the one that "
-        f"carries the identity.\n\n{SWITCH}"
+        "## Pick the picture most like the person\n\n*Score* measures each picture of a batch against *Reference* and "
+        "sorts them. *Best picture* keeps the first.\n\nIt needs no sampler: connect any pictures to *images*, from "
+        "*Load Image* or another pack. To know how high is high, connect 5 or more faces of other people to "
+        f"*strangers*.\n\n{YOURS}"
     )
     backbone(graph, "mini-schnell")
-    graph.add("Recognizer", "InfuseNet_LoadFaceRecognizer", "Models", face_pack="miniature", device="auto")
+    recognizer(graph)
     identity = person(graph)
-    applied = apply(graph, prompt(graph, "a photo of a smiling person at the beach"), identity)
+    applied = apply(graph, prompt(graph, SMILING), identity)
     sample(graph, (applied, 0), 128, 128, "infusenet_batch", batch=6)
-    graph.add(
-        "Score",
-        "InfuseNet_Score",
-        "Report",
-        images=("Decode", 0),
-        recognizer=("Recognizer", 0),
-        reference=("Reference", 0),
-        show="pictures",
-        references="one person",
+    best, _ = scored(graph, ("Decode", 0), "Score")
+    graph.add("Best picture", "SaveImage", "Picture", images=(best, 1), filename_prefix="infusenet_best")
+    return graph
+
+
+def thing() -> Graph:
+    """Whole pictures instead of faces."""
+    graph = Graph(
+        "## A thing or a style, not a face\n\n*Likeness Measure* takes the place of the face recognizer and compares "
+        "whole pictures: an object, a style, a scene. It goes wherever a recognizer goes, into the probe and the sweep "
+        "as well.\n\nChoose an image encoder in *Encoder*: CLIP for content and style, DINOv2 for the exact object. "
+        "Numbers of two encoders cannot be compared.\n\nPut your picture in *Reference* and your model in the place "
+        "of *Backbone*."
     )
-    graph.add("Best picture", "SaveImage", "Report", images=("Score", 1), filename_prefix="infusenet_best")
-    graph.add("Sheet", "PreviewImage", "Report", images=("Score", 7))
+    backbone(graph, "mini-schnell")
+    graph.add("Encoder", "CLIPVisionLoader", "Models", clip_name="clip_vision_h.safetensors")
+    graph.add("Recognizer", "InfuseNet_Measure", "Models", clip_vision=("Encoder", 0))
+    identity = person(graph)
+    applied = apply(graph, prompt(graph, "a pencil sketch of a person in a library"), identity)
+    sample(graph, (applied, 0), 128, 128, "infusenet_thing", batch=4)
+    scored(graph, ("Decode", 0), "Score")
     return graph

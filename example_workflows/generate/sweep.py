@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 from .graph import Graph
-from .parts import SEED, SWITCH, apply, backbone, person, prompt
+from .parts import SEED, SMILING, YOURS, apply, backbone, person, prompt, recognizer
 
 
 def sweep() -> Graph:
     """The step count that suits one face."""
     graph = Graph(
-        "## Sweep one setting\n\n*Sweep* samples once for each of its `values` and measures every picture against "
-        "*Reference*: the chart says which step count keeps this person best, the sheet shows the pictures. Set `axis` "
-        "to `strength` (try `0.25:1.5:0.25`), `guidance` (with dev: `0, 1, 2, 3.5, 5`) or `seed` (`1:8:1`).\n\nEach "
-        "value is one run, and one run is one draw of noise: sweep the seed before you trust a small difference.\n\n"
-        "As it comes it runs on the miniature. With real weights choose `antelopev2` in *Recognizer* (InsightFace's "
-        f"packs are for non-commercial research), and your files in the other loaders.\n\n{SWITCH}"
+        "## Find the best setting for a face\n\n*Sweep* samples once for each of its *values* and measures every "
+        "picture against *Reference*: the chart says which keeps this person best.\n\nSet *axis* to strength (try "
+        "0.25:1.5:0.25), guidance (with dev: 0, 1, 2, 3.5, 5) or seed (1:8:1). One run is one draw of noise: sweep the "
+        f"seed before you trust a small difference.\n\n{YOURS}"
     )
     backbone(graph, "mini-schnell")
-    graph.add("Recognizer", "InfuseNet_LoadFaceRecognizer", "Models", face_pack="miniature", device="auto")
+    recognizer(graph)
     identity = person(graph)
-    positive = prompt(graph, "a photo of a smiling person at the beach")
+    positive = prompt(graph, SMILING)
     applied = apply(graph, positive, identity)
     graph.add("Size", "EmptySD3LatentImage", "Sampling", width=128, height=128, batch_size=1)
     graph.add(
@@ -40,7 +38,7 @@ def sweep() -> Graph:
         seed=SEED,
         sampler_name="euler",
     )
-    graph.add("Decode best", "VAEDecode", "Picture", samples=("Sweep", 2), vae=("Backbone", 2))
+    graph.add("Decode best", "VAEDecode", "Sampling", samples=("Sweep", 2), vae=("Backbone", 2))
     graph.add("Best picture", "SaveImage", "Picture", images=("Decode best", 0), filename_prefix="infusenet_sweep")
     graph.add("Chart", "PreviewImage", "Report", images=("Sweep", 0))
     graph.add("Sheet", "PreviewImage", "Report", images=("Sweep", 1))

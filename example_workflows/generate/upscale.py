@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .graph import Graph, Link
-from .parts import SEED, apply, backbone, person, probe, prompt, sample
+from .parts import CONSENT, SEED, SMILING, apply, backbone, face, person, probe, prompt, sample, score
 
 SIDE, TILE = 256, 144  # of the larger picture, and of its tiles, in pixels
 OVERLAP = 2 * TILE - SIDE
@@ -13,39 +13,25 @@ CORNERS = [(0, 0), (SIDE - TILE, 0), (0, SIDE - TILE), (SIDE - TILE, SIDE - TILE
 def upscale() -> Graph:
     """Portrait, tiles, and the face kept."""
     graph = Graph(
-        "## Portrait, then a tiled upscale that keeps the face\n\nThe portrait is made twice as large and refined in "
-        "four overlapping tiles, a batch of four for one sampler. *Face pose image* finds the face, and there the "
-        "tiles are left out: *Keep the face* puts the larger picture back, softly.\n\n*Scores* measures all three: "
-        "larger (picture 1), tiles everywhere (2), face kept (3). On the miniature (12 drawn people, this graph) the "
-        "tiles cost 0.027 of likeness, 0.022 without InfuseNet in them; with the face kept nothing (+0.001, the worst "
-        "-0.017). On FLUX and real faces it is untried: look at *Scores*.\n\nMore *denoise* refines more and costs "
-        "more. Where the face needs refining too, lower `expand` in *Around it*.\n\nAs it comes it runs on the "
-        "miniature. For FLUX choose your files in the loaders, and sizes to match: crops, masks and the pose image "
-        "have the size of the larger picture and its tiles.\n\n*Reference*: a photo of someone who agrees."
+        "## A portrait, then an upscale that keeps the face\n\nThe portrait is made twice as large and refined in four "
+        "tiles. *Face pose image* finds the face, and *Keep the face* leaves it as it was.\n\n*Scores*: larger (1), "
+        "tiles everywhere (2), face kept (3). On the miniature (12 drawn people) the tiles cost 0.027 of likeness; "
+        "with the face kept nothing (+0.001, the worst -0.017).\n\nOn FLUX and real faces it is untried: look at "
+        f"*Scores*. Crops and masks have the size of the larger picture. {CONSENT}"
     )
     backbone(graph, "mini-schnell")
     identity = person(graph)
-    positive = prompt(graph, "a photo of a smiling person at the beach")
+    positive = prompt(graph, SMILING)
     graph.add("Negative", "CLIPTextEncode", "Prompt and identity", clip=("Backbone", 1), text="")
     applied = apply(graph, positive, identity)
     sample(graph, (applied, 0), SIDE // 2, SIDE // 2, "infusenet_portrait", probe(graph, "Reference", "live"))
     graph.add("Report", "InfuseNet_DriftReport", "Report", trace=("Probe", 1), samples=("Sampling", 0), run=0)
     refined = _tiles(graph, applied)
     kept = _keep(graph, refined)
-    graph.add("Upscaled", "SaveImage", "Face kept", images=kept, filename_prefix="infusenet_upscaled")
-    graph.add("Both", "ImageBatch", "Report", image1=("Larger", 0), image2=refined)
-    graph.add("All three", "ImageBatch", "Report", image1=("Both", 0), image2=kept)
-    graph.add(
-        "Scores",
-        "InfuseNet_Score",
-        "Report",
-        images=("All three", 0),
-        recognizer=("Recognizer", 0),
-        reference=("Reference", 0),
-        show="pictures",
-        references="one person",
-    )
-    graph.add("Sheet", "PreviewImage", "Report", images=("Scores", 7))
+    graph.add("Upscaled", "SaveImage", "Picture", images=kept, filename_prefix="infusenet_upscaled")
+    graph.add("Both", "ImageBatch", "Compared", image1=("Larger", 0), image2=refined)
+    graph.add("All three", "ImageBatch", "Compared", image1=("Both", 0), image2=kept)
+    score(graph, ("All three", 0), section="Compared")
     return graph
 
 
@@ -74,7 +60,7 @@ def _tiles(graph: Graph, applied: str) -> Link:
         denoise=0.3,
     )
     graph.add("Decode tiles", "VAEDecode", "Tiles", samples=("Refine tiles", 0), vae=("Backbone", 2))
-    graph.add("White", "SolidMask", "Together", value=1.0, width=TILE, height=TILE)
+    graph.add("White", "SolidMask", "Tiles", value=1.0, width=TILE, height=TILE)
     whole: Link = ("Larger", 0)
     for number, (x, y) in enumerate(CORNERS, start=1):
         tile = graph.add(
@@ -99,41 +85,16 @@ def _tiles(graph: Graph, applied: str) -> Link:
 
 def _keep(graph: Graph, refined: Link) -> Link:
     """The larger picture again, around eyes and mouth."""
-    section = "Face kept"
-    graph.add(
-        "Face pose image",
-        "InfuseNet_FacePose",
-        section,
-        encoder=("Identity encoder", 0),
-        image=("Larger", 0),
-        width=SIDE,
-        height=SIDE,
-    )
-    for channel in ("red", "green"):  # eyes and the corners of the mouth have one or both
-        graph.add(f"Points, {channel}", "ImageToMask", section, image=("Face pose image", 0), channel=channel)
-    graph.add(
-        "Points",
-        "MaskComposite",
-        section,
-        destination=("Points, red", 0),
-        source=("Points, green", 0),
-        x=0,
-        y=0,
-        operation="add",
-    )
-    graph.add("Around it", "GrowMask", section, mask=("Points", 0), expand=36, tapered_corners=True)
-    graph.add("As picture", "MaskToImage", section, mask=("Around it", 0))
-    graph.add("Softened", "ImageBlur", section, image=("As picture", 0), blur_radius=20, sigma=8.0)
-    graph.add("Face", "ImageToMask", section, image=("Softened", 0), channel="red")
+    mask = face(graph, ("Larger", 0), SIDE, "Face kept", expand=36)
     graph.add(
         "Keep the face",
         "ImageCompositeMasked",
-        section,
+        "Face kept",
         destination=refined,
         source=("Larger", 0),
         x=0,
         y=0,
         resize_source=False,
-        mask=("Face", 0),
+        mask=mask,
     )
     return ("Keep the face", 0)

@@ -47,6 +47,7 @@ class Browser:
         self.errors: list[str] = []
         self.requests: list[Asked] = []
         self.failures: list[str] = []  # addresses that were answered by an error
+        self.clicks = 0
         ready = threading.Event()
         threading.Thread(target=lambda: asyncio.run(self._listen(ready)), daemon=True).start()
         ready.wait(30)
@@ -127,6 +128,18 @@ class Browser:
                 return
             time.sleep(0.3)
         raise RuntimeError(f"not in {seconds} s: {expression}")
+
+    def click(self, found: str, seconds: float = 60) -> None:
+        """A real click of the left button in the middle of what an expression of the page finds, once it is there."""
+        self.wait_for(f"{found}?.offsetWidth", seconds)
+        self.evaluate(f"{found}.scrollIntoView({{block: 'center'}}); await new Promise(done => setTimeout(done, 500))")
+        left, top, width, height = self.evaluate(
+            f"const box = {found}.getBoundingClientRect(); return [box.x, box.y, box.width, box.height]"
+        )
+        button = {"x": left + width / 2, "y": top + height / 2, "button": "left", "clickCount": 1}
+        kinds = ("mouseMoved", "mousePressed", "mouseReleased")
+        self(*(("Input.dispatchMouseEvent", {"type": kind, **button}) for kind in kinds))
+        self.clicks += 1
 
     def screenshot(self, path: Path, box: Sequence[float] | None = None) -> None:
         """Save what is seen, or a box of it: left, top, width, height."""

@@ -1,0 +1,78 @@
+"""Templates that answer a question: is it the method, and why does it not look like me."""
+
+from __future__ import annotations
+
+from .graph import Graph
+from .parts import CONSENT, SMILING, YOURS, apply, backbone, person, probe, prompt, report, run, sample, score
+
+
+def methods() -> Graph:
+    """Two ways to carry an identity, from the same noise, under one probe."""
+    graph = Graph(
+        "## Two methods, one probe\n\n*Sampling* carries the person by InfuseNet, *Other* by the prompt alone: the "
+        "same noise, the same probe, a report for each. *Scores* compares the pictures.\n\nPut your own method into "
+        "*Other guider*. One that changes the model (PuLID, a LoRA) goes between *Backbone* and a probe of its own."
+        f"\n\n{YOURS}"
+    )
+    graph.opened.add("Other guider")
+    backbone(graph, "mini-schnell")
+    identity = person(graph)
+    positive = prompt(graph, SMILING)
+    applied = apply(graph, positive, identity)
+    model = probe(graph, "Reference", "live")
+    sample(graph, (applied, 0), 128, 128, "infusenet_method", model)
+    run(graph, "Other", "Other guider", positive, ("Size", 0), model, "Second method")
+    graph.add("Decode other", "VAEDecode", "Second method", samples=("Other", 0), vae=("Backbone", 2))
+    for name, of in (("", "Sampling"), (" of the other", "Other")):
+        told = {"trace": ("Probe", 1), "samples": (of, 0), "run": 0}
+        graph.add(f"Report{name}", "InfuseNet_DriftReport", f"Report{name}", **told)
+        graph.add(f"Chart{name}", "PreviewImage", f"Report{name}", images=(f"Report{name}", 0))
+    graph.add("Both", "ImageBatch", "Compared", image1=("Decode", 0), image2=("Decode other", 0))
+    score(graph, ("Both", 0), section="Compared")
+    return graph
+
+
+def checklist() -> Graph:
+    """What to look at, in order, when the likeness is poor."""
+    graph = Graph(
+        "## Why does my face not look like me?\n\nRun it with your photo and go through the notes from 1 to 5. Each "
+        "says what to look at and what to change.\n\nChange one thing at a time and keep the seed: the curve of the "
+        f"run before stays in the chart.\n\nIt runs on the miniature; for FLUX choose your files in *Models*. {CONSENT}"
+    )
+    graph.remark(
+        "1 The photo",
+        "Person",
+        "*What was read* must show one sharp, upright face, and the right one. If not: another photo, or another "
+        "*face* in *Identity*. Several photos of one person may come as a batch.",
+    )
+    graph.remark(
+        "2 The stage",
+        "Models",
+        "*infusenet* and *image_proj* must be of the same stage: both sim or both aes. sim keeps the "
+        "person more closely, aes follows the prompt more.",
+    )
+    graph.remark(
+        "3 Strength and window",
+        "Prompt and identity",
+        "Start with *strength* 1 from 0 to 1. Ending early costs likeness: on the miniature 0.24, 0.35, 0.53 and 0.67 "
+        "for the first 4, 8, 16 and all 28 steps.",
+    )
+    graph.remark(
+        "4 The probe",
+        "Probe",
+        "Above the grey band it is the person. Never above it: back to 1. Above it and falling: *Report* says at which "
+        "step, and what to try next.",
+    )
+    graph.remark(
+        "5 Chance",
+        "Sampling",
+        "One seed is one draw. Before you change a setting for good, try other seeds: template *The best of eight "
+        "pictures*.",
+    )
+    graph.opened.add("Identity")
+    backbone(graph, "mini-schnell")
+    identity = person(graph)
+    applied = apply(graph, prompt(graph, SMILING), identity)
+    sample(graph, (applied, 0), 128, 128, "infusenet_checklist", probe(graph, "Reference", "live"))
+    report(graph)
+    return graph
