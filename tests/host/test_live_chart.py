@@ -416,8 +416,13 @@ def test_a_step_shows_its_face_and_a_click_hands_it_on(page):
         picture(page, "pointed-at")
         choose(page, kind, "Draw each picture")
         assert page.evaluate(f"return window.charts('{kind}')[0].querySelectorAll('path.item').length") == 2
-        assert "thick: picture" in charts(page, kind)[0]["text"] or kind == PROBE
-    picture(page, "each-picture")
+        assert "thick: picture" in charts(page, kind)[0]["text"]
+        page.wait_for("document.querySelector('.infusenet-tip img').naturalWidth === 128")  # the one that is pointed at
+        picture(page, "each-picture")
+        page.evaluate(
+            f"window.charts('{kind}')[0].querySelector('svg').parentElement.dispatchEvent(new Event('pointerleave'))"
+        )
+        assert page.evaluate("return document.querySelectorAll('.infusenet-tip').length") == 0
     step = WIDGET.replace("KIND", REPORT).replace("NAME", "step")
     click = "window.charts('KIND')[0].querySelector('svg').dispatchEvent(new MouseEvent('click', {bubbles: true}))"
     hover(page, PROBE, 0.5)
