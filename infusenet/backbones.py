@@ -26,6 +26,7 @@ class BackboneSpec:
         variant: what tells it apart within its family, such as "dev" and "schnell".
         latent_channels: of the VAE's latents, before they are packed.
         width, height: the size to sample at where none is asked for; sizes are multiples of `size_multiple`.
+        classifier_free: whether its guidance is a second branch, where it has one at all.
         scheduler, scheduler_options: diffusers' class by name, and what it has other than its folder says; empty for
             the folder's own.
         needs: further files of the backbone itself, by the loader's argument and the catalogue's key.
@@ -52,6 +53,7 @@ class BackboneSpec:
     family: str = "flux"
     latent_channels: int = 16
     size_multiple: int = 16
+    classifier_free: bool = False
     scheduler: str = ""
     scheduler_options: tuple[tuple[str, Any], ...] = ()
     needs: tuple[tuple[str, str], ...] = ()
@@ -84,6 +86,7 @@ _MINI: dict[str, Any] = {
 
 _SDXL: dict[str, Any] = {
     "family": "sdxl",
+    "classifier_free": True,
     "num_inference_steps": 4,
     "guidance_scale": 1.0,
     "guidance_embeds": False,

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import miniature
 from .adapters import Adapter, Branches, check_branches, get_adapter
-from .adapters.infusenet.adapter import INFUSENET, InfuseNetAdapter
-from .backbones import BACKBONES, BackboneSpec, get_backbone
+from .adapters.files import Files as Files
+from .adapters.files import files_for as files_for
+from .adapters.files import is_miniature as is_miniature
+from .adapters.infusenet.adapter import InfuseNetAdapter
+from .backbones import BackboneSpec
 from .errors import SettingsError
 from .guidance.notation import NONE, parse_attention, parse_decoupled
 from .speed import EVERY_STEP, EXACT, parse_refresh, parse_schedule
-from .weights import catalogue
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,22 +25,6 @@ if TYPE_CHECKING:
     from .probe import ProbeRecorder, Trace
 
     Picture = NDArray[np.uint8]
-
-
-@dataclass(frozen=True)
-class Files:
-    """The weight files of one set-up: a backbone, what conditions it, and what measures faces."""
-
-    backbone: str | Path  # what `load_pipeline` takes
-    expected: str | None  # a name of BACKBONES that the weights must match, if one was asked for
-    parts: Mapping[str, Path]  # the adapter's files, by the names in its `AdapterSpec.parts`
-    face_pack: Path  # detector and measuring recognizer
-    adapter: str = INFUSENET.name
-
-    def names(self) -> dict[str, str]:
-        """File names for a picture's metadata: no folder of the user's is told."""
-        files = {"backbone": Path(str(self.backbone)), **self.parts, "face_pack": self.face_pack}
-        return {part: path.name for part, path in files.items()}
 
 
 MOST_STEPS, MOST_PIXELS, MOST_FACTOR = 10_000, 16_384, 1_000.0
@@ -131,37 +115,6 @@ class Result:
         return {"Software": f"infusenet {__version__}", "parameters": parameters}
 
 
-def files_for(
-    backbone: str | Path, folders: Sequence[Path], *, adapter: str = INFUSENET.name, **given: Path | None
-) -> Files:
-    """All weight files for a backbone: those given, else the miniature's for a miniature, else the best found.
-
-    `backbone` is a name of BACKBONES, a diffusers folder, or a file; `folders` come from `catalogue.search_folders`;
-    `given` are `face_pack` and the adapter's parts, each a path or None.
-
-    Raises:
-        SettingsError: an unknown name that is no path either, or an adapter that does not fit the backbone.
-        WeightsError: a file that is needed was not found.
-    """
-    name, wanted = str(backbone), get_adapter(adapter)
-    if name not in BACKBONES and not Path(backbone).exists():
-        get_backbone(name)  # says which names are known
-    wanted.check(BACKBONES[name].family if name in BACKBONES else "flux")
-    shipped = miniature.PARTS if is_miniature(backbone) else {}
-
-    def part(key: str) -> Path:
-        return given.get(key) or shipped.get(key) or catalogue.find(key.replace("_", "-"), folders)
-
-    parts, face_pack = {key: part(key) for key in wanted.parts}, part("face_pack")
-    where = catalogue.find(name, folders) if name in catalogue.KEYS else backbone
-    return Files(where, name if name in BACKBONES else None, parts, face_pack, adapter)
-
-
-def is_miniature(backbone: str | Path) -> bool:
-    """Whether a backbone, by name or folder, is one of the miniature's."""
-    return str(backbone) in miniature.BACKBONES or Path(backbone).resolve() in miniature.BACKBONES.values()
-
-
 def load_adapter(files: Files, device: str = "auto", dtype: str | None = None) -> Adapter:
     """What conditions in a set-up: it reads the pictures, and is bound to the pipeline."""
     return get_adapter(files.adapter).load(files.parts, files.face_pack, device, _torch_dtype(dtype))
@@ -178,6 +131,7 @@ def load_pipeline(
     from .loading import load_pipeline as load
     from .weights.pretrained import torch_device
 
+    options |= {key: path for key, path in files.options.items() if options.get(key) is None}
     options |= {"expected": files.expected, "device": torch_device(device), "dtype": _torch_dtype(dtype)}
     infusenet = None if adapter is not None else files.parts.get("infusenet")
     pipeline = load(files.backbone, infusenet, adapter=adapter, **options)
@@ -205,7 +159,7 @@ def warnings_of(request: GenerateRequest, spec: BackboneSpec) -> tuple[str, ...]
 
     steps = request.steps or spec.num_inference_steps
     found = [no_effect(request.strength, request.start, request.end, steps)]
-    if request.guidance and not spec.guidance_embeds and request.negative is None:
+    if request.guidance and not (spec.guidance_embeds or spec.classifier_free) and request.negative is None:
         found.append(f"{spec.title} has no guidance: guidance {request.guidance:g} changes nothing.")
     usual = GenerateRequest(request.prompt)
     given = {"true CFG": request.true_cfg != usual.true_cfg, "branches": request.branches != usual.branches}

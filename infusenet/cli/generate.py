@@ -152,7 +152,16 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
         help="with --probe, what looks: face, clip-image (style and content), dino (objects), clip-text (the prompt)",
     )
     files = make.add_argument_group("which files (default: the miniature's, or those found; see: infusenet models)")
-    for name in ("infusenet", "image-proj", "arcface", "face-pack"):
+    for name in (
+        "infusenet",
+        "image-proj",
+        "arcface",
+        "face-pack",
+        "ip-adapter",
+        "id-recognizer",
+        "image-encoder",
+        "lora",
+    ):
         files.add_argument(f"--{name}", type=Path, metavar="PATH")
     files.add_argument(
         "--components", type=Path, metavar="DIR", help="VAE and text encoders for a single-file backbone"
@@ -180,7 +189,8 @@ def run(arguments: argparse.Namespace) -> int:
     from ..generate import GenerateRequest, files_for
     from .picture import PictureRequest, make_picture
 
-    parts = (*get_adapter(arguments.adapter).parts, "face_pack")
+    adapter = get_adapter(arguments.adapter)
+    parts = (*adapter.parts, *adapter.optional, "face_pack", "lora")
     given = {part: getattr(arguments, part, None) for part in parts}
     folders = catalogue.search_folders(arguments.models)
     names: tuple[str, ...] = ("prompt", "negative", "true_cfg", "branches", "steps", "guidance", "strength")

@@ -10,6 +10,8 @@ from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
 
 from ..errors import WeightsError
+from .entries import SDXL_ENTRIES
+from .entries import CatalogueEntry as CatalogueEntry
 
 ENVIRONMENT = "INFUSENET_MODELS"
 
@@ -117,33 +119,6 @@ def advice(*names: str) -> str:
     return f" Download {'; '.join(map(str, files))}." if files else ""
 
 
-@dataclass(frozen=True)
-class CatalogueEntry:
-    """One kind of weight file.
-
-    Attributes:
-        key: short name, as the command's options use it.
-        title: what it is.
-        patterns: file names relative to any searched folder, at any depth, best first.
-        folder: the files' folder is what counts, as with a diffusers folder or a face pack.
-        source: where to get it, in words.
-        licence: its licence and what that forbids.
-        beside: file names that must lie in the same folder, so that what is missing can be told.
-    """
-
-    key: str
-    title: str
-    patterns: tuple[str, ...]
-    folder: bool
-    source: str
-    licence: str
-    beside: tuple[str, ...] = ()
-
-    def lacks(self, folder: Path) -> list[str]:
-        """What of `beside` a folder that was found does not hold."""
-        return [pattern for pattern in self.beside if not any(folder.glob(pattern))]
-
-
 def _flux(variant: str, licence: str) -> CatalogueEntry:
     return CatalogueEntry(
         f"flux-{variant}",
@@ -155,6 +130,7 @@ def _flux(variant: str, licence: str) -> CatalogueEntry:
         True,
         f"{_HUB}/black-forest-labs/FLUX.1-{variant}",
         licence,
+        option="backbone",
     )
 
 
@@ -234,6 +210,7 @@ CATALOGUE: tuple[CatalogueEntry, ...] = (
         "SFace Apache-2.0, YuNet MIT: commercial use allowed",
         ("face_detection_yunet*.onnx",),
     ),
+    *SDXL_ENTRIES,
 )
 _BY_KEY = {weights.key: weights for weights in CATALOGUE}
 KEYS = frozenset(_BY_KEY)
@@ -301,5 +278,5 @@ def find(key: str, folders: Sequence[Path]) -> Path:
     raise WeightsError(
         f"{weights.title} was not found. Looked for {' or '.join(weights.patterns)} "
         f"in {', '.join(map(str, folders))}. It comes from {weights.source} ({weights.licence}). "
-        f"Set {ENVIRONMENT} to the folder that holds it, or name it with --{'backbone' if 'flux' in key else key}."
+        f"Set {ENVIRONMENT} to the folder that holds it, or name it with --{weights.option or key}."
     )

@@ -10,6 +10,7 @@ from infusenet import miniature
 from infusenet.errors import WeightsError
 from infusenet.generate import files_for
 from infusenet.weights import catalogue
+from infusenet.weights.entries import SDXL_ENTRIES
 
 HELP = Path(__file__).parents[2] / "nodes" / "web" / "docs"
 ROW = re.compile(r"^ *\| \[(\S+)\]\((\S+)\) \| (.*?) ?\| `(\S+)` \| (.+) \|$", re.MULTILINE)
@@ -63,6 +64,7 @@ def test_all_kinds_are_found(comfy):
         "buffalo": [],
         "auraface": [],
         "opencv-zoo": [],
+        **{entry.key: [] for entry in SDXL_ENTRIES},
     }
 
 

@@ -31,7 +31,6 @@ class FaceRun:
         processors: of the layers that attend to them.
         settings: strength, window and branches.
         clock: which step it is.
-        across_batch: whether branches change each other, so that they must be evaluated in one call.
     """
 
     face: Tensor = field(repr=False)
@@ -39,7 +38,6 @@ class FaceRun:
     processors: Sequence[Any] = field(repr=False)
     settings: Settings
     clock: Clock
-    across_batch: bool = False
 
     @property
     def both(self) -> bool:
@@ -104,8 +102,8 @@ class FaceIdAdapter:
     def acting(
         self, pipeline: Any, condition: Any, settings: Settings, control: Picture | None = None
     ) -> Iterator[Mapping[str, Any]]:
-        """The UNet's layers attend to the person; `settings.attention`, where there is one, reshapes how."""
-        from .attention import Clock, attending, reshaped
+        """The UNet's layers attend to the person, in the way that `settings.attention` says."""
+        from .attention import Clock, attending
         from .lora import beside
 
         if control is not None:
@@ -117,17 +115,13 @@ class FaceIdAdapter:
             self.bind(pipeline)
         assert self._bound is not None
         unet, weights = self._bound
-        attention = parse_attention(getattr(settings, "attention", None))
         tokens = tokens_of(weights, condition)
         processors = list(weights.processors.values())
-        across = getattr(attention, "across", "picture") == "batch"
-        run = FaceRun(*tokens, processors, settings, Clock(), across)
+        run = FaceRun(*tokens, processors, settings, Clock())
         with ExitStack() as changes:
             changes.enter_context(attending(unet, weights.processors))
             changes.enter_context(beside(unet, weights.lora, self._lora_weight))
-            if attention is not None:
-                changes.enter_context(reshaped(unet, attention, run.clock))
-            yield {"identity": run}
+            yield {"identity": run, "attention": parse_attention(settings.attention)}
 
 
 def tokens_of(weights: FaceIdWeights, condition: FaceCondition) -> tuple[Tensor, Tensor]:

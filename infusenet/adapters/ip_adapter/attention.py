@@ -101,17 +101,20 @@ def attending(unet: nn.Module, processors: Mapping[str, Any]) -> Iterator[None]:
 
 
 @contextmanager
-def reshaped(unet: nn.Module, manipulation: Manipulation, clock: Clock) -> Iterator[None]:
+def reshaped(unet: nn.Module, manipulation: Manipulation | None, clock: Clock | None) -> Iterator[None]:
     """While it lasts, a UNet's attention to identity tokens is reshaped; then every layer has its own processor again.
 
     Args:
         unet: with an IP-Adapter loaded.
-        manipulation: what is done, in the layers of the "down" and "up" blocks.
+        manipulation: what is done, in the layers of the "down" and "up" blocks; with None nothing is.
         clock: whoever samples sets its `step`.
 
     Raises:
         SettingsError: no layer attends to an IP-Adapter in a way that can be reshaped.
     """
+    if manipulation is None or clock is None:
+        yield
+        return
     layers: dict[str, Any] = dict(unet.named_modules())
     ours = {
         name: ReshapedAttention(layer.processor, manipulation, part, clock)

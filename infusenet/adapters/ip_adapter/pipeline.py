@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 import torch
 from diffusers import StableDiffusionXLPipeline
@@ -14,80 +13,17 @@ from torch import Tensor
 
 from ...backbones import BACKBONES, BackboneSpec
 from ...errors import SettingsError
-from ...guidance.decoupled import Contents, Decoupled, Third
+from ...guidance.decoupled import Contents, Decoupled
+from ...guidance.manipulation import Manipulation
 from ...sampling import check_steps, floor_size
 from ..base import finite
 from ..infusenet.arguments import Batch, batch_of
 from .adapter import FaceRun
+from .attention import reshaped
+from .branches import Guidance, Inputs, TrueCfg
 from .noise import clean, levels
 
 log = logging.getLogger(__name__)
-
-
-class Guidance(Protocol):
-    """How branches make one prediction: `Decoupled`, or `TrueCfg`."""
-
-    @property
-    def contents(self) -> Mapping[Third, Contents]:
-        """What each branch sees."""
-
-    def branches_at(self, step: int) -> tuple[Third, ...]:
-        """The branches that a step needs."""
-
-    def combine(self, step: int, thirds: Mapping[Third, Tensor]) -> Tensor:
-        """A step's prediction."""
-
-
-@dataclass(frozen=True)
-class TrueCfg:
-    """Ordinary guidance: negative + scale (full - negative). With scale 1 there is one branch.
-
-    Attributes:
-        scale: the guidance.
-        both: whether the negative branch sees the identity too.
-    """
-
-    scale: float
-    both: bool = False
-
-    @property
-    def contents(self) -> Mapping[Third, Contents]:
-        """What each branch sees."""
-        return {"negative": Contents(False, self.both), "full": Contents(True, True)}
-
-    def branches_at(self, step: int) -> tuple[Third, ...]:
-        """The branches that a step needs."""
-        return ("full",) if self.scale == 1 else ("negative", "full")
-
-    def combine(self, step: int, thirds: Mapping[Third, Tensor]) -> Tensor:
-        """A step's prediction."""
-        if self.scale == 1:
-            return thirds["full"]
-        return thirds["negative"] + self.scale * (thirds["full"] - thirds["negative"])
-
-
-@dataclass
-class Inputs:
-    """What a call's branches are made of.
-
-    Attributes:
-        text: (embeddings [B, tokens, dim], pooled [B, dim]) with the prompt, and with the negative one.
-        tokens: identity tokens [B, 4, dim] of the person, and of nobody; None for the plain backbone.
-        time_ids: size conditions, [B, 6], the same for all branches.
-    """
-
-    text: Mapping[bool, tuple[Tensor, Tensor]]
-    tokens: Mapping[bool, Tensor] | None
-    time_ids: Tensor
-
-    def of(self, branches: Sequence[Contents]) -> dict[str, Any]:
-        """The UNet's arguments for these branches, one after the other in the batch."""
-        texts, pooled = (torch.cat([self.text[branch.prompt][part] for branch in branches]) for part in (0, 1))
-        states: Any = texts
-        if self.tokens is not None:
-            states = (texts, [torch.cat([self.tokens[branch.identity] for branch in branches])[:, None]])
-        added = {"text_embeds": pooled, "time_ids": self.time_ids.repeat(len(branches), 1)}
-        return {"encoder_hidden_states": states, "added_cond_kwargs": added, "return_dict": False}
 
 
 class SDXLPipeline(StableDiffusionXLPipeline):
@@ -134,6 +70,7 @@ class SDXLPipeline(StableDiffusionXLPipeline):
         callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",),
         identity: FaceRun | None = None,
         decoupled: Decoupled | None = None,
+        attention: Manipulation | None = None,
         together: bool = True,
     ) -> Any:
         """Make pictures. Arguments not named here are `StableDiffusionXLPipeline`'s.
@@ -147,7 +84,8 @@ class SDXLPipeline(StableDiffusionXLPipeline):
             callback_on_step_end_tensor_inputs: also "noise_pred" (the step's guided prediction), "denoised" (its x0
                 prediction) and "branch_preds" (each branch's own, [branches, B, ...]).
             identity: what `ADAPTERS["ip-adapter-faceid"].acting` gives; None for the plain backbone.
-            decoupled: takes text and identity apart, instead of ordinary guidance; needs an identity.
+            decoupled: takes text and identity apart, instead of ordinary guidance. Without an identity no branch sees one.
+            attention: reshapes what the image pays to the identity's tokens; needs an identity.
             together: evaluates all branches of a step in one call; False one after the other, in a third of the memory.
 
         Returns:
@@ -181,7 +119,9 @@ class SDXLPipeline(StableDiffusionXLPipeline):
         if true_cfg_scale is not None and (negative_prompt is not None or negative_prompt_embeds is not None):
             scale = true_cfg_scale
         self._guidance_scale = scale
-        guidance = self._guidance(decoupled, identity, scale, steps, together)
+        guidance = self._guidance(decoupled, identity, scale, steps)
+        if attention is not None:
+            self._check_attention(attention, identity, together)
 
         batch, device = batch_of(prompt, prompt_embeds, num_images_per_prompt), self._execution_device
         if prompt is not None and self.text_encoder is None:
@@ -206,10 +146,9 @@ class SDXLPipeline(StableDiffusionXLPipeline):
         self.scheduler.set_timesteps(steps, device=device)
         channels = self.unet.config.in_channels
         latents = self.prepare_latents(batch.size, channels, height, width, positive.dtype, device, generator, latents)
-        sampled = self._denoise(
-            guidance, inputs, identity, latents, together, generator, callback_on_step_end,
-            callback_on_step_end_tensor_inputs,
-        )  # fmt: skip
+        told = callback_on_step_end, callback_on_step_end_tensor_inputs
+        with reshaped(self.unet, attention, None if identity is None else identity.clock):
+            sampled = self._denoise(guidance, inputs, identity, latents, together, generator, *told)
         image = sampled if output_type == "latent" else self._decode(sampled, output_type)
         self.maybe_free_model_hooks()
         return StableDiffusionXLPipelineOutput(images=image) if return_dict else (image,)
@@ -265,24 +204,23 @@ class SDXLPipeline(StableDiffusionXLPipeline):
         many = torch.cat([latents] * len(branches))
         return list(self.unet(many, t, **inputs.of(branches))[0].chunk(len(branches)))
 
-    def _guidance(
-        self, decoupled: Decoupled | None, identity: FaceRun | None, scale: float, steps: int, together: bool
-    ) -> Guidance:
+    def _guidance(self, decoupled: Decoupled | None, identity: FaceRun | None, scale: float, steps: int) -> Guidance:
         """What guides, once it is known that it can."""
-        if identity is not None and identity.across_batch and not together:
+        if decoupled is None:
+            return TrueCfg(max(scale, 1.0), identity is not None and identity.both)
+        if told := decoupled.shortage(steps):
+            log.warning("%s", told)
+        return decoupled
+
+    @staticmethod
+    def _check_attention(attention: Manipulation, identity: FaceRun | None, together: bool) -> None:
+        if identity is None:
+            raise SettingsError("There is no identity, attention to which could be reshaped. Give one.")
+        if not together and getattr(attention, "across", "picture") == "batch":
             raise SettingsError(
                 'With across="batch" the branches change each other, so that they must be evaluated together. '
                 'Use across="picture", or together=True.'
             )
-        if decoupled is None:
-            return TrueCfg(max(scale, 1.0), identity is not None and identity.both)
-        if identity is None:
-            raise SettingsError(
-                "Decoupled guidance needs an identity to take apart from the text. Give one, with a strength above 0."
-            )
-        if told := decoupled.shortage(steps):
-            log.warning("%s", told)
-        return decoupled
 
     def _tokens(self, identity: FaceRun | None, batch: Batch) -> Mapping[bool, Tensor] | None:
         if identity is None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+from diffusers.models.attention_processor import IPAdapterAttnProcessor2_0
 from torch import Tensor, nn
 
 from ...errors import WeightsError
@@ -17,6 +19,7 @@ SDXL_FILE = "ip-adapter-faceid-plusv2_sdxl.bin from huggingface.co/h94/IP-Adapte
 _BASES = {768: "Stable Diffusion 1.5", 1024: "Stable Diffusion 2", 2048: "SDXL", 4096: "FLUX"}
 _FACE_KINDS = {"perceiver_resampler.proj_in.weight": "FaceID plus", "norm.weight": "FaceID"}
 _PICTURE_KINDS = {"proj.weight": "for pictures", "proj.3.weight": "full face", "latents": "plus"}
+TOKENS = 4
 _LORA_PARTS = ("to_q", "to_k", "to_v", "to_out")
 
 
@@ -68,30 +71,45 @@ def load_faceid(path: Path, unet: Any) -> FaceIdWeights:
         WeightsError: not an IP-Adapter FaceID, damaged, or made for another backbone.
     """
     plus = kind_of(path) == "FaceID plus"
-    _check_layers(path, unet)
+    names = [name for name in unet.attn_processors if not name.startswith("encoder_hid_proj")]  # slow: asked once
+    _check_layers(path, unet, names)
     state = read_weights(path)
     parts: dict[str, dict[str, Tensor]] = {"image_proj": {}, "ip_adapter": {}}
     for key, value in state.items():
         part, _, name = key.partition(".")
-        parts[part][name] = value
+        parts.setdefault(part, {})[name] = value
     try:
         projection = unet._convert_ip_adapter_image_proj_to_diffusers(parts["image_proj"], low_cpu_mem_usage=False)
-        processors = unet._convert_ip_adapter_attn_to_diffusers([parts], low_cpu_mem_usage=False)
+        processors = _processors(parts["ip_adapter"], names)
     except Exception as error:  # diffusers' own converters fail in many ways at a file that is not whole
         raise WeightsError(f"{path} is not a whole IP-Adapter FaceID ({error}). Download it again.") from error
     if plus:
         projection.shortcut = True  # of SDXL there is version 2 alone, whose tokens are the identity's plus the look's
-    place = {"device": unet.device, "dtype": unet.dtype}
-    layers = {name.removesuffix(".processor"): one.to(**place) for name, one in processors.items() if ".attn2." in name}
-    lora = _lora(parts["ip_adapter"], unet, path)
+    place = {"device": unet.device, "dtype": unet.dtype}  # slow in diffusers: asked once
+    layers = {name: one.to(**place).requires_grad_(False) for name, one in processors.items()}
+    lora = {name: LowRank(down.to(**place), up.to(**place)) for name, down, up in _lora(parts["ip_adapter"], names)}
+    if lora:
+        check_lora(lora, unet, path)
     return FaceIdWeights(projection.to(**place).eval().requires_grad_(False), plus, layers, lora)
 
 
-def _check_layers(path: Path, unet: Any) -> None:
+def _processors(state: Mapping[str, Tensor], names: Sequence[str]) -> dict[str, Any]:
+    """diffusers' processors of the cross-attention layers, by layer; the file's tensors are used as they are."""
+    made: dict[str, Any] = {}
+    for number, name in enumerate(names):
+        if ".attn2." in name:
+            halves = {f"to_{half}_ip.0.weight": state[f"{number}.to_{half}_ip.weight"] for half in "kv"}
+            size = halves["to_k_ip.0.weight"].shape
+            with torch.device("meta"):  # nothing is allocated that the next line replaces
+                made[name] = IPAdapterAttnProcessor2_0(*size, num_tokens=[TOKENS], scale=[1.0])
+            made[name].load_state_dict(halves, assign=True)
+    return {name.removesuffix(".processor"): processor for name, processor in made.items()}
+
+
+def _check_layers(path: Path, unet: Any, names: Sequence[str]) -> None:
     """Compare keys and values of every cross-attention layer with the UNet's."""
     header = read_header(path)
     found = {key: tensor for key, tensor in header.items() if key.endswith(("to_k_ip.weight", "to_v_ip.weight"))}
-    names = [name for name in unet.attn_processors if not name.startswith("encoder_hid_proj")]
     wanted = {
         f"ip_adapter.{number}.{part}_ip.weight": tuple(
             unet.get_submodule(name.removesuffix("processor") + part).weight.shape
@@ -111,16 +129,11 @@ def _check_layers(path: Path, unet: Any) -> None:
     check(found, wanted, path, "an IP-Adapter's keys and values for this backbone")
 
 
-def _lora(state: Mapping[str, Tensor], unet: Any, path: Path) -> dict[str, LowRank]:
-    """The LoRA that lies in a FaceID file, under the numbers of the UNet's attention layers."""
-    found: dict[str, LowRank] = {}
-    for number, name in enumerate(unet.attn_processors):
+def _lora(state: Mapping[str, Tensor], names: Sequence[str]) -> Iterator[tuple[str, Tensor, Tensor]]:
+    """The LoRA that lies in a FaceID file under the numbers of the UNet's attention layers: (layer, down, up)."""
+    for number, name in enumerate(names):
         for part in _LORA_PARTS:
             key = f"{number}.{part}_lora"
             if f"{key}.down.weight" in state:
                 layer = f"{name.removesuffix('processor')}{part}" + ".0" * (part == "to_out")
-                down, up = (state[f"{key}.{half}.weight"].to(unet.device, unet.dtype) for half in ("down", "up"))
-                found[layer] = LowRank(down, up)
-    if found:
-        check_lora(found, unet, path)
-    return found
+                yield layer, state[f"{key}.down.weight"], state[f"{key}.up.weight"]
