@@ -39,7 +39,7 @@ class Run:
     start: float = 0.0
     end: float = 1.0
     branches: str = "positive"
-    attention: Any = None
+    attention: str = "none"
 
 
 @dataclass(eq=False)

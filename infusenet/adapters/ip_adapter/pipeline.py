@@ -84,7 +84,7 @@ class SDXLPipeline(StableDiffusionXLPipeline):
             callback_on_step_end_tensor_inputs: also "noise_pred" (the step's guided prediction), "denoised" (its x0
                 prediction) and "branch_preds" (each branch's own, [branches, B, ...]).
             identity: what `ADAPTERS["ip-adapter-faceid"].acting` gives; None for the plain backbone.
-            decoupled: takes text and identity apart, instead of ordinary guidance. Without an identity no branch sees one.
+            decoupled: takes text and identity apart, instead of ordinary guidance.
             attention: reshapes what the image pays to the identity's tokens; needs an identity.
             together: evaluates all branches of a step in one call; False one after the other, in a third of the memory.
 
