@@ -35,6 +35,67 @@ class Mistake:
 
 MISTAKES = (
     Mistake(
+        "joint attention: scores without the division by sqrt(d)",
+        "infusenet/guidance/joint.py",
+        "mT.float() / query.shape[-1] ** 0.5\n    attention",
+        "mT.float()\n    attention",
+        ("tests/guidance/test_joint.py",),
+    ),
+    Mistake(
+        "joint attention: what was there before is not taken off",
+        "infusenet/guidance/joint.py",
+        "_PART, step) - attention @ identity",
+        "_PART, step)",
+        ("tests/guidance/test_joint.py",),
+    ),
+    Mistake(
+        "joint attention: the identity's own queries are changed too",
+        "infusenet/guidance/joint.py",
+        """    scores = query[:, :, tokens:].float()""",
+        """    out[:, :, :tokens] *= 2
+    scores = query[:, :, tokens:].float()""",
+        ("tests/guidance/test_joint.py",),
+    ),
+    Mistake(
+        "InfuseNet's attention: the stock processors do not come back after an error",
+        "infusenet/adapters/infusenet/attention.py",
+        """    try:
+        yield
+    finally:
+        controlnet.set_attn_processor(before)""",
+        """    yield
+    controlnet.set_attn_processor(before)""",
+        ("tests/adapters/test_attention.py",),
+    ),
+    Mistake(
+        "InfuseNet's attention: the identity's keys are not normed",
+        "infusenet/adapters/infusenet/attention.py",
+        "attn.norm_added_q(first[0]), attn.norm_added_k(first[1])",
+        "attn.norm_added_q(first[0]), first[1]",
+        ("tests/adapters/test_attention.py",),
+    ),
+    Mistake(
+        "decoupled guidance: the branch without the identity gets residuals",
+        "infusenet/adapters/infusenet/run.py",
+        "if sees.identity else (None, None)",
+        "if sees.prompt else (None, None)",
+        ("tests/adapters/test_decoupled.py",),
+    ),
+    Mistake(
+        "decoupled guidance: branches that are the same where InfuseNet rests are run twice",
+        "infusenet/adapters/infusenet/run.py",
+        "Contents(each.prompt, each.identity and acts)",
+        "Contents(each.prompt, each.identity)",
+        ("tests/adapters/test_decoupled.py",),
+    ),
+    Mistake(
+        "decoupled guidance: true CFG is asked for beside it",
+        "infusenet/generate.py",
+        'options.pop("true_cfg_scale", None)',
+        "pass",
+        ("tests/guidance/test_notation.py",),
+    ),
+    Mistake(
         "ip-adapter: FaceID plus without its shortcut",
         "infusenet/adapters/ip_adapter/projection.py",
         "return tokens + found",
