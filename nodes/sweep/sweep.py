@@ -200,7 +200,7 @@ def is_linked(cls: type[io.ComfyNode], output: str) -> bool:
     prompt, node = getattr(hidden, "prompt", None), str(getattr(hidden, "unique_id", None))
     if not prompt:
         return True
-    slot = [one.id for one in cls.GET_SCHEMA().outputs].index(output)
+    slot = [one.id for one in cls.define_schema().outputs].index(output)
     return any([node, slot] == value for entry in prompt.values() for value in entry.get("inputs", {}).values())
 
 
