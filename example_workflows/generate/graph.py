@@ -54,7 +54,13 @@ _PLUMBING = {  # kinds that are drawn as their title alone, since little in them
     "VAEDecode",
     "VAEEncode",
 }
-_GROWN = {"InfuseNet_LoadFaceRecognizer": 65, "What was read": 140}  # once they show what they have to tell
+_GROWN = {  # kinds and names of nodes: how much taller they are once they show what they have to tell
+    "InfuseNet_LoadFaceRecognizer": 65,
+    "InfuseNet_SaveResults": 220,
+    "InfuseNet_Score": 150,
+    "InfuseNet_Sweep": 180,
+    "What was read": 140,
+}
 _SHORT = {"What was read": -90}  # nodes of these names show less than others of their kind
 
 HOSTS_FILES = {  # of the host's own loaders, as the host's own templates tell of them

@@ -48,7 +48,7 @@ def test_it_runs_as_shipped_and_keeps_a_picture(server, name):
 def likeness(shown, title="Scores"):
     """The likeness of each picture of a score, by its number."""
     lines = shown[title]["text"][0].splitlines()
-    numbered = [line.removeprefix("picture ").split(": ") for line in lines if line.startswith("picture ")]
+    numbered = [line.removeprefix("picture ").split(": ", 1) for line in lines if line.startswith("picture ")]
     return {int(number): float(value.split()[0]) for number, value in numbered}
 
 
