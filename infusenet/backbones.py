@@ -147,6 +147,8 @@ _SDXL_SPECS = (
     ),
 )
 
+_MINI_SDXL: dict[str, Any] = _SDXL | _MINI | {"max_sequence_length": 77}
+
 BACKBONES: dict[str, BackboneSpec] = {
     spec.name: spec
     for spec in (
@@ -173,6 +175,21 @@ BACKBONES: dict[str, BackboneSpec] = {
         BackboneSpec(name="mini-dev", title="Miniature dev", **_DEV, **_MINI),
         BackboneSpec(name="mini-schnell", title="Miniature schnell", **_SCHNELL, **_MINI),
         *_SDXL_SPECS,
+        BackboneSpec(
+            "mini-sdxl",
+            "Miniature SDXL",
+            "base",
+            **_MINI_SDXL | {"num_inference_steps": 20, "guidance_scale": 2.0},
+        ),
+        BackboneSpec(
+            "mini-sdxl-4step",
+            "Miniature SDXL with its LoRA of 4 steps",
+            "hyper",
+            **_MINI_SDXL,
+            scheduler="DDIMScheduler",
+            scheduler_options=_TRAILING,
+            needs=(("lora", "mini_sdxl_lora"),),
+        ),
     )
 }
 

@@ -44,9 +44,9 @@ def load_pipeline(
     """Load a backbone, and what conditions it.
 
     Args:
-        backbone: a name of `BACKBONES` that is shipped ("mini-dev", "mini-schnell") or has a loader of its own; a
-            diffusers FLUX folder; or a single safetensors file of a FLUX transformer (bf16 or fp8, original or
-            diffusers' layout), which needs `components`.
+        backbone: a name of `BACKBONES` that is shipped ("mini-dev", "mini-schnell", "mini-sdxl") or has a loader of its
+            own; a diffusers folder of FLUX or SDXL; or a single safetensors file of a FLUX transformer (bf16 or fp8,
+            original or diffusers' layout) or an SDXL UNet, which needs `components`.
         infusenet: InfuseNet's folder or file. By default the miniature's own on a miniature, else none: plain FLUX.
         components: a diffusers FLUX folder that lends what `backbone` lacks: VAE, text encoders, tokenizers, scheduler.
         expected: a name of `BACKBONES` that the weights must match, such as "flux-schnell".

@@ -69,4 +69,5 @@ def files_for(
 
 def is_miniature(backbone: str | Path) -> bool:
     """Whether a backbone, by name or folder, is one of the miniature's."""
-    return str(backbone) in miniature.BACKBONES or Path(backbone).resolve() in miniature.BACKBONES.values()
+    folders = miniature.BACKBONES | miniature.SDXL
+    return str(backbone) in folders or Path(backbone).resolve() in folders.values()

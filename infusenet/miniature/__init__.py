@@ -22,10 +22,19 @@ INFUSENET = WEIGHTS / "InfuseNetModel"
 IMAGE_PROJ = WEIGHTS / "image_proj_model.safetensors"
 ARCFACE = WEIGHTS / "arcface_ir_se.safetensors"
 FACE_PACK = WEIGHTS / "face_pack"
-PARTS = {"infusenet": INFUSENET, "image_proj": IMAGE_PROJ, "arcface": ARCFACE, "face_pack": FACE_PACK}
 MINI_SDXL = WEIGHTS / "mini-sdxl"  # a StableDiffusionXLPipeline's folder
 FACEID = WEIGHTS / "ip-adapter-faceid_mini-sdxl.safetensors"  # as h94's, learnt on mini-sdxl alone
 FEW_STEP_LORA = WEIGHTS / "mini-sdxl_4steps_lora.safetensors"  # kohya's keys; DDIM, trailing, no guidance
+SDXL = {"mini-sdxl": MINI_SDXL, "mini-sdxl-4step": MINI_SDXL}
+PARTS = {
+    "infusenet": INFUSENET,
+    "image_proj": IMAGE_PROJ,
+    "arcface": ARCFACE,
+    "face_pack": FACE_PACK,
+    "ip_adapter": FACEID,
+    "id_recognizer": ARCFACE,
+    "mini_sdxl_lora": FEW_STEP_LORA,
+}
 JUDGING_RECOGNIZER = WEIGHTS / "judging" / "rec_judge.onnx"
 JUDGE = WEIGHTS / "judge.safetensors"
 
@@ -41,6 +50,7 @@ __all__ = [
     "JUDGING_RECOGNIZER",
     "MINI_SDXL",
     "PARTS",
+    "SDXL",
     "WEIGHTS",
     "judging_recognizer",
 ]

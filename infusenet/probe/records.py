@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from ..backbones import BACKBONES
 from ..measures.base import Alignment
 from ..metrics.base import mean_of
 
@@ -125,14 +126,15 @@ def info_of(made_with: Mapping[str, Any], conditioning_recognizer: str | None) -
 
     same = ("prompt", "backbone", "guidance", "strength", "start", "end", "seed")
     (width, height), schedule = made_with["size"], made_with["schedule"]
-    exact = schedule == "exact"
+    exact, spec = schedule == "exact", BACKBONES.get(made_with["backbone"])
+    family = spec.family if spec else "flux"
     return RunInfo(
         **{key: made_with[key] for key in same},
         steps=made_with["steps"] if exact else None,  # else its noise levels tell
         width=width,
         height=height,
-        sampler="euler",
-        scheduler="flux" if exact else f"flux {schedule}",
+        sampler=spec.scheduler if spec and spec.scheduler else "euler",
+        scheduler=family if exact else f"{family} {schedule}",
         conditioning_recognizer=conditioning_recognizer,
         versions=library_versions(),
     )

@@ -84,8 +84,8 @@ class Models:
         return {(role, adapter): self._content(self.files(role, adapter)) for role, adapter in used}
 
     def _content(self, files: Files) -> str:
-        backbone = miniature.BACKBONES.get(str(files.backbone), Path(files.backbone))
-        parts = [backbone, *files.parts.values(), files.face_pack]
+        backbone = (miniature.BACKBONES | miniature.SDXL).get(str(files.backbone), Path(files.backbone))
+        parts = [backbone, *files.options.values(), *files.parts.values(), files.face_pack]
         parts += [miniature.BACKBONES["mini-dev"]] if backbone in miniature.BACKBONES.values() else []
         parts += [self.components] if self.components else []
         known = [fingerprint(part) for part in parts if part.exists()]  # a backbone may be a name and no file

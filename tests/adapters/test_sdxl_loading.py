@@ -3,6 +3,7 @@
 import json
 import shutil
 import struct
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,7 +18,8 @@ from infusenet.adapters.ip_adapter.lora import beside, fuse, read_lora
 from infusenet.adapters.ip_adapter.weights import kind_of, load_faceid
 from infusenet.backbones import BACKBONES
 from infusenet.errors import SettingsError, WeightsError
-from infusenet.generate import GenerateRequest, files_for, generate
+from infusenet.generate import GenerateRequest, files_for, generate, load_adapter
+from infusenet.generate import load_pipeline as load_prepared
 from infusenet.loading import load_pipeline
 
 
@@ -90,6 +92,7 @@ def test_a_folder_makes_a_picture_and_is_probed(folder, faceid):
     assert np.array_equal(probed.picture, plain.picture)
     assert probed.trace.status == "complete" and [one.step for one in probed.trace.records] == [1, 2, 3]
     assert list(probed.trace.sigmas) == sorted(probed.trace.sigmas, reverse=True)
+    assert (probed.trace.run.sampler, probed.trace.run.scheduler) == ("euler", "sdxl")
 
 
 @pytest.mark.parametrize(
@@ -417,6 +420,52 @@ def test_files_are_found_by_name(tmp_path, folder):
     assert given.options == {"lora": folder} and given.parts["image_encoder"] == folder
     with pytest.raises(WeightsError, match="LCM's LoRA for SDXL was not found.*--lora"):
         files_for("sdxl-lcm", [models], adapter="ip-adapter-faceid")
+
+
+# -- the miniature ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def mini():
+    files = files_for("mini-sdxl-4step", (), adapter="ip-adapter-faceid")
+    adapter = load_adapter(files, "cpu")
+    return load_prepared(files, "cpu", adapter=adapter), adapter, files
+
+
+def test_the_miniature_makes_its_person_and_no_other(mini):
+    """The judging recognizer, which conditioned nothing, finds the person of the photo rather than another."""
+    from infusenet.miniature.people import drawn_reference
+
+    pipeline, adapter, files = mini
+    assert pipeline.spec.name == "mini-sdxl-4step" and type(pipeline.scheduler).__name__ == "DDIMScheduler"
+    assert files.names()["lora"] == miniature.FEW_STEP_LORA.name and "image_encoder" not in files.parts
+    judge, photos = miniature.judging_recognizer(), [drawn_reference(number) for number in (0, 1)]
+    faces = np.stack([judge.embed_picture(photo) for photo in photos])
+    request = GenerateRequest("a photo of a person in a forest", strength=1.5)
+    made = [generate(pipeline, adapter.encode([photo]), request, adapter=adapter).picture for photo in photos]
+    likeness = np.stack([judge.embed_picture(picture) for picture in made]) @ faces.T
+    assert likeness[0, 0] > likeness[0, 1] and likeness[1, 1] > likeness[1, 0]
+
+
+def test_the_request_reaches_guidance_and_attention(mini):
+    from infusenet.miniature.people import drawn_reference
+
+    pipeline, adapter, _ = mini
+    condition = adapter.encode([drawn_reference(0)])
+    request = GenerateRequest("a photo of a person in a forest", steps=2)
+    plain, *changed = (
+        generate(pipeline, condition, replace(request, **given), adapter=adapter).picture
+        for given in ({}, {"decoupled": "identity"}, {"attention": "scale"}, {"attention": "soft mask"})
+    )
+    assert all(not np.array_equal(plain, picture) for picture in changed)
+    neutral = generate(pipeline, condition, replace(request, decoupled="identity a=1 b=1 rescale=0"), adapter=adapter)
+    assert np.array_equal(plain, neutral.picture)
+    nobody, guided = (
+        generate(pipeline, condition, replace(request, strength=0, decoupled=words), adapter=adapter).picture
+        for words in ("none", "direction a=2 rescale=0")
+    )
+    apart = np.abs(nobody.astype(int) - guided)  # without an identity there is no direction towards it
+    assert apart.max() <= 2, "more than what a batch of two is rounded otherwise"
 
 
 # -- photos ----------------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -36,8 +37,8 @@ def load_sdxl(
     """An SDXL pipeline that nothing conditions yet; arguments as `infusenet.loading.load_pipeline`'s.
 
     Args:
-        backbone: a diffusers SDXL folder, a shipped miniature's name, or the single file of a UNet in diffusers' layout
-            (as SDXL-Lightning's), which needs `components`.
+        backbone: a diffusers SDXL folder, a shipped miniature's name ("mini-sdxl", "mini-sdxl-4step"), or the single
+            file of a UNet in diffusers' layout (as SDXL-Lightning's), which needs `components`.
         components: a diffusers SDXL folder that lends what `backbone` lacks.
         expected: the name of the spec that is meant; its scheduler is used.
         text_encoders: False leaves them out.
@@ -49,10 +50,12 @@ def load_sdxl(
         WeightsError: files are missing, damaged, or another model's.
         SettingsError: an unknown name, or a LoRA that the spec needs and nobody gave.
     """
-    spec = get_backbone(expected or (str(backbone) if str(backbone) in BACKBONES else "sdxl"))
+    spec = get_backbone(expected or _name_of(backbone))
+    if spec.name in miniature.SDXL and spec.needs:
+        lora = lora or miniature.FEW_STEP_LORA
     if "lora" in dict(spec.needs) and lora is None:
         raise SettingsError(f"{spec.title} is SDXL with a LoRA. Give it too: {spec.source}.")
-    path = miniature.BACKBONES.get(str(backbone), Path(backbone))
+    path = miniature.SDXL.get(str(backbone), Path(backbone))
     if not path.exists():
         raise WeightsError(f"There are no weights at {path}. Get them from {spec.source}, and give the path.")
     lenders = [Path(folder) for folder in (path, components) if folder is not None and Path(folder).is_dir()]
@@ -72,6 +75,13 @@ def load_sdxl(
     side = unet.config.sample_size * pipeline.vae_scale_factor if not expected and spec.name == "sdxl" else None
     pipeline._spec = spec if side is None else replace(spec, width=side, height=side)
     return pipeline
+
+
+def _name_of(backbone: str | Path) -> str:
+    """The spec that a backbone has where none is asked for: its own, by name or folder, or SDXL base's."""
+    if str(backbone) in BACKBONES:
+        return str(backbone)
+    return "mini-sdxl" if os.path.realpath(backbone) == os.path.realpath(miniature.MINI_SDXL) else "sdxl"
 
 
 def scheduler_of(spec: BackboneSpec, folder: Path) -> Any:
