@@ -1,5 +1,6 @@
 """What may honestly be said of one run, in words; the figures are `trajectory`'s, the advice `advice`'s."""
 
+from ..sampling import LITTLE_NOISE
 from .advice import advise, why_none
 from .lines import above_in_words
 from .stopping import should_stop
@@ -38,13 +39,8 @@ __all__ = [
     "window_of",
 ]
 
-_LITTLE_NOISE = (
-    "It began with noise for a part of the picture only, and the less there is, the less a person can change it: from "
-    "another person's picture the miniature reached a likeness of 0.08, 0.23, 0.36 and 0.48 with a denoise of 0.5, "
-    "0.6, 0.8 and 1 on schnell, and 0.34, 0.40, 0.48 and 0.48 on dev."
-)
 TRY = "Try next: "  # before advice
-_TRIED = "What is advised was tried on the miniature's drawn faces, not on real ones: compare before you keep it."
+_TRIED = "This advice was tested on the miniature's drawn faces, not on real ones. Compare before you keep it."
 
 
 def in_words(trace: Trace) -> str:
@@ -70,17 +66,20 @@ def _nothing(trace: Trace) -> str:
     if trace.status == "failed":
         return f"The probe failed, so nothing was measured: {trace.reason}"
     if not trace.records:
-        return f"Nothing was measured: the run was {trace.status} before its first probed step."
+        return f"Nothing was measured because the run was {trace.status} before its first probed step."
     if trace.wording.unadvised:  # of whole pictures
-        return f"None of the {len(trace.records)} probed predictions could be measured: they are not finite, or empty."
+        return (
+            f"None of the {len(trace.records)} probed predictions could be measured. They are empty, or contain "
+            "NaN or infinity."
+        )
     if any(trace.unseen_mean(record) is not None for record in trace.records):
         return (
-            f"No face was seen with confidence in any of the {len(trace.records)} probed predictions, so nothing is "
-            "concluded: the hollow points were measured where a face was guessed or known to be."
+            f"No face was seen with enough confidence in any of the {len(trace.records)} probed predictions, so "
+            "there is no conclusion. The hollow points were measured where a face was guessed or known to be."
         )
     return (
-        f"No face was found in any of the {len(trace.records)} probed predictions, so nothing could be compared. "
-        "Look at the picture: is there a face in it, large enough and not turned away?"
+        f"No face was found in any of the {len(trace.records)} probed predictions, so there is nothing to compare. "
+        "Check that the picture shows a face that is large enough and not turned away."
     )
 
 
@@ -96,14 +95,15 @@ def _course(trace: Trace, figures: Drift, peak: Peak) -> list[str]:
         lines.append(_stopped(trace, peak))
     elif figures.final is None or figures.drift is None:
         missing = "There is no finished picture" if trace.final is None else trace.wording.no_final
-        lines.append(f"{missing} to compare with, so no drift can be stated.")
+        lines.append(f"{missing}, so the drift is unknown.")
     elif matters(figures):
         percent = 100 * figures.drift / peak.value if figures.final > 0 else None  # of a peak near 0 it means nothing
         share = "" if percent is None else f", {percent:.0f} % of the peak"
-        lines.append(f"The finished picture is down to {figures.final:.3f}: a drift of {figures.drift:.3f}{share}.")
+        lines.append(f"The finished picture is down to {figures.final:.3f}, a drift of {figures.drift:.3f}{share}.")
     else:
         lines.append(
-            f"The finished picture keeps {figures.final:.3f}: a drift of {figures.drift:.3f}, within 5 % of the peak."
+            f"The finished picture keeps {figures.final:.3f}, a drift of {figures.drift:.3f}, which is within 5 % "
+            "of the peak."
         )
     return lines
 
@@ -113,14 +113,17 @@ def _stopped(trace: Trace, peak: Peak) -> str:
     step = peak.step if trace.final is None else trace.final.step
     cut = trace.stopped_after
     if cut is None and trace.records and trace.records[-1].step == trace.steps:
-        return f"It was finished, and the prediction of step {step} kept: the most alike one that is sharp enough."
+        return (
+            f"The run was finished, and the prediction of step {step} was kept because it is the most alike one "
+            "that is sharp enough."
+        )
     if cut is None or step <= cut:
-        return f"Sampling was stopped: the picture is the prediction of step {step}."
+        return f"Sampling was stopped, and the picture is the prediction of step {step}."
     finished = "" if trace.final is None else trace.mean(trace.final)
     likeness = f" Its similarity is {finished:.3f}." if isinstance(finished, float) else ""
     return (
-        f"Sampling was cut short after step {cut} of {trace.steps}; {step - cut} larger steps removed the remaining "
-        f"noise.{likeness}"
+        f"Sampling was cut short after step {cut} of {trace.steps}, and {step - cut} larger steps removed the "
+        f"remaining noise.{likeness}"
     )
 
 
@@ -142,7 +145,9 @@ def _levels(trace: Trace, peak: Peak) -> list[str]:
         lines.append(f"Other pictures of the same {words.model} score {trace.ceiling:.3f}.")
     if trace.published_line is not None:
         name = trace.recognizer.partition(" ")[0]
-        lines.append(f"The authors of {name} speak of the same person from {trace.published_line:.3f} on.")
+        lines.append(
+            f"The authors of {name} count two faces as the same person from {trace.published_line:.3f} upwards."
+        )
     return lines
 
 
@@ -153,18 +158,18 @@ def _notes(trace: Trace, figures: Drift) -> list[str]:
         items = ", ".join(map(str, left_out))
         notes.append(f"{trace.wording.left_out}: picture {items} of the batch of {trace.batch}.")
     if trace.rule is None:
-        notes.append("Measured before rules were recorded: compare it with nothing measured since.")
+        notes.append("This was measured before rules were recorded, so do not compare it with anything measured since.")
     if trace.run.final_decoder is not None and trace.run.final_decoder != trace.run.decoder:
         notes.append(
-            "The steps were decoded by a smaller decoder than the finished picture: small differences mean little."
+            "The steps were decoded with a smaller decoder than the finished picture, so small differences mean little."
         )
     if trace.run.step_offset:
-        notes.append(f"Steps are counted from this sampler's first one; {trace.run.step_offset} came before it.")
+        notes.append(f"Steps are counted from this sampler's first step. {trace.run.step_offset} steps came before it.")
     hardly = trace.run.strength and above_lines(trace, figures.final) is False
     if hardly and refines(trace) and not part(trace):
-        notes.append(_LITTLE_NOISE)
+        notes.append(LITTLE_NOISE)
     if trace.run.pieces:
-        notes.append(f"It was sampled in {trace.run.pieces} pieces, each going on where the one before ended.")
+        notes.append(f"The run was sampled in {trace.run.pieces} passes, each continuing where the previous one ended.")
     if trace.status in ("interrupted", "failed") and figures.peak is not None:
         notes.append(f"The run was {trace.status}: {trace.reason}" if trace.reason else f"The run was {trace.status}.")
     return [*notes, *trace.warnings]

@@ -27,6 +27,7 @@ from ..shared import tell
 from .attention import manipulating
 from .gate import clock_hooks, is_on
 from .hint import Part, colours, fit_pose, hint_of, part_of, repeated
+from .notices import Start, never_active
 from .reuse import Output, kept_or_computed
 
 log = logging.getLogger(__name__)
@@ -56,6 +57,7 @@ class InfuseNetControl(ControlNet):
         self.node: str | None = None
         self.attention: Manipulation | None = None
         self._asked = self._acted = False  # in this run
+        self._start = Start()
         self.black: WeakKeyDictionary[Any, dict[tuple[int, int], Tensor]] = WeakKeyDictionary()
         self._main: FluxSizes | None = None
         self._hints: dict[Any, Tensor] = {}
@@ -137,9 +139,9 @@ class InfuseNetControl(ControlNet):
         self._main = flux_sizes(model)
         if self._main.width != self.control_model.hidden_size:
             raise SettingsError(
-                f"This InfuseNet belongs to a FLUX of width {self.control_model.hidden_size}, but the MODEL's is "
-                f"{self._main.width}. The miniature InfuseNet goes with the miniature backbones only, and the "
-                "published one with FLUX.1 dev and schnell."
+                f"This InfuseNet was made for a FLUX of width {self.control_model.hidden_size}, but the MODEL's "
+                f"width is {self._main.width}. Use the miniature InfuseNet with a miniature backbone, and the "
+                "published one with FLUX.1 dev or schnell."
             )
         self._asked = self._acted = False
         super().pre_run(model, percent_to_timestep_function)
@@ -147,19 +149,15 @@ class InfuseNetControl(ControlNet):
     @property
     def idle(self) -> str | None:
         """What to say of a run in which it was asked and never acted."""
-        if self._acted or not self._asked:
-            return None
-        start, end = self.window
-        return (
-            f"The identity acted in no step of this run (start {start:g}, end {end:g}, counted by {self.gate}). Widen "
-            "start and end, unless another sampler does the part in which it acts."
-        )
+        return None if self._acted or not self._asked else never_active(self.window, self.gate)
 
     def cleanup(self) -> None:
         """After sampling: what belonged to this run goes."""
-        if self._main is not None and self.idle:  # once a run
-            log.warning(self.idle)
-            tell(self.node, self.idle)
+        if self._main is not None:  # once a run
+            words = self._start.remark(self._acted) or self.idle
+            if words is not None:
+                log.warning(words)
+                tell(self.node, words)
         self._hints, self._placed, self._tile = {}, {}, (None, self.whole)
         self._main = None
         super().cleanup()
@@ -186,6 +184,8 @@ class InfuseNetControl(ControlNet):
         before = None
         if self.previous_controlnet is not None:
             before = self.previous_controlnet.get_control(x_noisy, t, cond, batched_number, transformer_options)
+        if not self._asked:
+            self._start.levels = transformer_options.get("sample_sigmas")
         self._asked = True
         if not self._acts(t, transformer_options):
             return before

@@ -20,6 +20,7 @@ from ..flux.sizes import LATENT_CHANNELS
 from ..shared import show
 from ..sockets import IdentitySocket, InfuseNetSocket, schema
 from .adapter import InfuseNetControl, chain
+from .notices import noted
 
 log = logging.getLogger(__name__)
 
@@ -79,16 +80,18 @@ def check_mask(mask: Tensor | None) -> tuple[Tensor | None, list[str]]:
     if mask is None:
         return None, []
     if mask.ndim not in (2, 3) or mask.numel() == 0:
-        raise SettingsError(f"Expected a MASK [batch, height, width], got the shape {list(mask.shape)}.")
+        raise SettingsError(f"Expected a MASK of shape [batch, height, width], got {list(mask.shape)}.")
     mask = (mask[None] if mask.ndim == 2 else mask).float()
     low, high = map(float, mask.aminmax())
     if not math.isfinite(low + high):
-        raise SettingsError("Expected a MASK of 0..1, got NaN or infinity in it. Look at what made the mask.")
+        raise SettingsError(
+            "Expected a MASK with values from 0 to 1, got NaN or infinity. Check the node that made the mask."
+        )
     notices = []
     if low < -_ROUNDING or high > 1 + _ROUNDING:
-        notices.append(f"The mask's values ({low:g}..{high:g}) were brought into 0..1.")
+        notices.append(f"The mask's values ({low:g} to {high:g}) were clamped to 0 to 1.")
     if high <= 0:
-        notices.append("The mask is black everywhere: the identity acts nowhere.")
+        notices.append("The mask is black everywhere, so the identity has no effect. Paint white where it should act.")
     return mask.clamp(0, 1), notices
 
 
@@ -267,6 +270,7 @@ class ApplyInfuseNet(io.ComfyNode):
         if notices:
             log.warning("Apply InfuseNet Identity: %s", " ".join(notices))
             show(cls, "\n".join(notices))
+        positive = noted(positive, (*identity.notices, *notices))
         if strength == 0:
             return io.NodeOutput(positive, empty)
         check_fit(infusenet, identity.tokens, vae)
@@ -295,8 +299,8 @@ def check_unmixed(conditioning: Conditioning) -> None:
     controls = (control for _, options in conditioning for control in chain(options.get("control")))
     if any(hasattr(control, OTHERS_IDENTITY) for control in controls):
         raise SettingsError(
-            "The conditioning already carries an InfuseNet of another pack (its Apply InfuseNet), and both would act. "
-            "Take that node out, or this one."
+            "The conditioning already carries another pack's InfuseNet (its Apply InfuseNet node), and both would "
+            "act. Remove one of the two nodes."
         )
 
 
@@ -305,11 +309,12 @@ def check_fit(infusenet: InfuseNetControl, tokens: Tensor, vae: Any) -> None:
     channels = getattr(vae, "latent_channels", LATENT_CHANNELS)
     if channels != LATENT_CHANNELS:
         raise SettingsError(
-            f"Apply InfuseNet Identity needs FLUX's VAE (ae.safetensors), of {LATENT_CHANNELS} latent channels; the "
-            f"one connected has {channels}. Connect FLUX's."
+            f"Apply InfuseNet Identity needs FLUX's VAE (ae.safetensors), which has {LATENT_CHANNELS} latent "
+            f"channels. The one connected has {channels}."
         )
     if tokens.shape[-1] != infusenet.token_width:
         raise SettingsError(
-            f"The identity's tokens are {tokens.shape[-1]} wide, but this InfuseNet reads {infusenet.token_width}. "
-            "Load image_proj and InfuseNet of the same kind: both miniature, or both of one InfiniteYou stage."
+            f"The identity and this InfuseNet do not match: the tokens are {tokens.shape[-1]} wide, and "
+            f"{infusenet.token_width} are expected. Load image_proj and InfuseNet as a pair: both miniature, or "
+            "both from the same InfiniteYou stage."
         )

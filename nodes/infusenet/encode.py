@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from comfy_api.latest import io
 
 from ...infusenet.faces.align import face_pose
@@ -77,14 +79,17 @@ class EncodeIdentity(io.ComfyNode):
         )
         notices, used = list(identity.notices), len(identity.faces)
         if face == "largest" and face_index:
-            notices.append(f"face_index {face_index} is not used: face is 'largest'. Set face to 'index' to choose.")
+            notices.append(
+                f"face_index {face_index} has no effect while face is 'largest'. Set face to 'index' to use it."
+            )
         if batch != "fuse" and used < len(pictures):
             notices.append(
-                f"What was left out takes no place: {used} identities for {len(pictures)} pictures, so those after it "
-                f"move up. Make a batch of {used} (the output count)."
+                f"{len(pictures)} photos gave {used} identities, and those after a skipped photo move up. Sample a "
+                f"batch of {used} (the count output)."
             )
         if notices:
             show(cls, "\n".join(notices))
+        identity = replace(identity, notices=tuple(f"Encode Identity: {notice}" for notice in notices))
         return io.NodeOutput(identity, crops_to_image(identity.faces), used)
 
 

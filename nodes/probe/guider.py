@@ -7,13 +7,22 @@ from typing import Any
 
 from ...infusenet.probe.records import same_network
 from ..infusenet.adapter import InfuseNetControl, chain
+from ..infusenet.notices import notices_of
 
 
 def infusenets(guider: Any) -> Iterator[InfuseNetControl]:
     """The InfuseNets that a guider's conditionings carry."""
-    conds = [cond for group in getattr(guider, "conds", {}).values() for cond in group]
-    controls = (control for cond in conds for control in chain(cond.get("control")))
+    controls = (control for cond in _conds(guider) for control in chain(cond.get("control")))
     return (control for control in controls if isinstance(control, InfuseNetControl))
+
+
+def notices_on(guider: Any) -> list[str]:
+    """What the nodes before had to say of the identities on a guider's conditionings."""
+    return notices_of(_conds(guider))
+
+
+def _conds(guider: Any) -> list[dict[str, Any]]:
+    return [cond for group in getattr(guider, "conds", {}).values() for cond in group]
 
 
 def size_of(guider: Any, shape: Sequence[int]) -> tuple[int, int]:

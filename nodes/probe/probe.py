@@ -121,7 +121,15 @@ class IdentityProbe(io.ComfyNode):
                 log.warning("%s", message)
                 show(cls, message)
             return Watch(
-                measuring, people, node=node, when=when, every=every, vae=vae, strangers=others, skip_below=skip_below
+                measuring,
+                people,
+                node=node,
+                when=when,
+                every=every,
+                vae=vae,
+                strangers=others,
+                skip_below=skip_below,
+                notice=message,
             )
 
         watch = watching(recognizer)
@@ -170,8 +178,8 @@ def other_people(recognizer: Any, people: Sequence[Reference], strangers: Any) -
     face = measure.rule.subject == "face"
     found, others = ("a face was found in", "people") if face else ("there is a value for", "pictures")
     return None, (
-        f"strangers: {found} {known} of {len(pictures)} pictures, and {LEAST_IMPOSTORS} are needed, so what other "
-        f"{others} score is unknown."
+        f"strangers: {found} {known} of {len(pictures)}, and {LEAST_IMPOSTORS} are needed. What other {others} "
+        "score is therefore unknown."
     )
 
 
@@ -258,7 +266,7 @@ class StopAtPeak(io.ComfyNode):
         key = last_live_probe(model)
         if key is None:
             raise SettingsError(
-                "Stop at Identity Peak needs a MODEL that comes from an Identity Probe with when = live. Put one "
-                "before this node."
+                "Stop at Identity Peak needs a MODEL that has passed through Identity Probe with when = live. "
+                "Connect one before this node."
             )
         return io.NodeOutput(set_rule(model, StopRule(key, patience, min_steps, tolerance, mode, share, tail_steps)))

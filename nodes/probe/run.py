@@ -21,7 +21,7 @@ from ...infusenet.probe.pieces import without_levels
 from ..shared import pack_of
 from . import chart, seen
 from .decoders import Decoder, flat, full_decoder, is_tiny, small_decoder
-from .guider import about, conditions, infusenets, size_of
+from .guider import about, conditions, infusenets, notices_on, size_of
 from .levels import Levels, renumber
 from .sampler_node import SamplerNode
 from .stopping import SHORT, Cut, StopJudge, StopRule
@@ -32,13 +32,11 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 LIVE, AFTER = "live", "after the run"
-_NO_ROOM = (
-    "There is no room on the GPU for the image encoder beside the model, so the steps were measured after the run."
+_NO_ROOM = "The image encoder does not fit on the GPU beside the model, so the steps were measured after the run."
+_DISPLAYED = "This sampler reports its progress in steps of its own, so the noise level of each step is unknown."
+_NO_STOP = (
+    " Stop at Identity Peak therefore did nothing, and the run went to its end. Free some memory, or remove that node."
 )
-_DISPLAYED = (
-    "This sampler counts its steps for display, not by the noise levels that it works at: these are not known here."
-)
-_NO_STOP = " So Stop at Identity Peak could not look, and the run was finished: free memory, or take it out."
 _INTERRUPT = comfy.model_management.InterruptProcessingException
 
 
@@ -55,7 +53,7 @@ class Run:
         rule: StopRule | None,
         shape: Sequence[int],
         before: Run | None = None,
-        notice: str | None = None,
+        notices: Sequence[str] = (),
     ) -> None:
         self.sampler, self.rule, self._watch = sampler, rule, watch
         self.goes_on = before  # the run that this one is a further piece of
@@ -75,7 +73,7 @@ class Run:
         self._decoder: Decoder | None = None
         self._trouble: str | None = None
         self._shape = shape  # of the latents
-        self._notices = [] if notice is None else [notice]
+        self._notices = [*notices, *notices_on(guider)]
         self._cancelled = False
         self._levels: Levels | None = None  # None until it starts
         self._newest: Tensor | None = None
@@ -92,7 +90,7 @@ class Run:
         try:
             self._begin(base_model, sigmas, sampler)
         except Exception as error:
-            log.warning("The identity probe cannot start: %s", error, exc_info=True)
+            log.warning("The identity probe could not start: %s", error, exc_info=True)
             self._trouble = f"the start: {type(error).__name__}: {error}"
 
     def _begin(self, base_model: Any, sigmas: Tensor, sampler: str) -> None:
@@ -233,17 +231,19 @@ class Run:
             pack = pack_of(error)
             return "failed", f"{type(error).__name__}: {error}" + (f" (in {pack}, another pack)" if pack else "")
         if self.final is not None and not bool(torch.isfinite(self.final).all()):
-            return "failed", "the sampler's result is not finite (NaN or infinity), so its picture is black."
+            return "failed", "the sampler's result contains NaN or infinity, so the picture is black."
         if self._trouble:
             return "failed", self._trouble
         if self.cut is not None:
             rest = len(self.cut.levels) - 1 - self.cut.step
-            return "stopped at peak", f"It was cut short after step {self.cut.step}; {rest} larger steps ended it."
+            return "stopped at peak", (
+                f"It was cut short after step {self.cut.step} and finished in {rest} larger steps."
+            )
         levels = self._levels
         if self.stopped_at is not None and levels is not None and levels.count >= len(levels.sigmas) - 1:
-            return "stopped at peak", f"It was finished; step {self.stopped_at} was kept."
+            return "stopped at peak", f"It ran to the end, and step {self.stopped_at} was kept."
         if self.stopped_at is not None:
-            return "stopped at peak", f"The likeness fell after step {self.stopped_at}; sampling went no further."
+            return "stopped at peak", f"The likeness fell after step {self.stopped_at}, so sampling stopped."
         return None, None
 
     def _final_latents(self) -> Tensor | None:
@@ -263,7 +263,7 @@ class Run:
             decoder = full_decoder(vae)
             return self._look(decoder, latents), decoder.name
         except Exception as error:
-            log.warning("The probe's VAE cannot decode the result: %s", error, exc_info=True)
+            log.warning("The probe's VAE could not decode the result: %s", error, exc_info=True)
             return None, None
 
     def _decode(self, latents: Tensor) -> Tensor:

@@ -44,6 +44,7 @@ class Watch:
         vae: decodes predictions; None = something small.
         strangers: what other people, or other pictures, score.
         skip_below: pictures whose longer side is shorter, in pixels, are sampled without being measured.
+        notice: what every report has to say of the probe's own inputs.
     """
 
     def __init__(
@@ -57,8 +58,9 @@ class Watch:
         vae: Any = None,
         strangers: Baseline | None = None,
         skip_below: int = 0,
+        notice: str | None = None,
     ) -> None:
-        self.skip_below = skip_below
+        self.skip_below, self.notice = skip_below, notice
         self.recognizer, self.strangers = recognizer, strangers
         self.references = (references,) if isinstance(references, Reference) else tuple(references)
         self.node, self.when, self.every, self.vae = node, when, every, vae
@@ -167,9 +169,12 @@ class Watch:
         """A run that begins; None where it cannot be watched, which harms no picture."""
         try:
             before = execution.waiting(tuple(sigmas.detach().float().cpu().tolist()), shape)
-            return Run(self, guider, sigmas, seed, execution.sampler, rule, shape, before, notice)
+            notices = [text for text in (self.notice, notice) if text is not None]
+            return Run(self, guider, sigmas, seed, execution.sampler, rule, shape, before, notices)
         except Exception:
-            log.warning("The identity probe cannot watch this run; it is sampled without.", exc_info=True)
+            log.warning(
+                "The identity probe could not follow this run, so it is sampled without the probe.", exc_info=True
+            )
             return None
 
     def _ended(
@@ -187,7 +192,7 @@ class Watch:
                 self.executions.add(execution, run)
                 run.tell()
         except Exception:
-            log.warning("The identity probe failed at the end of a run; the picture is as it is.", exc_info=True)
+            log.warning("The identity probe failed at the end of a run. The picture is not affected.", exc_info=True)
 
     def _too_small(self, guider: Any, shape: Sequence[int]) -> bool:
         """Whether pictures of latents of this shape are not to be measured."""

@@ -28,7 +28,9 @@ def applied(run, parts):
         inputs = {
             "positive": parts.text if positive is None else positive,
             "infusenet": parts.infusenet,
-            "identity": SimpleNamespace(tokens=parts.tokens[:1] if tokens is None else tokens, recognizer=None),
+            "identity": SimpleNamespace(
+                tokens=parts.tokens[:1] if tokens is None else tokens, recognizer=None, notices=()
+            ),
             "vae": parts.vae,
             "strength": 1.0,
             "start_percent": 0.0,
@@ -99,9 +101,13 @@ def one_evaluation(parts, positive, negative=None, x=None, cfg=1.0):
 # ----------------------------------------------------------------------------------------------- strength
 
 
-def test_strength_zero_returns_the_conditioning_itself(applied, parts):
+def test_strength_zero_adds_nothing_but_words(applied, parts):
     positive, negative = applied(strength=0.0, negative=parts.empty)
-    assert positive is parts.text and negative is parts.empty
+    assert negative is parts.empty
+    for (embedding, options), (given, before) in zip(positive, parts.text, strict=True):
+        assert embedding is given and {key: options[key] for key in before} == before
+        assert set(options) - set(before) == {"infusenet_notices"}
+    assert torch.equal(sample(parts, positive), sample(parts, parts.text))
 
 
 def test_the_identity_acts_and_strength_scales_it(applied, parts, heard):
@@ -140,7 +146,7 @@ def test_a_controlnet_that_both_sides_share_stays_on_the_negative(applied, parts
 
 
 def test_a_vae_of_another_kind_is_refused(applied):
-    with pytest.raises(Exception, match="16 latent channels; the one connected has 4"):
+    with pytest.raises(Exception, match="16 latent channels. The one connected has 4"):
         applied(vae=SimpleNamespace(latent_channels=4))
 
 
@@ -476,10 +482,10 @@ def test_an_infusenet_of_another_width_is_refused_before_sampling(pack, run, fol
     pack.module("nodes.paths").register_folders()
     small = run("LoadInfuseNet", infusenet="infusenet_2x4", weight_dtype="default")[0]
     errors = pack.module("infusenet.errors")
-    with pytest.raises(errors.SettingsError, match="96 wide, but this InfuseNet reads 40"):
+    with pytest.raises(errors.SettingsError, match="96 wide, and 40 are expected"):
         applied(infusenet=small)
     positive, _ = applied(infusenet=small, tokens=torch.zeros(1, 8, 40))
-    with pytest.raises(errors.SettingsError, match=r"width 48, but the MODEL's is 144"):
+    with pytest.raises(errors.SettingsError, match=r"width 48, but the MODEL's width is 144"):
         sample(parts, positive)
 
 
@@ -554,9 +560,9 @@ def test_every_sampler_of_the_host_takes_a_window(applied, parts, heard):
     [
         ({}, None),
         ({"strength": 0.0}, "strength 0"),
-        ({"start_percent": 0.8, "end_percent": 0.2}, "after the end"),
+        ({"start_percent": 0.8, "end_percent": 0.2}, "after its end"),
         ({"mask": torch.zeros(1, 8, 8)}, "black everywhere"),
-        ({"mask": torch.full((1, 8, 8), 3.0)}, "3..3"),
+        ({"mask": torch.full((1, 8, 8), 3.0)}, "3 to 3"),
     ],
 )
 def test_apply_tells_what_cannot_act(applied, told, changed, word):
@@ -575,7 +581,7 @@ def test_a_run_without_a_step_in_the_window_is_told_once(applied, parts, told, g
     for _ in range(2):
         sample(parts, narrow)
     sample(parts, applied()[0])
-    assert ["acted in no step of this run" in text for text in told] == [True, True]
+    assert ["not active in any step of this run" in text for text in told] == [True, True]
 
 
 @pytest.fixture

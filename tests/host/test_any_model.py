@@ -125,7 +125,7 @@ def test_apply_takes_every_model(run, mini, mini_infusenet, models):
     text = clip.encode_from_tokens_scheduled(clip.tokenize("a portrait of a person"), add_dict={"guidance": 3.5})
     generator = torch.Generator().manual_seed(3)
     noise = torch.randn(1, 16, 16, 16, generator=generator)
-    identity = SimpleNamespace(tokens=torch.randn(1, 8, 96, generator=generator), recognizer=None)
+    identity = SimpleNamespace(tokens=torch.randn(1, 8, 96, generator=generator), recognizer=None, notices=())
     settings = {"strength": 1.0, "start_percent": 0.0, "end_percent": 1.0, "gate": "step", "on_negative": False}
     applied = run("Apply", positive=text, infusenet=mini_infusenet, identity=identity, vae=vae, **settings)[0]
 

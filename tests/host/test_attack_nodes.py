@@ -145,7 +145,8 @@ def of_pose(given, made):
 def of_apply(given, made):
     positive, _ = made
     if given["strength"] == 0:
-        return None if positive is given["positive"] else "strength 0 changes it"
+        same = all(one[0] is other[0] for one, other in zip(positive, given["positive"], strict=True))
+        return None if same and not any("control" in options for _, options in positive) else "strength 0 changes it"
     controls = [options.get("control") for _, options in positive]
     if not controls or None in controls:
         return "no identity in positive"

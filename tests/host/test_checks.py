@@ -21,7 +21,8 @@ def applied(run, mini, mini_infusenet, conditioned):
     def call(**changes):
         tokens = torch.randn(1, 8, 96, generator=torch.Generator().manual_seed(5))
         given = {"positive": conditioned(), "infusenet": mini_infusenet, "vae": mini("mini-schnell")[2],
-                 "identity": SimpleNamespace(tokens=tokens, recognizer=None), "strength": 1.0, "start_percent": 0.0,
+                 "identity": SimpleNamespace(tokens=tokens, recognizer=None, notices=()),
+                 "strength": 1.0, "start_percent": 0.0,
                  "end_percent": 1.0, "gate": "step", "on_negative": False}  # fmt: skip
         return run("Apply", **(given | changes))
 
@@ -31,19 +32,19 @@ def applied(run, mini, mini_infusenet, conditioned):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"strength": NAN}, "Apply InfuseNet Identity: strength must be a number of 0..3, got nan"),
-        ({"strength": 3.5}, "strength must be a number of 0..3, got 3.5"),
-        ({"start_percent": None}, "start_percent must be a number of 0..1, got nothing"),
-        ({"gate": "steps"}, "gate must be one of step, percent, got 'steps'"),
+        ({"strength": NAN}, "Apply InfuseNet Identity: strength must be a number from 0 to 3, got nan"),
+        ({"strength": 3.5}, "strength must be a number from 0 to 3, got 3.5"),
+        ({"start_percent": None}, "start_percent must be a number from 0 to 1, got nothing"),
+        ({"gate": "steps"}, "gate must be one of: step, percent, got 'steps'"),
         ({"on_negative": "no"}, "on_negative must be true or false"),
         ({"positive": []}, "positive must be a CONDITIONING with at least one entry"),
         ({"positive": {"id_embedding": torch.zeros(1, 8, 96)}}, "ID embedding of another pack's InfiniteYou nodes"),
         ({"identity": "somebody"}, "identity must be a INFUSENET_IDENTITY, got 'somebody'"),
-        ({"pose_image": torch.full((1, 128, 128, 3), NAN)}, "NaN or infinity in it"),
+        ({"pose_image": torch.full((1, 128, 128, 3), NAN)}, "one with NaN or infinity"),
         ({"pose_image": torch.zeros(1, 128, 128, 2)}, r"got \[1, 128, 128, 2\]"),
         ({"pose_image": torch.zeros(128, 128, 3)}, "Expected an IMAGE of shape"),
-        ({"pose_image": torch.zeros(1, 128, 128, 3, dtype=torch.uint8)}, "floats 0..1, got uint8"),
-        ({"mask": torch.full((1, 64, 64), NAN)}, "MASK of 0..1, got NaN"),
+        ({"pose_image": torch.zeros(1, 128, 128, 3, dtype=torch.uint8)}, "floats from 0 to 1, got uint8"),
+        ({"mask": torch.full((1, 64, 64), NAN)}, "MASK with values from 0 to 1, got NaN"),
         ({"mask": "all"}, "mask must be a MASK, got 'all'"),
     ],
 )  # fmt: skip
@@ -59,7 +60,7 @@ def test_another_packs_infusenet_on_the_conditioning_is_refused(applied, error, 
     for control in (other, later):
         carrying = [[embedding, {**options, "control": control}] for embedding, options in conditioned()]
         for changes in ({"positive": carrying}, {"negative": carrying}):
-            with pytest.raises(error, match="already carries an InfuseNet of another pack"):
+            with pytest.raises(error, match="already carries another pack's InfuseNet"):
                 applied(**changes)
     ours = applied()[0]
     assert applied(positive=ours)[0][0][1]["control"].previous_controlnet is ours[0][1]["control"], "two people"
@@ -76,7 +77,7 @@ def test_grey_poses_and_masks_a_little_outside_are_taken(applied):
 @pytest.mark.parametrize(
     ("node", "given", "words"),
     [
-        ("LoadInfuseNet", {"infusenet": "miniature", "weight_dtype": "fp4"}, "weight_dtype must be one of default, "),
+        ("LoadInfuseNet", {"infusenet": "miniature", "weight_dtype": "fp4"}, "weight_dtype must be one of: default, "),
         ("LoadInfuseNet", {"infusenet": 3, "weight_dtype": "default"}, "infusenet must be the name of a file, got 3"),
         ("Sigmas", {"model": None, "latent": {"samples": FOUR}, "steps": 4, "denoise": 1.0}, "a MODEL, got nothing"),
         ("Sigmas", {"model": object(), "latent": {}, "steps": 4, "denoise": 1.0}, "LATENT of floats"),
@@ -94,10 +95,13 @@ def test_other_nodes_do_likewise(run, error, node, given, words):
 @pytest.mark.parametrize(
     ("latent", "words"),
     [
-        ({"samples": FOUR[:0]}, "latent_image must be a LATENT of floats with at least one picture"),
+        ({"samples": FOUR[:0]}, "latent_image must be a LATENT of floats that holds at least one picture"),
         ({"samples": FOUR.long()}, "latent_image must be a LATENT of floats"),
-        ({"samples": FOUR * NAN}, "latent_image holds NaN"),
-        ({"samples": FOUR, "noise_mask": torch.full((1, 64, 64), NAN)}, "What was sampled for the value 1 holds NaN"),
+        ({"samples": FOUR * NAN}, "latent_image contains NaN"),
+        (
+            {"samples": FOUR, "noise_mask": torch.full((1, 64, 64), NAN)},
+            "The latent sampled for the value 1 contains NaN",
+        ),
         ({"samples": FOUR, "noise_mask": "half"}, "must be a LATENT"),
     ],
 )
@@ -133,4 +137,4 @@ def test_a_black_picture_is_no_complete_run_in_the_probes_record(run, mini, reco
                          torch.tensor(levels), seed=5)  # fmt: skip
     assert not torch.isfinite(made).all()
     record = json.loads(run("DriftReport", trace=watch, samples={"samples": made})[6])
-    assert record["status"] == "failed" and "not finite" in record["reason"]
+    assert record["status"] == "failed" and "NaN or infinity" in record["reason"]

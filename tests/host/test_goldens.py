@@ -51,7 +51,7 @@ def conditioned(run, infusenet, golden, case):
         "Apply",
         positive=positive,
         infusenet=infusenet,
-        identity=SimpleNamespace(tokens=golden["in/id_tokens"], recognizer=None),
+        identity=SimpleNamespace(tokens=golden["in/id_tokens"], recognizer=None, notices=()),
         vae=vae,
         strength=case["scale"],
         start_percent=case["start"],

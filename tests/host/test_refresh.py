@@ -32,7 +32,9 @@ def applied(run, parts):
         inputs = {
             "positive": parts.text if positive is None else positive,
             "infusenet": parts.infusenet,
-            "identity": SimpleNamespace(tokens=parts.tokens[:1] if tokens is None else tokens, recognizer=None),
+            "identity": SimpleNamespace(
+                tokens=parts.tokens[:1] if tokens is None else tokens, recognizer=None, notices=()
+            ),
             "vae": parts.vae,
             "strength": 1.0,
             "start_percent": 0.0,

@@ -22,7 +22,7 @@ def test_one_seed_one_picture(pack, run, mini, mini_infusenet, backbone, steps):
         "Apply",
         positive=text,
         infusenet=mini_infusenet,
-        identity=SimpleNamespace(tokens=tokens, recognizer=None),
+        identity=SimpleNamespace(tokens=tokens, recognizer=None, notices=()),
         vae=vae,
         strength=1.0,
         start_percent=0.0,

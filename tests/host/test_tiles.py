@@ -31,7 +31,7 @@ def bound(run, parts):
     def make(count=1, **changed):
         inputs = {"positive": parts.text, "infusenet": parts.infusenet, "vae": parts.vae, "strength": 1.0}
         inputs |= {"start_percent": 0.0, "end_percent": 1.0, "gate": "step", "on_negative": False}
-        identity = SimpleNamespace(tokens=parts.tokens[:count], recognizer=None)
+        identity = SimpleNamespace(tokens=parts.tokens[:count], recognizer=None, notices=())
         return run("Apply", **inputs, identity=identity, **changed)[0][0][1]["control"]
 
     return make
