@@ -51,11 +51,13 @@ def check(entry: Any, title: str, value: Any) -> None:
     wanted, fits = _wanted(entry, value)
     if not fits and isinstance(value, dict) and OTHERS_IDENTITY in value:
         raise SettingsError(
-            f"{title}: {entry.id} must be {wanted}, got the ID embedding of another pack's InfiniteYou nodes. The two "
-            "packs' nodes do not fit together: read the photo with Load Identity Encoder and Encode Identity."
+            f"{title}: {entry.id} must be {wanted}, got the ID embedding of another pack's InfiniteYou nodes. The "
+            "two packs cannot share it. Use this pack's Load Identity Encoder and Encode Identity."
         )
     if not fits:
-        raise SettingsError(f"{title}: {entry.id} must be {wanted}, got {shown(value)}. Mend what is linked to it.")
+        raise SettingsError(
+            f"{title}: {entry.id} must be {wanted}, got {shown(value)}. Check the node connected to it."
+        )
 
 
 def listed(node: Any, **chosen: Any) -> bool | str:
@@ -70,7 +72,9 @@ def listed(node: Any, **chosen: Any) -> bool | str:
         name = chosen.get(entry.id)
         options = [] if name is None else [*entry.options, *(option.replace("\\", "/") for option in entry.options)]
         if name is not None and name not in options:
-            missing.append(f"{entry.id}: {shown(name)} is missing.{catalogue.advice(str(name)) or ' Choose another.'}")
+            missing.append(
+                f"{entry.id}: {shown(name)} is missing.{catalogue.advice(str(name)) or ' Choose another file.'}"
+            )
     return " ".join([*missing, "Refresh the page (R) once the files are there."]) if missing else True
 
 
@@ -87,17 +91,17 @@ def _wanted(entry: Any, value: Any) -> tuple[str, bool]:
     if options is not None and options[0] == NONE:  # files, which are looked for when they are opened
         return "the name of a file", isinstance(value, str)
     if options is not None:
-        return f"one of {', '.join(options)}", isinstance(value, str) and value in options
+        return f"one of: {', '.join(options)}", isinstance(value, str) and value in options
     if kind in ("INT", "FLOAT"):
         number, words = (Integral, "a whole number") if kind == "INT" else (Real, "a number")
         fits = isinstance(value, number) and entry.min <= value <= entry.max
-        return f"{words} of {as_text(entry.min)}..{as_text(entry.max)}", fits
+        return f"{words} from {as_text(entry.min)} to {as_text(entry.max)}", fits
     if kind in ("BOOLEAN", "STRING"):
         return "true or false" if kind == "BOOLEAN" else "text", isinstance(value, bool if kind == "BOOLEAN" else str)
     if kind in ("IMAGE", "MASK"):
         return f"{'an' if kind == 'IMAGE' else 'a'} {kind}", isinstance(value, Tensor)
     if kind == "LATENT":
-        return "a LATENT of floats with at least one picture", _is_latent(value)
+        return "a LATENT of floats that holds at least one picture", _is_latent(value)
     if kind == "CONDITIONING":
         return "a CONDITIONING with at least one entry", _is_conditioning(value)
     return f"a {kind}", not isinstance(value, _PLAIN)

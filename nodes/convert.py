@@ -25,10 +25,10 @@ def check_image(image: Tensor) -> Tensor:
         raise PictureError(f"Expected an IMAGE of shape [batch, height, width, 1, 3 or 4], got {found}.")
     pixels = image.detach().float().cpu()
     if not image.is_floating_point() or not bool(torch.isfinite(pixels).all()):
-        found = "NaN or infinity in it" if image.is_floating_point() else str(image.dtype).removeprefix("torch.")
+        found = "one with NaN or infinity" if image.is_floating_point() else str(image.dtype).removeprefix("torch.")
         raise PictureError(
-            f"Expected an IMAGE of floats 0..1, got {found}. NaN is what a VAE gives of latents that overflowed: look "
-            "at the node that made this picture."
+            f"Expected an IMAGE of floats from 0 to 1, got {found}. NaN usually means that latents overflowed "
+            "before the VAE decoded them. Check the node that made this picture."
         )
     return pixels
 

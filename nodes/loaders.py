@@ -255,7 +255,7 @@ class LoadIdentityEncoder(io.ComfyNode):
             chosen_pack(face_pack, "the face pack antelopev2"),
         )
         encoder = load_once(lambda: load_encoder(sources, device), "encoder", *sources, device)
-        message = f"Faces are detected on {encoder.provider} and read on {encoder.device}."
+        message = f"Faces are detected on {encoder.provider} and encoded on {encoder.device}."
         log.info("%s", message)
         show(cls, message)
         return io.NodeOutput(encoder)
@@ -289,8 +289,8 @@ def chosen(name: str, mini: Path, what: str, wanted: str, *folders: str) -> Path
     """
     if name == NONE:
         raise SettingsError(
-            f"Nothing is chosen. Choose {what}; or choose miniature, which comes with the pack."
-            f"{catalogue.advice(wanted)} Then refresh the page (R)."
+            f"Nothing is chosen yet. Choose {what}, or miniature, which comes with the "
+            f"pack.{catalogue.advice(wanted)} Then refresh the page (R)."
         )
     if name == MINIATURE:
         miniature.check_shipped()

@@ -65,7 +65,7 @@ def _copy_whole(source: Path, target: Path) -> None:
         os.chmod(temporary, 0o644)
         os.replace(temporary, target)
     except OSError as error:
-        log.info("The templates' picture %s was not put into %s: %s", source.name, target.parent, error)
+        log.info("The templates' sample picture %s could not be copied to %s: %s", source.name, target.parent, error)
 
 
 def not_served(name: str) -> str | None:
@@ -84,8 +84,8 @@ def check_name(name: str = Path(__file__).parents[1].name) -> None:
     lacking = not_served(name)
     if lacking:
         log.warning(
-            'The page will lack %s: the host cannot serve them from a folder called "%s". Rename it to '
-            "ComfyUI-InfuseNet (no spaces, accents or dots) and start again.",
+            'ComfyUI cannot serve %s from a folder named "%s". Rename it to ComfyUI-InfuseNet (no spaces, accents '
+            "or dots) and restart ComfyUI.",
             lacking,
             name,
         )
@@ -195,6 +195,7 @@ def find(name: str, *folders: str) -> Path:
                 return path
     searched = [p for folder in folders for p in folder_paths.folder_names_and_paths.get(folder, ([],))[0]]
     raise SettingsError(
-        f"{name:.200} was not found. Searched: {', '.join(searched) or 'no folder'}."
-        f"{catalogue.advice(name) or ' Put the file there.'} Then refresh the page (R), and choose it again."
+        f"{name:.200} was not found. Searched: "
+        f"{', '.join(searched) or 'no folder'}.{catalogue.advice(name) or ' Put the file there.'} Then refresh the "
+        "page (R) and choose it again."
     )

@@ -51,7 +51,7 @@ def find_model(name: str, spec: BackboneSpec) -> Path:
     """
     if name == NONE:
         raise SettingsError(
-            f"Choose the diffusion_model file of {spec.title}; or choose the backbone mini-schnell, which comes with "
+            f"Choose the diffusion_model file of {spec.title}, or set backbone to mini-schnell, which comes with "
             f"the pack.{catalogue.advice(f'flux1-{spec.variant}.safetensors')}"
         )
     for prefix, folder in ((CHECKPOINT, "checkpoints"), (DIFFUSERS, "diffusers")):
@@ -84,8 +84,8 @@ def check_transformer(path: Path, spec: BackboneSpec) -> None:
     found = variant_of(bare)
     if found != spec.variant:
         raise SettingsError(
-            f"{path.name} holds FLUX.1 {found}, as its weights tell, but the backbone chosen is {spec.name}. "
-            f"Set backbone to flux-{found}, or choose the file of {spec.title}."
+            f"{path.name} holds FLUX.1 {found}, judging by its weights, but backbone is set to {spec.name}. Set "
+            f"backbone to flux-{found}, or choose the file of {spec.title}."
         )
     if "x_embedder.weight" in bare:
         check(bare, expected_tensors(flux_config(bare, path, spec.title), controlnet=False), path, spec.title)
@@ -98,7 +98,9 @@ def _check_original(bare: Shapes, path: Path, spec: BackboneSpec) -> None:
     qkv = bare.get("double_blocks.0.img_attn.qkv.weight")
     entry = bare.get("img_in.weight")
     if qkv is None or entry is None or len(entry.shape) != 2:
-        raise WeightsError(f"{path} lacks FLUX's first layers. It seems to be {describe(path)}. Download it again.")
+        raise WeightsError(
+            f"{path} is missing FLUX's first layers. It seems to be {describe(path)}. Download it again."
+        )
     config = {
         "in_channels": entry.shape[1],
         "num_layers": count_blocks(bare, "double_blocks."),
@@ -116,8 +118,8 @@ def _check_original(bare: Shapes, path: Path, spec: BackboneSpec) -> None:
     if missing or (config["num_layers"], config["num_single_layers"]) != (19, 38):
         found = f"{config['num_layers']} double and {config['num_single_layers']} single blocks"
         raise WeightsError(
-            f"{path} is not a whole FLUX.1 transformer: it has {found} (of 19 and 38) and lacks {len(missing)} tensors"
-            f"{' (' + ', '.join(missing[:4]) + ')' if missing else ''}. Download it again."
+            f"{path} is not a complete FLUX.1 transformer: it has {found} (19 and 38 are expected) and is missing "
+            f"{len(missing)} tensors{' (' + ', '.join(missing[:4]) + ')' if missing else ''}. Download it again."
         )
 
 
@@ -135,7 +137,8 @@ def load_model(path: Path, dtype: torch.dtype | None, **settings: Any) -> Any:
         model = comfy.sd.load_diffusion_model(str(path), **settings)
     if model is None:
         raise WeightsError(
-            f"ComfyUI cannot tell what {path} is. Expected a FLUX.1 transformer; it is {describe(path)}."
+            f"ComfyUI does not recognise {path}. Expected a FLUX.1 transformer, but it seems to be "
+            f"{describe(path)}. Choose another file."
         )
     reloadable(model, load_model, path, dtype)
     return model
@@ -151,9 +154,7 @@ def text_encoder_files(names: list[str], model: Path) -> list[Path]:
     if all(name == NONE for name in names):
         return _inner_encoders(model)
     if NONE in names:
-        raise SettingsError(
-            "FLUX has two text encoders: choose clip_l in one text_encoder entry and t5xxl in the other."
-        )
+        raise SettingsError("FLUX needs two text encoders. Choose clip_l as one text_encoder and t5xxl as the other.")
     files = [paths.find(name, "text_encoders") for name in names]
     _check_encoders(files)
     return files
@@ -172,12 +173,12 @@ def _inner_encoders(model: Path) -> list[Path]:
             return [model]
         if any(kinds.values()):
             raise WeightsError(
-                f"{model.name} holds {'CLIP-L, but no T5' if kinds['clip'] else 'T5, but no CLIP-L'} text encoder. "
-                "Choose clip_l and t5xxl (in models/text_encoders) as text_encoder_1 and text_encoder_2."
+                f"{model.name} holds {'a CLIP-L but no T5' if kinds['clip'] else 'a T5 but no CLIP-L'} text "
+                "encoder. Choose clip_l and t5xxl (in models/text_encoders) as text_encoder_1 and text_encoder_2."
             )
     raise SettingsError(
-        f"Choose FLUX's two text encoders, clip_l and t5xxl (in models/text_encoders): {model.name} holds none."
-        f"{catalogue.advice('clip_l.safetensors', 't5xxl_fp16.safetensors')}"
+        f"{model.name} holds no text encoders. Choose FLUX's two, clip_l and t5xxl, from "
+        f"models/text_encoders.{catalogue.advice('clip_l.safetensors', 't5xxl_fp16.safetensors')}"
     )
 
 
@@ -241,7 +242,7 @@ def _inner_vae(model: Path) -> Path:
     if not model.is_dir() and any(key.startswith(_VAE_IN_CHECKPOINT) for key in read_header(model)):
         return model
     advice = catalogue.advice("ae.safetensors")
-    raise SettingsError(f"Choose FLUX's VAE (ae.safetensors, in models/vae): {model.name} holds none.{advice}")
+    raise SettingsError(f"{model.name} holds no VAE. Choose FLUX's, ae.safetensors, from models/vae.{advice}")
 
 
 def load_vae(path: Path, inside: bool) -> Any:

@@ -36,7 +36,7 @@ def check_shipped() -> None:
     """Raise WeightsError unless the miniature's weights are there."""
     if not _SHARED.is_dir():
         raise WeightsError(
-            f"The miniature's weights are missing: expected in {WEIGHTS}. They come with the pack: install it again."
+            f"The miniature's weights are missing from {WEIGHTS}. They come with the pack, so install it again."
         )
 
 
@@ -217,7 +217,6 @@ class _TextEncoders(FluxClipModel):
             lost = [key for key in missing if not key.startswith("text_projection")]
             if lost or unexpected:
                 raise WeightsError(
-                    f"The miniature's {folder} does not fit this ComfyUI: missing {lost[:4]}, unexpected "
-                    f"{unexpected[:4]}. "
-                    "Install the pack again."
+                    f"The miniature's {folder} does not match this ComfyUI (missing {lost[:4]}, unexpected "
+                    f"{unexpected[:4]}). Install the pack again."
                 )

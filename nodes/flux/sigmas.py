@@ -41,14 +41,14 @@ class Sigmas(io.ComfyNode):
         return schema(
             "Sigmas",
             "FLUX Sigmas",
-            description="Outputs FLUX's exact schedule, bit for bit that of the published pipelines, for "
-            "SamplerCustomAdvanced. dev or schnell is detected from the model itself.",
+            description="Outputs FLUX's exact schedule for SamplerCustomAdvanced, identical to the published "
+            "pipelines' bit for bit. dev or schnell is detected from the model itself.",
             search_aliases=["flux scheduler", "flux sigmas", "exact schedule"],
             inputs=[
                 io.Model.Input(
                     "model", tooltip="Any FLUX.1 model, from any loader. dev or schnell is detected from it."
                 ),
-                io.Latent.Input("latent", tooltip="The latent to be sampled. dev's schedule depends on its size."),
+                io.Latent.Input("latent", tooltip="The latent you will sample. dev's schedule depends on its size."),
                 io.Int.Input(
                     "steps",
                     default=0,

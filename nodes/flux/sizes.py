@@ -37,8 +37,8 @@ def flux_sizes(base_model: Any) -> FluxSizes:
     if not isinstance(base_model, comfy.model_base.Flux) or config.get("image_model", "flux") != "flux":
         kind = config.get("image_model") or type(base_model).__name__
         raise SettingsError(
-            f"InfuseNet works with FLUX.1 models (dev, schnell and what was made from them), but this MODEL is {kind}. "
-            "Connect a FLUX.1 model, or take Apply InfuseNet Identity out of the graph."
+            f"InfuseNet works with FLUX.1 models (dev, schnell and fine-tunes of them), but this MODEL is {kind}. "
+            "Connect a FLUX.1 model, or remove Apply InfuseNet Identity."
         )
     network = getattr(base_model, "diffusion_model", None)
     params = getattr(network, "params", None)

@@ -104,8 +104,8 @@ def _fit_one(picture: Tensor, width: int, height: int) -> Tensor:
     by_width, by_height = width / source_width, height / source_height
     if (by_height if width <= height else by_width) < (by_width if width <= height else by_height):
         log.warning(
-            "The pose picture (%dx%d) has another shape than the latent (%dx%d pixels): its edges are cut off. "
-            "Make it with Face Pose Image at the latent's size.",
+            "The pose image (%dx%d) and the latent (%dx%d pixels) have different proportions, so the pose image's "
+            "edges are cut off. Make it with Face Pose Image at the latent's size.",
             source_width,
             source_height,
             width,

@@ -20,7 +20,9 @@ from .watch import Watch
 
 log = logging.getLogger(__name__)
 
-_NO_VAE = "Identity Drift Report cannot decode its best picture: connect a VAE, or the pictures to image."
+_NO_VAE = (
+    "Identity Drift Report has no VAE to decode the best picture with. Connect a VAE to vae, or the pictures to image."
+)
 
 
 def best_of_batch(
@@ -95,8 +97,8 @@ def _decoded(watch: Watch, run: Run, vae: Any, place: int, latents: Tensor | Non
     except comfy.model_management.InterruptProcessingException:
         raise
     except Exception as error:
-        log.warning("The best picture cannot be decoded: %s", error, exc_info=True)
-        return ExecutionBlocker(f"The VAE cannot decode the best picture: {error}")
+        log.warning("The best picture could not be decoded: %s", error, exc_info=True)
+        return ExecutionBlocker(f"The VAE could not decode the best picture: {error}")
     return ExecutionBlocker(_NO_VAE) if picture is None else picture
 
 

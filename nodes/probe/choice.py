@@ -16,14 +16,14 @@ from .sampler_node import SamplerNode
 from .watch import Watch
 
 _OTHER = (
-    "The latent connected here is not the one that the probe saw sampler node {} end with, so this may be the record "
-    "of an earlier run: connect the probe's model to the sampler, and run it again."
+    "The latent connected here is not the one that sampler node {} ended with, so this may be the record of an "
+    "earlier run. Connect the probe's model to the sampler and run again."
 )
 _CHANGED = (
-    "Node {} hands on another latent than its sampling ended with, such as a larger or a composed one: the record is "
-    "of the sampling."
+    "Node {} changed the latent after sampling (for example, scaled or composited it). This report is about the "
+    "latent as it was sampled."
 )
-_FAR = "This is the latest run (sampler node {}); it is not upstream of this report."
+_FAR = "This is the latest run (sampler node {}), but that sampler is not connected to this report."
 
 
 @dataclass(frozen=True)
@@ -98,17 +98,17 @@ def choose(
         chosen = next((run for run in runs if run.number == number), None)
         if chosen is None:
             raise SettingsError(_no_such(execution, number))
-        return chosen, "chosen by its number"
+        return chosen, "you chose its number"
     whole = next((run for run in runs if gave(run, samples)), None)
     if whole is not None:
-        return whole, "its result is this latent"
+        return whole, "its result is the latent connected here"
     part = next((run for run in runs if holds(run, samples)), None)
     if part is not None:
-        return part, "the last whose result is in this latent"
+        return part, "the last one whose result is part of the latent connected here"
     fitting = next((run for run in runs if _fits(run, samples, image)), None)
     if fitting is not None:
-        return fitting, "the last of this size"
-    return max(runs, key=pixels), "the last of the largest"
+        return fitting, "the last one of this size"
+    return max(runs, key=pixels), "the last of the largest pictures"
 
 
 def gave(run: Run, samples: dict[str, Any] | None) -> bool:
@@ -195,7 +195,7 @@ def _mismatch(run: Run, samples: dict[str, Any] | None, image: Tensor | None, di
 
 def _size(pictures: tuple[int, int, int]) -> str:
     count, width, height = pictures
-    return f"{width} x {height} pixels" + (f", {count} of them" if count > 1 else "")
+    return f"{width} x {height} pixels" + (f", batch of {count}" if count > 1 else "")
 
 
 def _which(run: Run, execution: Execution, why: str) -> str:
@@ -203,11 +203,11 @@ def _which(run: Run, execution: Execution, why: str) -> str:
     parts = []
     if execution.count > 1:
         parts.append(
-            f"Run {run.number} of {execution.count} by node {run.sampler.node}, {run.size[0]} x {run.size[1]} pixels: "
-            f"{why}. Set run for another one."
+            f"This is run {run.number} of {execution.count} by node {run.sampler.node}, {run.size[0]} x "
+            f"{run.size[1]} pixels ({why}). For another one, set run."
         )
     if len(execution.runs) < execution.count:
-        parts.append(f"The largest and latest {len(execution.runs)} are kept.")
+        parts.append(f"Only the {len(execution.runs)} largest and latest are kept.")
     if execution.skipped:
         were = "1 smaller one was" if execution.skipped == 1 else f"{execution.skipped} smaller ones were"
         parts.append(f"{were} not measured (skip_below).")
@@ -217,20 +217,20 @@ def _which(run: Run, execution: Execution, why: str) -> str:
 def _no_such(execution: Execution, number: int) -> str:
     if number > execution.count:
         runs = "1 run" if execution.count == 1 else f"{execution.count} runs"
-        return f"There is no run {number}: node {execution.sampler.node} made {runs}. With run = 0 one is chosen."
+        return f"There is no run {number}: node {execution.sampler.node} made {runs}. Set run to 0 to have one chosen."
     kept = ", ".join(str(run.number) for run in execution.runs[:8])
     more = ", ..." if len(execution.runs) > 8 else ""
-    return f"Run {number} of {execution.count} is not kept any more; those kept are {kept}{more}."
+    return f"Run {number} of {execution.count} is no longer kept. Set run to one of {kept}{more}."
 
 
 def _nothing(watch: Watch) -> str:
     skipped = sum(one.skipped for one in watch.executions.newest.values())
     if skipped:
         return (
-            f"Every picture that was sampled ({skipped}) is smaller than the {watch.skip_below} pixels that Identity "
-            "Probe's skip_below asks for, so nothing was measured: lower it."
+            f"Nothing was measured: every picture sampled ({skipped}) is smaller than Identity Probe's skip_below "
+            f"of {watch.skip_below} pixels. Lower skip_below."
         )
     return (
-        "The probe has seen no sampling. Connect Identity Probe's model output to the sampler whose result goes into "
-        "this report."
+        "The probe has not seen any sampling. Connect Identity Probe's model output to the sampler that feeds this "
+        "report."
     )

@@ -77,8 +77,10 @@ def small_decoder(vae: Any | None, base_model: Any, device: Any) -> Decoder:
     try:
         return _taesd(base_model, path, device)
     except Exception as error:
-        log.warning("%s is no TAESD decoder for this model: %s", path, error)
-        return _linear(base_model, f"{path.name} in models/vae_approx is damaged or another's: download it again")
+        log.warning("%s is not a TAESD decoder for this model: %s", path, error)
+        return _linear(
+            base_model, f"{path.name} in models/vae_approx is damaged or belongs to another model. Download it again"
+        )
 
 
 def is_tiny(vae: Any) -> bool:
@@ -180,7 +182,7 @@ def _linear(base_model: Any, remedy: str) -> Decoder:
 
     def decode(latents: Tensor) -> Tensor:
         if factors is None:
-            raise ValueError("the model has no small decoder; connect a vae and choose 'after the run'")
+            raise ValueError("there is no small decoder for this model. Connect a vae and set when to 'after the run'")
         inside = _inside(base_model, latents.float())
         inside = inside if reshape is None else reshape(inside)
         weights = torch.tensor(factors, device=inside.device).T
@@ -191,8 +193,8 @@ def _linear(base_model: Any, remedy: str) -> Decoder:
     return Decoder(
         "linear preview",
         decode,
-        "No small decoder was found, so steps were looked at through a rough linear preview, in which little is "
-        f"to be seen. {remedy}, or connect a VAE and choose 'after the run'.",
+        "No small decoder was found, so the steps were measured through a rough linear preview, which shows little "
+        f"detail. {remedy}, or connect a VAE and set when to 'after the run'.",
     )
 
 
@@ -210,5 +212,5 @@ def flat(latents: Tensor) -> Tensor:
     if latents.ndim == 5 and latents.shape[2] == 1:
         return latents[:, :, 0]
     if latents.ndim != 4:
-        raise SettingsError(f"a probe measures pictures, but this MODEL makes latents {list(latents.shape)}")
+        raise SettingsError(f"the probe measures pictures, but this MODEL makes latents of shape {list(latents.shape)}")
     return latents

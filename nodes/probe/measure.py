@@ -21,8 +21,8 @@ from ..sockets import RecognizerSocket, schema
 
 _SAMPLED = 64  # values of each weight that its digest is made of
 _NO_VECTOR = (
-    "ComfyUI gives no single embedding of a picture by this CLIP_VISION (a SigLIP, as Redux uses it). Load a CLIP, as "
-    "clip_vision_l or CLIP-ViT-H, or a DINOv2 with Load CLIP Vision."
+    "This CLIP_VISION gives no single embedding of a picture (it is a SigLIP, the one Redux uses). In Load CLIP "
+    "Vision, choose a CLIP, such as clip_vision_l or CLIP-ViT-H, or a DINOv2."
 )
 
 
@@ -63,7 +63,7 @@ class LikenessMeasure(io.ComfyNode):
     def execute(cls, clip_vision) -> io.NodeOutput:
         """Make the measure; its network is loaded when it is first needed."""
         measure = HostMeasure(clip_vision)
-        show(cls, f"Whole pictures are compared by {measure.name}.")
+        show(cls, f"Whole pictures are compared with {measure.name}.")
         return io.NodeOutput(measure)
 
 

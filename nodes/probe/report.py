@@ -28,8 +28,8 @@ from .watch import Watch
 
 UI = "infusenet_drift"
 SHOWN = 6  # runs of one execution beside each other
-_PICKED = "The best outputs hand on step {}, as step says; 0 would be the best one."
-_LOST = "{} as this report's VAE decodes it: it is measured as the probe saw it."
+_PICKED = "The best outputs give step {} because step is set to it. Set step to 0 for the best step."
+_LOST = "{} when decoded with this report's VAE, so the probe's own measurement is used."
 
 
 class DriftReport(io.ComfyNode):
@@ -129,8 +129,8 @@ class DriftReport(io.ComfyNode):
         """Find the run, and tell of it."""
         if samples is None and image is None:
             raise SettingsError(
-                "Identity Drift Report does not know when to report. Connect the sampler's latent to samples, or a "
-                "picture made from it to image."
+                "Identity Drift Report does not know which sampler to report on. Connect the sampler's latent to "
+                "samples, or a picture made from it to image."
             )
         hidden = getattr(cls, "hidden", None)
         place = getattr(hidden, "prompt", None), getattr(hidden, "unique_id", None)

@@ -36,9 +36,9 @@ class SaveResults(io.ComfyNode):
         return schema(
             "SaveResults",
             "Save Identity Results",
-            description="Saves what the probe saw of a run to the output folder: the chart, the faces of each step, "
-            "the pictures sorted by likeness, each picture, a table (CSV) and the whole record (JSON). Pictures are "
-            "marked as AI-generated. No embedding is saved.",
+            description="Saves what the probe saw to the output folder: the chart, the face at each step, the "
+            "pictures sorted by likeness, every picture on its own, a table (CSV) and the full record "
+            "(JSON). Pictures are marked as AI-generated. No embedding is saved.",
             search_aliases=["save chart", "export", "csv", "json", "face similarity", "report"],
             inputs=[
                 TraceSocket.Input("trace", tooltip="From Identity Probe."),
@@ -55,7 +55,8 @@ class SaveResults(io.ComfyNode):
                 io.Vae.Input(
                     "vae",
                     optional=True,
-                    tooltip="Decodes samples where image is not connected. Without one the probe's VAE is used.",
+                    tooltip="Decodes samples if image is not connected. If this is not connected either, the "
+                    "probe's VAE is used.",
                 ),
                 io.Int.Input(
                     "run",
@@ -150,10 +151,14 @@ def write(prefix: str, trace: Trace, image: Tensor | None, contents: dict[str, b
     except OSError as error:
         for path in written:
             path.unlink(missing_ok=True)
-        raise SettingsError(f"The results cannot be saved: {error.strerror or error}. Nothing was kept.") from error
+        raise SettingsError(
+            f"The results could not be saved ({error.strerror or error}), so no file was kept. Free "
+            "some space, or change filename_prefix."
+        ) from error
     except Exception as error:  # the host's own, for a folder outside; or of a name that is none
         raise SettingsError(
-            f"filename_prefix {prefix!r:.80} cannot be used: it must stay inside the output folder."
+            f"filename_prefix {prefix!r:.80} points outside the output folder. Use a name inside it, such as "
+            "infusenet/portrait."
         ) from error
     return written, subfolder
 

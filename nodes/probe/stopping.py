@@ -30,7 +30,9 @@ _LAST = "infusenet_last_prediction"
 CUT = "infusenet_cut"
 
 
-LEFT_ALONE = "It ended with noise left, as a part of what its node samples, so Stop at Identity Peak left it alone."
+LEFT_ALONE = (
+    "This run ended with noise left because its node samples in several parts, so Stop at Identity Peak did nothing."
+)
 
 
 def refuse_noise(inputs: dict[str, Any], sigma: float) -> None:
@@ -51,7 +53,7 @@ def refuse_noise(inputs: dict[str, Any], sigma: float) -> None:
     if words is not None:
         raise SettingsError(
             "Stop at Identity Peak returns a finished picture, but this sampler ends with noise left (sigma "
-            f"{sigma:.3f}). {words}, or take the node out."
+            f"{sigma:.3f}). {words}, or remove Stop at Identity Peak."
         )
 
 

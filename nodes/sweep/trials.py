@@ -103,9 +103,9 @@ def make_trials(
         changed = axis.applied(known, value)
         if changed.of_infusenet and not any(isinstance(control, InfuseNetControl) for control in controls(positive)):
             raise SettingsError(
-                f"The axis {axis.name} needs an InfuseNet in positive, and there is none. Connect Apply InfuseNet "
-                "Identity's positive, with a strength above 0 there (with 0 it leaves the conditioning as it is), or "
-                "choose another axis."
+                f"The axis {axis.name} needs an InfuseNet in positive, and there is none. Connect the positive "
+                "output of Apply InfuseNet Identity and set its strength above 0 (at 0 it adds nothing), or choose "
+                "another axis."
             )
         conditionings = [positive, negative]
         if changed.of_infusenet:
@@ -128,7 +128,9 @@ def schedule_of(model: Any, samples: Tensor) -> Callable[[int], Tensor]:
 
     def simple(steps: int) -> Tensor:
         if steps < 1:
-            raise SettingsError("steps is 0, which means FLUX's own number, but this MODEL is not FLUX.1. Set steps.")
+            raise SettingsError(
+                "steps = 0 means FLUX's own step count, but this MODEL is not FLUX.1. Set steps to a number."
+            )
         return comfy.samplers.calculate_sigmas(model.get_model_object("model_sampling"), "simple", steps)
 
     return simple
@@ -146,10 +148,10 @@ def is_flux(model: Any) -> bool:
 def note_on(axis: Axis, model: Any, positive: Conditioning) -> str | None:
     """What a reader of the result must know."""
     if not is_flux(model):
-        return "This MODEL is not FLUX.1: its noise levels are those of the scheduler 'simple'."
+        return "This MODEL is not FLUX.1, so the scheduler 'simple' is used."
     ours = all(isinstance(control, InfuseNetControl) for control in controls(positive))  # others may read the guidance
     if axis.name == "guidance" and variant_of_model(model.model) == "schnell" and ours:
-        return "This MODEL takes no guidance (schnell), so the curve is flat by construction."
+        return "This MODEL (schnell) ignores guidance, so every value gives the same picture."
     return None
 
 
@@ -246,7 +248,7 @@ def run_trials(
         for trial in trials[start : start + group]:
             began = time.perf_counter()
             latents = sample(model, trial, samples, latent, sampler_name, progress)
-            check_finite(latents, f"What was sampled for the value {as_text(trial.value)}")
+            check_finite(latents, f"The latent sampled for the value {as_text(trial.value)}")
             made.append((trial, latents, time.perf_counter() - began))
         for trial, latents, seconds in made:
             comfy.model_management.throw_exception_if_processing_interrupted()
@@ -290,7 +292,10 @@ def fitted(model: Any, latent: dict[str, Any]) -> Tensor:
 def check_finite(latents: Tensor, what: str) -> None:
     """Raise NotFiniteError if latents hold NaN or infinity: their picture would be black."""
     if not bool(torch.isfinite(latents).all()):
-        raise NotFiniteError(f"{what} holds NaN or infinity, so its picture would be black. Look at what made it.")
+        raise NotFiniteError(
+            f"{what} contains NaN or infinity, so the picture would be black. Check the node that "
+            "made it, or try a smaller strength or cfg."
+        )
 
 
 def sample(

@@ -230,7 +230,7 @@ def test_after_any_fault_the_next_run_is_as_if_it_had_never_been(pack, attacks, 
             if kind == "Sweep":
                 return "a latent that is not finite, without a word"
             words = json.dumps(told)
-            return None if "not finite" in words or told["status"] != "complete" else "NaN, and a complete record"
+            return None if "NaN or infinity" in words or told["status"] != "complete" else "NaN, and a complete record"
         if kind != "at the peak" and not torch.equal(made, want):
             return "a fault in looking that changes the picture"
         if (

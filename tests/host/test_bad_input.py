@@ -93,7 +93,7 @@ def photo(channels=3, batch=1):
 
 
 def test_no_face(encode, errors):
-    with pytest.raises(errors.FaceError, match="no face that could be found"):
+    with pytest.raises(errors.FaceError, match="no face was found"):
         encode(photo())
     with pytest.raises(errors.FaceError, match="Picture 1"):
         encode(photo(batch=2))
@@ -137,7 +137,7 @@ def test_what_was_chosen_or_left_out_is_said_on_the_node(encode, pack, monkeypat
     encode(photo(), FACE)
     assert said == []
     encode(photo(), FACE, OTHER)
-    assert "shows 2 faces; the largest was taken" in said.pop()
+    assert "shows 2 faces, and the largest was used" in said.pop()
     find = Detector.detect
     monkeypatch.setattr(Detector, "detect", lambda self, rgb, **more: find(self, rgb, **more) if rgb.mean() else [])
     three = photo(batch=3)
@@ -145,7 +145,7 @@ def test_what_was_chosen_or_left_out_is_said_on_the_node(encode, pack, monkeypat
     assert encode(three, FACE, on_no_face="skip")[2] == 2
     assert "Picture 2" in said[-1] and "move up" not in said.pop()
     encode(three, FACE, on_no_face="skip", batch="one per image")
-    assert "2 identities for 3 pictures, so those after it move up" in said.pop()
+    assert "3 photos gave 2 identities, and those after a skipped photo move up" in said.pop()
 
 
 def test_fused_or_one_a_picture(encode):
@@ -210,7 +210,7 @@ def test_a_loader_takes_what_its_list_holds_and_refuses_the_rest_before_the_run(
     assert "image_proj" not in told
     for odd in ("mine.safetensors", 3, ["none"], {"a": 1}, "\ud800", "x" * 5000):
         told = infusenet.validate_inputs(infusenet=odd)
-        assert "is missing. Choose another. Refresh" in told and len(told) < 300
+        assert "is missing. Choose another file. Refresh" in told and len(told) < 300
 
 
 def test_a_template_made_elsewhere_finds_its_files_on_windows(pack, monkeypatch):
@@ -244,7 +244,7 @@ def changed_infusenet(shipped, path, change):
     [
         (lambda s: s.pop("transformer_blocks.0.attn.to_k.weight"), r"1 missing \(transformer_blocks\.0\.attn\.to_k"),
         (lambda s: s.update({"renamed": s.pop("controlnet_blocks.0.bias")}), "1 missing .*1 unexpected"),
-        (lambda s: s.update({"controlnet_blocks.0.bias": torch.zeros(3)}), "1 of another shape"),
+        (lambda s: s.update({"controlnet_blocks.0.bias": torch.zeros(3)}), "1 with another shape"),
         (lambda s: s.pop("x_embedder.weight"), "lacks the tensor x_embedder.weight"),
     ],
 )
@@ -392,7 +392,7 @@ def test_a_backbone_that_lacks_tensors(pack, run, folders, tmp_path, errors, pre
     shapes = true.flux_shapes(pack, guidance=False)[1]
     shapes.pop("single_blocks.7.linear1.weight")
     true.header_only(tmp_path / "f.safetensors", {prefix + key: value for key, value in shapes.items()})
-    with pytest.raises(errors.WeightsError, match=r"lacks 1 tensors \(single_blocks\.7\.linear1\.weight\)"):
+    with pytest.raises(errors.WeightsError, match=r"is missing 1 tensors \(single_blocks\.7\.linear1\.weight\)"):
         run(
             "LoadBackbone",
             backbone="flux-schnell",
@@ -434,7 +434,7 @@ def test_wrong_text_encoders_and_vae(pack, run, folders, tmp_path, shipped, erro
         load("clip_l.safetensors", "none", "sd_vae.safetensors")
     with pytest.raises(errors.WeightsError, match="not FLUX's VAE"):
         load("t5.safetensors", "clip_l.safetensors", "sd_vae.safetensors")
-    with pytest.raises(errors.SettingsError, match="Choose FLUX's VAE"):
+    with pytest.raises(errors.SettingsError, match="holds no VAE. Choose FLUX's"):
         load("t5.safetensors", "clip_l.safetensors", "none")
 
 

@@ -431,7 +431,7 @@ def test_a_step_shows_its_face_and_a_click_hands_it_on(page):
     assert 1 <= chosen <= 4 and f"Step {chosen} will be handed on" in charts(page, PROBE)[0]["text"]
     run(page)
     assert page.evaluate("return window.heard") == [], "nothing is sampled again"
-    assert f"hand on step {chosen}" in charts(page, REPORT)[0]["text"]
+    assert f"give step {chosen}" in charts(page, REPORT)[0]["text"]
     picture(page, "handed-on")
     hover(page, PROBE, 0.5)
     page.evaluate(click.replace("KIND", PROBE))

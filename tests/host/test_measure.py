@@ -96,7 +96,7 @@ def cosines(clip_vision, images, reference):
 
 
 def of_faces(text):
-    told = text.replace("Advice was tried on faces alone", "").lower()
+    told = text.replace("There is no advice: it was tested on faces only", "").lower()
     return [word for word in OF_FACES if word in told]
 
 
@@ -126,7 +126,7 @@ def test_the_name_tells_the_weights(encoder, run):
 
 
 def test_an_encoder_without_one_embedding_is_refused(encoder, run):
-    with pytest.raises(Exception, match="no single embedding of a picture.*SigLIP.*Load a CLIP"):
+    with pytest.raises(Exception, match="no single embedding of a picture.*SigLIP.*choose a CLIP"):
         run("Measure", clip_vision=encoder("siglip"))
 
 
@@ -163,7 +163,7 @@ def test_score_sorts_pictures_without_faces(run, pack, measure, clip_vision, thi
     assert json.loads(others[6])["impostor"]["count"] == 6 and "unknown" not in others[5]
     few = node.execute(**given, show="pictures", strangers=things(3, seed=9))
     (words,) = few.ui["text"]
-    assert "there is a value for 3 of 3 pictures, and 5 are needed, so what other pictures score is unknown" in words
+    assert "there is a value for 3 of 3, and 5 are needed. What other pictures score is therefore unknown" in words
     assert of_faces(words.replace("strangers:", "")) == []
 
 
@@ -223,7 +223,7 @@ def test_a_run_is_probed_and_reported(sampled, pack, mini, clip_vision, person, 
     assert trace.final.similarity == pytest.approx(want, abs=5e-3)
     output = pack.nodes["DriftReport"].execute(trace=made.watch, samples=made.latent)
     (words,), (curve,) = output.ui["text"], output.ui["infusenet_drift"]
-    assert "Advice was tried on faces alone, and this measure looks at whole pictures" in words
+    assert "There is no advice: it was tested on faces only, and this measure looks at whole pictures" in words
     assert "It peaked at step" in words and of_faces(words) == []
     assert curve["labels"] == {"axis": "similarity of whole pictures", "unseen": "not measured",
                                "nothing": "Nothing could be measured, so there is no curve."}  # fmt: skip
@@ -256,7 +256,7 @@ def test_a_batch_with_other_pictures_and_references_of_its_own(sampled, pack, pe
     made = sampled(batch=2, reference=both, references="one per image", strangers=things(6))
     trace = made.run.trace
     assert trace.strangers is not None and trace.strangers.count == 12 and trace.reference.pictures == 2
-    assert trace.reference.source == "one reference a picture: reference image"
+    assert trace.reference.source == "one reference per picture: reference image"
     (words,) = pack.nodes["DriftReport"].execute(trace=made.watch, samples=made.latent).ui["text"]
     assert "came out most like the reference" in words and "other pictures score" in words and of_faces(words) == []
 
@@ -299,8 +299,8 @@ def test_without_room_on_the_gpu_it_measures_after_the_run_and_says_so(sampled, 
     assert len(asked) == 1 and tuple(asked[0][1]) == (1, 16, 16, 16) and asked[0][0].latent_format is not None
     assert trace.evaluation == "after" and trace.status == "complete" and trace.stopped_after is None
     assert all(record.found == (True,) for record in trace.records) and len(trace.records) == 12
-    (warning,) = [text for text in trace.warnings if "no room on the GPU" in text]
-    assert ("Stop at Identity Peak could not look" in warning) == (stop is not None)
+    (warning,) = [text for text in trace.warnings if "does not fit on the GPU" in text]
+    assert ("Stop at Identity Peak therefore did nothing" in warning) == (stop is not None)
 
 
 def test_room_is_what_the_host_would_need(measure, clip_vision, mini, monkeypatch):

@@ -166,7 +166,7 @@ def test_the_report_without_a_sampler_says_what_to_do(probe, run):
     _, watch = probe()
     with pytest.raises(Exception, match="Connect the sampler's latent"):
         run("DriftReport", trace=watch)
-    with pytest.raises(Exception, match="seen no sampling"):
+    with pytest.raises(Exception, match="not seen any sampling"):
         run("DriftReport", trace=watch, samples={"samples": torch.zeros(1, 16, 16, 16)})
 
 
@@ -187,7 +187,7 @@ def test_each_sampler_node_has_a_record_of_its_own(probe, sample, pack, run):
     assert choice.find_run(watch, prompt, "5") == choice.Choice(watch.runs["11", 0])
     assert choice.find_run(watch, prompt, "6") == choice.Choice(watch.runs["10", 0])
     latest = choice.find_run(watch, {"7": {"inputs": {"samples": ["99", 0]}}}, "7")
-    assert latest.run is watch.runs["10", 0] and "not upstream" in latest.note
+    assert latest.run is watch.runs["10", 0] and "not connected to this report" in latest.note
     assert len(run("DriftReport", trace=watch, samples=latent)) == 12
 
 
@@ -254,7 +254,7 @@ def test_a_probe_that_cannot_start_harms_no_picture(probe, sample, mini, pack, m
         with monkeypatch.context() as patch:
             patch.setattr(watching.Run, broken, None)
             assert torch.equal(sample(probe()[0]), want)
-        assert "identity probe cannot" in caplog.text
+        assert "identity probe could not" in caplog.text
         caplog.clear()
 
 

@@ -104,4 +104,4 @@ def test_a_strength_that_is_no_number_passes_the_host_and_is_refused_by_the_node
     graph = load("probe_schnell")
     graph[numbered(graph, "Apply")]["inputs"]["strength"] = float("nan")
     said, _ = server.run(graph)
-    assert "strength must be a number of 0..3, got nan" in said
+    assert "strength must be a number from 0 to 3, got nan" in said

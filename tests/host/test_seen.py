@@ -99,7 +99,7 @@ def test_a_step_is_handed_on(run, batch):
 def test_the_report_says_which_step_it_hands_on(pack, batch):
     watch, samples, _ = batch
     told = pack.nodes["DriftReport"].execute(trace=watch, samples=samples, step=2)
-    assert "The best outputs hand on step 2" in told.ui["text"][0]
+    assert "The best outputs give step 2" in told.ui["text"][0]
 
 
 def test_a_step_that_is_not_there_is_refused(run, batch):

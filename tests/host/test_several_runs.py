@@ -81,7 +81,7 @@ def test_a_detailer_leaves_a_record_of_each_crop(probed, sample, node, find, run
     (execution,) = watch.executions.found()
     assert [(one.number, one.size) for one in execution.runs] == [(1, (64, 64)), (2, (128, 128)), (3, (96, 96))]
     largest = find(watch)
-    assert largest.run.number == 2 and largest.which.startswith("Run 2 of 3 by node 7, 128 x 128 pixels")
+    assert largest.run.number == 2 and largest.which.startswith("This is run 2 of 3 by node 7, 128 x 128 pixels")
     assert "the last of the largest" in largest.which
     assert find(watch, made[0]).run.number == 1 and find(watch, made[2]).run.number == 3, "by what the latent holds"
     assert find(watch, torch.ones(1, 16, 8, 8), between=True).run.number == 1, "by its size"
@@ -112,7 +112,11 @@ def test_the_cells_of_a_plot_are_curves_beside_each_other(probed, sample, node, 
         cells = [sample(model, seed=seed) for seed in (1, 2, 3)]
     together = torch.cat(cells)
     found = find(watch, together)
-    assert found.run.number == 3 and found.note is None and "the last whose result is in this latent" in found.which
+    assert (
+        found.run.number == 3
+        and found.note is None
+        and "the last one whose result is part of the latent" in found.which
+    )
     charts, drawn = pack.module("infusenet.charts"), []
     figure = charts.similarity_figure
     seen = lambda traces, **named: drawn.append((traces, named)) or figure(traces, **named)  # noqa: E731
@@ -179,7 +183,7 @@ def test_two_samplers_in_one_node_are_one_run_if_one_goes_on_from_the_other(prob
     assert one.trace.sigmas == whole.trace.sigmas and one.trace.run.steps == 8
     assert one.trace.means[:3] == pytest.approx(whole.trace.means[:3], abs=1e-4)
     words = pack.module("infusenet.probe.drift").in_words(one.trace)
-    assert "sampled in 2 pieces" in words and "gives no advice" in words
+    assert "sampled in 2 pieces" in words and "There is no advice" in words
 
 
 def test_small_pictures_are_left_unmeasured_where_that_is_asked(probed, sample, node, find, mini):
@@ -193,7 +197,9 @@ def test_small_pictures_are_left_unmeasured_where_that_is_asked(probed, sample, 
     model, watch = probed(skip_below=1000)
     with node():
         made = sample(model)
-    with pytest.raises(Exception, match=r"Every picture that was sampled \(1\) is smaller than the 1000 pixels"):
+    with pytest.raises(
+        Exception, match=r"every picture sampled \(1\) is smaller than Identity Probe's skip_below of 1000 pixels"
+    ):
         find(watch, made)
 
 
@@ -220,7 +226,7 @@ def test_a_thousand_tiles_are_bounded(pack):
     execution.add(Tile(1001))
     assert execution.bytes <= executions.MEMORY and execution.runs[-1].number == 1001
     choice = pack.module("nodes.probe.choice")
-    with pytest.raises(Exception, match="Run 5 of 1001 is not kept any more; those kept are"):
+    with pytest.raises(Exception, match="Run 5 of 1001 is no longer kept. Set run to one of"):
         choice.choose(execution, None, None, 5)
 
 
@@ -240,14 +246,14 @@ def test_a_latent_that_does_not_fit_the_record_is_always_said(probed, sample, no
     with node():
         made = sample(model)
         for output in (0, 1, 3):
-            assert "Node 7 hands on another latent" in find(watch, made + 1, output=output).note
-        assert "Node 7 hands on" in find(watch, torch.cat([made + 1] * 2), output=3).note
+            assert "Node 7 changed the latent after sampling" in find(watch, made + 1, output=output).note
+        assert "Node 7 changed the latent" in find(watch, torch.cat([made + 1] * 2), output=3).note
         assert find(watch, made + 1, run=1).note is None, "it was chosen"
     assert "record of an earlier run" in find(watch, made + 1, output=3).note, "no probe is before the sampler any more"
-    assert "hands on another latent" in find(watch, made + 1, output=3, probe=True).note
+    assert "changed the latent after sampling" in find(watch, made + 1, output=3, probe=True).note
     larger = find(watch, torch.zeros(1, 16, 32, 32), between=True).note
     assert larger == "The latent connected here is 256 x 256 pixels, and this run made 128 x 128 pixels."
-    assert "128 x 128 pixels, 4 of them" in find(watch, torch.zeros(4, 16, 16, 16), between=True).note
+    assert "128 x 128 pixels, batch of 4" in find(watch, torch.zeros(4, 16, 16, 16), between=True).note
     assert find(watch, made + 1, between=True).note is None, "changed on its way"
     assert "The picture connected here is 512 x 512" in find(watch, image=torch.zeros(1, 512, 512, 3)).note
 
@@ -325,7 +331,7 @@ def test_steps_for_display_have_no_noise_level_and_no_advice(probed, custom, pac
     assert (trace.final is None) == (function is unsampling), "noise is no finished picture"
     assert set(one.recorder.gallery.steps) <= {1, 2, 3, 4, 5}
     words = pack.module("infusenet.probe.drift").in_words(trace)
-    assert "counts its steps for display" in words and "Try next" not in words
+    assert "reports its progress in steps of its own" in words and "Try next" not in words
     assert len(run("DriftReport", trace=watch, samples={"samples": made})) == 12
 
 
@@ -340,7 +346,7 @@ def test_no_sampler_of_the_host_is_taken_for_one_of_those(probed, sample):
         pack_of[sampler] = one.trace
     own_pace = {"dpm_fast", "dpm_adaptive"}
     assert {name for name, trace in pack_of.items() if any(r.sigma is None for r in trace.records)} == own_pace
-    assert not [name for name, trace in pack_of.items() if any("for display" in each for each in trace.warnings)]
+    assert not [name for name, trace in pack_of.items() if any("steps of its own" in each for each in trace.warnings)]
 
 
 # ---------------------------------------------------------------------------------- samplers that end in their own way
@@ -376,7 +382,7 @@ def test_a_sampler_that_leaves_the_rest_to_another_has_no_finished_picture(probe
     custom(model, left_off, levels)
     (one,) = watch.runs.values()
     assert one.trace.final is None and one.trace.steps == 2 and list(one.trace.sigmas) == levels[:3].tolist()
-    assert "part of a run that several samplers share" in pack.module("infusenet.probe.drift").in_words(one.trace)
+    assert "several samplers share this run" in pack.module("infusenet.probe.drift").in_words(one.trace)
     model, watch = probed()
     custom(model, untold_end, levels)
     (one,) = watch.runs.values()
@@ -394,7 +400,7 @@ def test_inside_a_loop_the_run_is_found_by_its_result(probed, sample, node, pack
     found = find_run(watch, {"20": {"inputs": {}}}, "20.0.1.9", {"samples": made[1]})
     assert torch.equal(found.run.final, made[1]) and found.note is None
     other = find_run(watch, {"20": {"inputs": {}}}, "20.0.1.9", {"samples": made[1] + 1})
-    assert torch.equal(other.run.final, made[2]) and "not upstream" in other.note
+    assert torch.equal(other.run.final, made[2]) and "not connected to this report" in other.note
 
 
 def test_a_cancel_in_a_further_piece_is_a_cancel(probed, custom, node):

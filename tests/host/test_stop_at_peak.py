@@ -145,7 +145,9 @@ def test_where_no_setting_would_help_a_slice_is_left_alone(probed, run, text, wi
         got = sample(stopping, text, "euler", last_step=4)
     assert torch.equal(got, sample(mini("mini-dev")[0], text, "euler", last_step=4))
     (one,) = watch.runs.values()
-    assert one.trace.status == "complete" and any("left it alone" in each for each in one.trace.warnings)
+    assert one.trace.status == "complete" and any(
+        "Stop at Identity Peak did nothing" in each for each in one.trace.warnings
+    )
 
 
 def test_noise_levels_that_uni_pc_has_written_to_are_not_refused(probed, run, text, mini):

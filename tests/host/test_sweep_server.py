@@ -77,7 +77,7 @@ def test_the_template_runs_as_shipped(server, graph):
 
 def test_a_bad_value_is_one_message_in_which_it_is_named(server, graph):
     said, _ = server.run(sweep_of(graph, values="1, 2, vier"))
-    assert "'vier' is no number" in said and len(said.splitlines()) == 1
+    assert "'vier' is not a number" in said and len(said.splitlines()) == 1
 
 
 @pytest.mark.exact
