@@ -184,7 +184,7 @@ def _drift_handles(names: Sequence[str], bars: Sequence[DriftBar], tones: Mappin
     from matplotlib.patches import Patch
 
     handles: list[Any] = [Patch(fc=tones[name].colour(theme), label=name) for name in names if len(names) > 1]
-    handles.append(handle("from a peak that others chose", ls="", marker="s", mfc=theme.paper, mec=theme.ink))
+    handles.append(handle("from a peak chosen by others", ls="", marker="s", mfc=theme.paper, mec=theme.ink))
     if any(bar.by_noise is not None for bar in bars):
         handles.append(Patch(fc=theme.grid, label="a peak by noise alone, in 95 of 100"))
     return handles + ([paper_handle(theme)] if any(bar.paper is not None for bar in bars) else [])

@@ -93,7 +93,9 @@ def face_grid(
     from PIL import Image, ImageDraw, ImageFont
 
     if columns < 1 or len(faces) != len(labels):
-        raise ValueError(f"Expected columns >= 1 and a label a face, got {columns}, {len(labels)} and {len(faces)}.")
+        raise ValueError(
+            f"Expected columns >= 1 and one label per face, got {columns}, {len(labels)} and {len(faces)}."
+        )
     colours = theme_named(theme)
     across, rows = min(columns, max(len(faces), 1)), max(math.ceil(len(faces) / columns), 1)
     width, height = tile

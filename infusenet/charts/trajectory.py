@@ -248,8 +248,8 @@ def _footer(curves: Sequence[Curve], width: float) -> str:
     parts += [f"{'shaded' if len(curves) == 1 else 'broad'}: within 5 % of the peak"]
     parts += ["band: range of the batch"] if any(len(trace.counted) > 1 for trace in traces) else []
     unseen = any(math.isfinite(value) for one in curves for value in one.unseen)
-    parts += [f"hollow: {traces[0].wording.unseen} there, counts for nothing"] if unseen else []
-    parts += ["grey: not above the lines by 2 deviations"] if all(bars) and shared(traces) else []
+    parts += [f"hollow: {traces[0].wording.unseen}, not counted"] if unseen else []
+    parts += ["grey: less than 2 standard deviations above the lines"] if all(bars) and shared(traces) else []
     above = [(one.name, above_in_words(one.trace)) for one in curves]
     said = [text if len(curves) == 1 else f"{name}: {text}" for name, text in above if text]
     unknown = traces[0].wording.others_unknown if any(trace.strangers is None for trace in traces) else None

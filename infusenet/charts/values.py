@@ -61,7 +61,7 @@ def values_figure(
         ImportError: matplotlib is missing.
     """
     if not tried:
-        raise ValueError("Expected at least one value that was tried, got none.")
+        raise ValueError("Expected at least one tried value, got none.")
     lines, words = judging_lines(strangers, blank, subject), wording(subject)
     colours, shown = theme_named(theme), sorted(tried, key=lambda one: one.value) if axis.ordered else list(tried)
     positions = [float(one.value) if axis.ordered else float(position) for position, one in enumerate(shown)]

@@ -166,8 +166,8 @@ def comparable(rules: Sequence[Rule | str | None], what: str) -> None:
     if len({None if rule is None else str(rule) for rule in rules}) > 1:
         names = "; ".join(dict.fromkeys("an unrecorded rule" if rule is None else str(rule) for rule in rules))
         raise SettingsError(
-            f"{what} were measured by different rules, so their numbers cannot be compared: {names}. "
-            "Measure them again with one version and one measure (one face pack, or one network of whole pictures)."
+            f"{what} were measured by different rules, so their numbers cannot be compared: {names}. Measure them "
+            "all again with the same version and the same face pack or image encoder."
         )
 
 

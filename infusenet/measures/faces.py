@@ -130,7 +130,7 @@ class FaceMeasure:
             FaceError: there is no picture, one shows no face, or a face cannot be embedded.
         """
         if not pictures:
-            raise FaceError("The probe needs a reference picture of the person, got none. Connect or name one.")
+            raise FaceError("The probe needs a reference picture of the person, but there is none. Choose one.")
         crops, turned = [], 0
         for number, picture in enumerate(pictures, start=1):
             upright, angle = self._upright(picture)
@@ -138,15 +138,15 @@ class FaceMeasure:
             if sight.face is None or not sight.seen:
                 raise FaceError(
                     f"No face found in reference picture {number} of {len(pictures)} "
-                    f"({picture.shape[1]}x{picture.shape[0]} pixels){self._unsure(sight)}. "
-                    "Use a picture with one clear, frontal face."
+                    f"({picture.shape[1]}x{picture.shape[0]} pixels){self._unsure(sight)}. Use a picture with one "
+                    "clear, frontal face."
                 )
             turned += angle != 0
             crops.append(self.recognizer.crop(upright, sight.face.kps))
         try:
             embedding = fuse_embeddings(self.embed(crops))
         except ValueError as error:
-            raise FaceError(f"The reference faces give no usable embedding: {error}") from error
+            raise FaceError(f"The reference faces cannot be encoded: {error}") from error
         info = ReferenceInfo(len(crops), source, turned)
         return ReferenceData(embedding, tuple(crops), info, self.blank(embedding))
 
@@ -161,7 +161,7 @@ class FaceMeasure:
     def _unsure(self, sight: Sight) -> str:
         if sight.face is None:
             return ""
-        return f": the surest has a confidence of {sight.face.score:.2f}, and from {self.confident:g} on a face counts"
+        return f": the most certain one has a confidence of {sight.face.score:.2f}, and {self.confident:g} is needed"
 
     def blank(self, embedding: Tensor) -> Baseline | None:
         """What sixteen fixed crops without a face score against a reference's embedding [d]."""

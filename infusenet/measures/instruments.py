@@ -151,7 +151,7 @@ def _judged_fit(prompt: str, picture: Pixels) -> float:
 
     share = share_shown(picture, asked_of(prompt))
     if share is None:
-        raise Undefined("the prompt asks for nothing that the judge reads")
+        raise Undefined("the prompt asks for nothing the judge can recognise")
     return share
 
 

@@ -11,9 +11,9 @@ from .wording import SubjectName, wording
 Kind = Literal["impostor", "blank", "published", "genuine"]
 
 KINDS: dict[Kind, str] = {
-    "genuine": "the same person, another picture",
+    "genuine": "the same person in another picture",
     "impostor": "other people",
-    "blank": "nothing of a face",
+    "blank": "no face at all",
 }
 """What is measured of people beside a likeness, and what a chart calls it."""
 OTHERS, BLANK = wording("face").others, wording("face").blank

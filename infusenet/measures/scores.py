@@ -106,9 +106,9 @@ class Scores:
         if reading.similarity is not None or reading.why is not None:
             return reading.reason
         if reading.seen:
-            return "the face gives no usable embedding"
-        surest = "" if reading.score is None else f" (the surest has a confidence of {reading.score:.2f})"
-        return f"no face was found with confidence{surest}"
+            return "the face could not be encoded"
+        surest = "" if reading.score is None else f" (the most certain one has a confidence of {reading.score:.2f})"
+        return f"no face was found with enough confidence{surest}"
 
     def in_words(self, limit: int | None = None) -> str:
         """The best picture, each picture's likeness, the lines and what measured, a line each.
@@ -134,7 +134,7 @@ class Scores:
 
     def _told(self, index: int) -> str:
         value, under = self.similarity(index), self.under(index)
-        doubt = "" if under is None else f" (not told apart from: {under})"
+        doubt = "" if under is None else f" (cannot be told apart from: {under})"
         return f"picture {index + 1}: {self.why(index) if value is None else f'{value:.3f}{doubt}'}"
 
     def to_json(self) -> str:

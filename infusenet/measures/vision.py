@@ -88,15 +88,15 @@ def preprocessing_of(folder: Path, published: Preprocessing) -> Preprocessing:
                 whole = json.loads(path.read_text(encoding="utf-8"))
                 found = whole if inside is None else whole.get(inside)
             except (OSError, ValueError, AttributeError) as error:
-                raise WeightsError(f"{path} cannot be read ({error}). Download it again, or delete it.") from error
+                raise WeightsError(f"{path} cannot be read ({error}). Download it again or delete it.") from error
     if found is None:
         return published
     try:
         return _preprocessing(found, published)
     except (KeyError, TypeError, ValueError) as error:
         raise WeightsError(
-            f"{folder} asks for a preprocessing that is not known here ({error}): expected a shorter side, a square "
-            "from the middle, mean and deviation. Use the folder as it was published."
+            f"{folder} asks for unknown preprocessing ({error}). Expected a shorter side, a centre crop, a mean and "
+            "a standard deviation. Use the folder as it was published."
         ) from error
 
 
@@ -156,7 +156,10 @@ def dino(folder: str | Path, *, device: str = "cpu") -> PictureMeasure:
     prepare = preprocessing_of(path, Preprocessing(256, 224, IMAGENET_MEAN, IMAGENET_STD))
     patch = int(config.get("patch_size", 14))
     if prepare.crop % patch:
-        raise WeightsError(f"{path}: pictures of {prepare.crop} pixels do not divide into patches of {patch}.")
+        raise WeightsError(
+            f"{path}: its preprocessing makes pictures of {prepare.crop} pixels, which is not a "
+            f"multiple of its patch size {patch}. Download the folder again."
+        )
     label = _label(path)
     rule = Rule("dino 1", {"network": label, "embedding": "class token", "input": str(prepare)}, "picture")
     return PictureMeasure(_name(label, network), rule, _embedder(network, prepare, _class_token))
@@ -195,7 +198,7 @@ def _kind_of(folder: Path, kinds: Mapping[str, str], expected: str) -> tuple[str
     config = config_of(folder)
     found = config.get("model_type")
     if found not in kinds:
-        raise WeightsError(f"{folder} holds a model of type {found!r}: expected {expected}. Name another folder.")
+        raise WeightsError(f"{folder} holds a model of type {found!r}. Expected {expected}. Choose another folder.")
     return kinds[str(found)], config
 
 
@@ -215,7 +218,7 @@ def _clip_preprocessing(folder: Path, config: Mapping[str, Any]) -> Preprocessin
     prepare = preprocessing_of(folder, Preprocessing(size, size, CLIP_MEAN, CLIP_STD))
     if prepare.crop != size:
         raise WeightsError(
-            f"{folder}: its network takes pictures of {size} pixels, but its preprocessing makes {prepare.crop}. "
+            f"{folder}: the network expects pictures of {size} pixels, but the preprocessing makes {prepare.crop}. "
             "Download the folder again."
         )
     return prepare
@@ -227,7 +230,8 @@ def _tokenizer(folder: Path, words: int) -> Any:
     tokenizer = load_tokenizer(transformers.CLIPTokenizer, folder)
     if len(tokenizer) > words:
         raise WeightsError(
-            f"{folder}: its tokenizer has {len(tokenizer)} words, but its text encoder {words}. Download it again."
+            f"{folder}: the tokenizer has {len(tokenizer)} words, but the text encoder has {words}. Download the "
+            "folder again."
         )
     return tokenizer
 
@@ -274,7 +278,7 @@ def _prompts(network: Any, tokenizer: Any, prompts: Sequence[str]) -> tuple[Tens
     longest = max(len(tokenizer(prompt, verbose=False)["input_ids"]) for prompt in prompts)
     note = f"its first {most - 2} of {longest - 2} tokens" if longest > most else None
     if note is not None:
-        log.warning("CLIP reads %d tokens at most: a longer prompt is compared by %s.", most - 2, note)
+        log.warning("CLIP reads at most %d tokens, so this longer prompt is compared by %s.", most - 2, note)
     tokens = tokenizer(list(prompts), padding=True, truncation=True, max_length=most, return_tensors="pt")
     tokens = {name: tokens[name].to(network.device) for name in ("input_ids", "attention_mask")}
     with torch.no_grad(), _exact(network.device):

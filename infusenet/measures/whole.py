@@ -71,13 +71,12 @@ class PictureMeasure:
             PictureError: there is no picture, or one that gives no embedding.
         """
         if not len(pictures):
-            raise PictureError("This measure needs a reference picture to compare with, got none. Connect or name one.")
+            raise PictureError("This measure needs a reference picture to compare with, but there is none. Choose one.")
         try:
             embedding = fuse_embeddings(self.embed(pictures))
         except ValueError as error:
             raise PictureError(
-                f"{self.name} gives no usable embedding of the reference pictures ({error}) Use other pictures, or "
-                "check its weights."
+                f"{self.name} cannot encode the reference pictures ({error}) Use other pictures, or check its weights."
             ) from error
         crops = tuple(small(picture) for picture in pictures)
         return ReferenceData(embedding, crops, ReferenceInfo(len(pictures), source), self.blank(embedding))
@@ -173,12 +172,12 @@ class PromptMeasure(PictureMeasure):
         prompts = [pictures] if isinstance(pictures, str) else list(pictures)
         if not prompts or not all(isinstance(prompt, str) and prompt.strip() for prompt in prompts):
             found = ", ".join(repr(one) if isinstance(one, str) else type(one).__name__ for one in prompts) or "nothing"
-            raise SettingsError(f"This measure compares pictures with a prompt: give it a text, not {found:.80}.")
+            raise SettingsError(f"This measure compares pictures with a prompt. Give it text, not {found:.80}.")
         embeddings, note = self._embed_prompts(prompts)
         try:
             embedding = fuse_embeddings(embeddings.detach().float().cpu())
         except ValueError as error:
-            raise SettingsError(f"{self.name} gives no usable embedding of the prompt ({error})") from error
+            raise SettingsError(f"{self.name} cannot encode the prompt ({error})") from error
         told = "; ".join(filter(None, (source or "prompt", note)))
         return ReferenceData(embedding, (), ReferenceInfo(0, told))
 
@@ -226,7 +225,7 @@ def _reading(picture: Pixels | None, row: Tensor | None, reference: ReferenceDat
         return Reading(False, why="the picture is not finite")
     value = float(cosine_similarity(row, reference.embedding)[0])
     if not np.isfinite(value):
-        return Reading(True, crop=small(picture), why="the picture gives no embedding")
+        return Reading(True, crop=small(picture), why="the picture could not be encoded")
     return Reading(True, value, crop=small(picture))
 
 

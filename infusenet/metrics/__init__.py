@@ -36,7 +36,7 @@ METRICS: dict[str, Metric] = {
             "latent distance",
             "relative RMS",
             "lower",
-            "relative RMS difference to the reference in the VAE's latent space; empty: not asked",
+            "relative RMS difference to the reference in the VAE's latent space; empty: not asked for",
             lambda subject: latent_distance(
                 as_tensor(subject.picture), resized(subject["reference"], subject.picture.shape), subject["vae"]
             ).item(),
@@ -47,7 +47,7 @@ METRICS: dict[str, Metric] = {
             "LPIPS (VGG)",
             "LPIPS",
             "lower",
-            "LPIPS (VGG) to the first reference, of the middle squares at 512 pixels; empty: no weights",
+            "LPIPS (VGG) to the first reference, on the middle squares at 512 pixels; empty: no weights",
             lambda subject: lpips_distance(
                 fitted(subject.picture), fitted(subject["reference"]), subject["lpips"]
             ).item(),
@@ -58,7 +58,8 @@ METRICS: dict[str, Metric] = {
             "similarity by a second recognizer",
             "cosine",
             "higher",
-            "cosine to the person by a recognizer that neither conditions nor measures first; empty: none, or no face",
+            "cosine to the person by a recognizer that neither conditions nor is the main one for measuring; "
+            "empty: no such recognizer, or no face",
             lambda subject: subject["second"](subject.picture),
             needs=("second",),
         ),
@@ -67,8 +68,9 @@ METRICS: dict[str, Metric] = {
             "fit to the prompt",
             "share of 0..1, or CLIP's cosine",
             "higher",
-            "of the miniature the share of what the prompt asks for that a judge reads in the picture, else the cosine "
-            "of CLIP's text and image; empty: no CLIP, or nothing asked for that the judge reads",
+            "for the miniature, how much of what the prompt asks for a judge recognises in the picture, as a "
+            "share; otherwise, the cosine between CLIP's text and image; empty: no CLIP, or the prompt asks for "
+            "nothing the judge recognises",
             lambda subject: subject["prompt_fit"](subject.picture),
             needs=("prompt_fit",),
         ),
@@ -77,7 +79,7 @@ METRICS: dict[str, Metric] = {
             "sharpness of the face",
             "squared gray levels of 0..1",
             "higher",
-            "as sharpness, of the face as it is aligned for the recognizer; empty: no face",
+            "like sharpness, but of the face as aligned for the recognizer; empty: no face",
             lambda subject: sharpness(as_tensor(subject["face"])).item(),
             needs=("face",),
         ),

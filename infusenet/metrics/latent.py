@@ -26,8 +26,8 @@ def latent_distance(pictures: Tensor, references: Tensor, vae: Any) -> Tensor:
     """
     if pictures.shape != references.shape or pictures.ndim != 4:
         raise ValueError(
-            f"Expected pictures of one shape [B, 3, H, W], got {list(pictures.shape)} and {list(references.shape)}. "
-            "Resize the reference to the picture."
+            f"Expected pictures of the same shape [B, 3, H, W], got {list(pictures.shape)} and "
+            f"{list(references.shape)}. Resize the reference to the picture."
         )
     with torch.no_grad():
         a, b = (_latents(each, vae) for each in (pictures, references))

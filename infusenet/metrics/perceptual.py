@@ -41,7 +41,7 @@ def lpips_network(backbone: str | Path, *, device: str | torch.device = "cpu") -
         import lpips
     except (ImportError, RuntimeError) as error:  # a torchvision built for another torch raises RuntimeError
         raise PackageError(
-            f"LPIPS needs the packages lpips and torchvision ({error}). Install them: pip install lpips torchvision"
+            f"LPIPS needs the packages lpips and torchvision ({error}). Run: pip install lpips torchvision"
         ) from error
     with warnings.catch_warnings():  # lpips asks torchvision in an old way
         warnings.simplefilter("ignore")
@@ -80,8 +80,8 @@ def lpips_distance(pictures: Tensor, references: Tensor, network: Any) -> Tensor
     """
     if pictures.shape != references.shape or pictures.ndim != 4 or min(pictures.shape[2:]) < 32:
         raise ValueError(
-            "Expected pictures of one shape [B, 3, H, W] of at least 32 x 32, got "
-            f"{list(pictures.shape)} and {list(references.shape)}. Bring both to one size with `fitted`."
+            f"Expected pictures of the same shape [B, 3, H, W], at least 32 x 32, got {list(pictures.shape)} and "
+            f"{list(references.shape)}. Bring both to the same size with `fitted`."
         )
     weight = next(network.parameters())
     a, b = (each.to(weight.device, weight.dtype) * 2 - 1 for each in (pictures, references))

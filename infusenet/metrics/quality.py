@@ -21,7 +21,7 @@ def luma(pictures: Tensor) -> Tensor:
     """
     if pictures.ndim != 4 or pictures.shape[1] != 3 or not pictures.is_floating_point():
         raise ValueError(
-            f"Expected float pictures [B, 3, H, W] in 0..1, got {pictures.dtype} {list(pictures.shape)}. "
+            f"Expected float pictures [B, 3, H, W] from 0 to 1, got {pictures.dtype} {list(pictures.shape)}. "
             "Permute BHWC pictures, and divide 8-bit ones by 255."
         )
     weights = torch.tensor(LUMA, device=pictures.device)

@@ -59,17 +59,22 @@ def why_none(trace: Trace) -> list[str]:
     if trace.wording.unadvised:
         return [trace.wording.unadvised]
     if part(trace):
-        return ["This is part of a run that several samplers share, so it gives no advice: probe a whole run."]
+        return ["There is no advice because several samplers share this run. Probe a whole run instead."]
     if trace.run.pieces:
-        return ["Its sampler works in pieces, so it gives no advice: none was tried on such runs."]
+        return ["There is no advice because this sampler works in several passes, and none was tested on such runs."]
     if unlevelled(trace):
-        return ["At which noise levels its sampler worked is not known, so it gives no advice."]
+        return ["There is no advice because the sampler's noise levels are unknown."]
     if refines(trace):
-        return ["This run began below full noise (a refine pass), so it gives no advice: none was tried on such runs."]
+        return [
+            (
+                "There is no advice because this run started below full noise (a refine pass), and none was tested "
+                "on such runs."
+            )
+        ]
     if not whole(trace):
-        return ["The run did not come to its end, so it gives no advice."]
+        return ["There is no advice because the run did not finish."]
     if trace.run.strength is None:
-        return ["No Apply InfuseNet Identity took part in this run, so there is no advice on its settings."]
+        return ["There is no advice because Apply InfuseNet Identity took no part in this run."]
     return []
 
 
@@ -84,7 +89,7 @@ def _end(trace: Trace) -> Advice | None:
     end, start = trace.run.end, trace.run.start
     if end is None or end >= 1 or start or not trace.run.strength:
         return None
-    words = f"an end_percent of 1 in Apply InfuseNet Identity instead of {end:g}: to rest it early costs likeness."
+    words = f"set end_percent in Apply InfuseNet Identity to 1 instead of {end:g}. Stopping it early costs likeness."
     return Advice("end", words, {"end": 1.0})
 
 
@@ -93,8 +98,8 @@ def _strength(trace: Trace, figures: Drift) -> Advice | None:
     if strength is None or strength >= MORE or (strength >= TRAINED and not weak(trace, figures)):
         return None
     more = TRAINED if strength < TRAINED and not weak(trace, figures) else MORE
-    why = "the likeness is weak." if more == MORE else "InfuseNet was trained at it."
-    words = f"a strength of {more:g} in Apply InfuseNet Identity instead of {strength:g}: {why}"
+    why = "The likeness is weak." if more == MORE else "InfuseNet was trained with that value."
+    words = f"set strength in Apply InfuseNet Identity to {more:g} instead of {strength:g}. {why}"
     return Advice("strength", words, {"strength": more})
 
 
@@ -115,8 +120,8 @@ def _keep(trace: Trace) -> Advice | None:
         return None
     step = trace.records[index].step
     words = (
-        f"in Stop at Identity Peak the mode 'finish, keep the best': step {step} of this run scored {value:.3f} with "
-        f"at least {SHARP:.0%} of the finished picture's sharpness."
+        f"use Stop at Identity Peak in the mode 'finish, keep the best'. Step {step} of this run scored {value:.3f} "
+        f"and had at least {SHARP:.0%} of the finished picture's sharpness."
     )
     return Advice("keep", words, {"step": step})
 
@@ -126,8 +131,8 @@ def _stop(trace: Trace) -> Advice | None:
     if not saves(trace.steps, step, TAIL):
         return None
     words = (
-        f"Stop at Identity Peak, which cuts a run short after {SHARE:.0%} of its steps (here {step}) and removes the "
-        f"remaining noise in {TAIL} larger ones: nearly the same picture, before most of the drift."
+        f"use Stop at Identity Peak. It cuts a run short after {SHARE:.0%} of its steps (here {step}) and removes "
+        f"the remaining noise in {TAIL} larger ones. The picture stays nearly the same and misses most of the drift."
     )
     return Advice("stop", words, {"step": step, "tail": TAIL})
 
@@ -137,7 +142,7 @@ def _steps(trace: Trace, figures: Drift) -> Advice | None:
     if steps is None:
         return None
     words = (
-        f"{steps} steps as a separate run: another path from noise to picture, not this one cut short, so probe it "
-        "again."
+        f"run it again with {steps} steps. That is a different path from noise to picture, not this run cut short, "
+        "so probe it again."
     )
     return Advice("steps", words, {"steps": steps})

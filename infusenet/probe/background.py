@@ -108,7 +108,7 @@ class _Worker(threading.Thread):
                 except Exception as error:
                     session = self._session
                     session.warnings.append(
-                        f"Measuring live failed at step {step} ({error}); the rest was measured after the run."
+                        f"Live measuring failed at step {step} ({error}), so the rest was measured after the run."
                     )
                     log.warning("The probe cannot measure live: %s", error, exc_info=True)
                     self._done(step, last=True)

@@ -62,7 +62,7 @@ def in_words(trace: Trace) -> list[str]:
         how = seen if best.final is None else finished
         lines.append(f"Picture {best.picture} of {trace.batch} {how}.")
     lines += [_told(one, words) for one in figures[:TOLD]]
-    return lines + ([f"The other {len(figures) - TOLD} are in the record."] if len(figures) > TOLD else [])
+    return lines + ([f"The other {len(figures) - TOLD} pictures are in the record."] if len(figures) > TOLD else [])
 
 
 def _told(one: PictureFigures, words: Wording) -> str:

@@ -56,7 +56,7 @@ def checked(pictures: Tensor, what: str) -> Tensor:
         ValueError: they have another.
     """
     if pictures.ndim != 4 or pictures.shape[1] != 3:
-        raise ValueError(f"{what}: expected pictures [B, 3, H, W] in 0..1, got {list(pictures.shape)}.")
+        raise ValueError(f"{what}: expected pictures [B, 3, H, W] from 0 to 1, got {list(pictures.shape)}.")
     return pictures.detach().float()
 
 

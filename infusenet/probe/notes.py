@@ -11,7 +11,7 @@ def of_all(references: Sequence[ReferenceData], subject: str) -> ReferenceInfo:
     if len(references) == 1:
         return references[0].info
     infos = [reference.info for reference in references]
-    each = "one person a picture" if subject == "face" else "one reference a picture"
+    each = "one person per picture" if subject == "face" else "one reference per picture"
     return ReferenceInfo(
         sum(info.pictures for info in infos),
         f"{each}: {infos[0].source or 'references'}",
@@ -26,6 +26,6 @@ def circular(measure: Measure, info: RunInfo) -> list[str]:
         return []
     network = "recognizer" if measure.rule.subject == "face" else "network"
     return [
-        f"The {network} that measures is the one that conditions ({measure.name}): the similarity is flattered. "
+        f"The same {network} conditions and measures ({measure.name}), so the similarity looks better than it is. "
         "Measure with another one."
     ]

@@ -95,7 +95,7 @@ class ProbeRecorder:
         self.measure = as_measure(recognizer)
         self.references = (reference,) if isinstance(reference, ReferenceData) else tuple(reference)
         if not self.references:
-            raise SettingsError("The probe needs a reference to compare with, got none.")
+            raise SettingsError("The probe needs a reference to compare with, but there is none. Choose one.")
         self.strangers, self.ceiling = strangers, ceiling
         self.when, self.every = when, every
         self.best: KeptLatents | None = None

@@ -44,7 +44,9 @@ class StepRecord:
     def __post_init__(self) -> None:
         lengths = {len(values) for values in self.columns().values()}
         if self.step < 1 or len(lengths) != 1:
-            raise ValueError(f"Expected a step >= 1 and one value a batch item, got step {self.step}, sizes {lengths}.")
+            raise ValueError(
+                f"Expected a step >= 1 and one value per batch item, got step {self.step}, sizes {lengths}."
+            )
 
     def check(self) -> None:
         """Raise ValueError where a similarity is none: a cosine is at most 1."""

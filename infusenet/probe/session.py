@@ -74,7 +74,7 @@ class Session:
         except Exception as error:
             self.live = False
             self.warnings.append(
-                f"Measuring live failed at step {step} ({error}); the rest was measured after the run."
+                f"Live measuring failed at step {step} ({error}), so the rest was measured after the run."
             )
             log.warning("The probe cannot measure live: %s", error, exc_info=True)
         if self.keep or step in self.pending or step in self.unaligned:
@@ -202,7 +202,7 @@ class Session:
             self.on_record(record)
         except Exception as error:
             self.on_record = None
-            self.warnings.append(f"The listener failed at step {record.step} ({error}) and was told no more.")
+            self.warnings.append(f"The listener failed at step {record.step} ({error}) and was not called again.")
             log.warning("The probe's listener failed: %s", error, exc_info=True)
 
 

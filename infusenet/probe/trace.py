@@ -87,7 +87,7 @@ class Trace:
     def __post_init__(self) -> None:
         steps = [record.step for record in self.records]
         if steps != sorted(set(steps)):
-            raise ValueError(f"Expected records in order of steps, each step once, got steps {steps}.")
+            raise ValueError(f"Expected records sorted by step, each step once, got steps {steps}.")
         measured = [*self.records, self.final] if self.final else [*self.records]
         if any(record.batch != self.batch for record in measured):
             raise ValueError(f"Expected {self.batch} batch items in every record.")
@@ -179,8 +179,8 @@ class Trace:
         data.pop("report", None)  # what was concluded from it, where somebody has written that beside it
         if type(version) is not int or version != VERSION:
             raise TraceError(
-                f"Expected a trace of version {VERSION}, got version {version!r}. Read it with the version of "
-                "infusenet that wrote it, or run the probe again."
+                f"Expected a trace of version {VERSION}, got version {version!r}. Read it with the infusenet "
+                "version that wrote it, or run the probe again."
             )
         try:
             trace = build(cls, data, "trace")
@@ -248,4 +248,4 @@ def _blank(cells: list[Any]) -> list[Any]:
 
 
 def _refuse(constant: str) -> None:
-    raise ValueError(f"{constant} is not a value of JSON")
+    raise ValueError(f"{constant} is not a JSON value")

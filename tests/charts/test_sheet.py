@@ -81,7 +81,7 @@ def test_nothing_to_show_is_an_empty_sheet() -> None:
 
 
 def test_arguments_are_checked() -> None:
-    with pytest.raises(ValueError, match="a label a face"):
+    with pytest.raises(ValueError, match="one label per face"):
         face_grid([None], [])
     with pytest.raises(ValueError, match="theme"):
         face_grid([], [], theme="pink")

@@ -66,7 +66,7 @@ def test_a_batch_is_a_mean_with_its_range_and_hollow_where_some_failed() -> None
     assert [list(line.get_ydata()) for line in bars] == [[0.2, 0.4]]
     hollow = [line for line in panel.lines if line.get_markerfacecolor() == "#ffffff" and line.get_marker() == "o"]
     assert [list(line.get_xdata()) for line in hollow] == [[2.0]]
-    assert "hollow: some without a face" in words(figure)
+    assert "hollow: some pictures without a face" in words(figure)
 
 
 def test_seeds_are_not_joined_and_keep_their_order() -> None:

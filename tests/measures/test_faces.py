@@ -28,7 +28,7 @@ def test_several_references_are_fused(recognizer: Any, lab: SimpleNamespace) -> 
 def test_a_reference_without_a_face_is_named(recognizer: Any, lab: SimpleNamespace) -> None:
     with pytest.raises(FaceError, match=r"reference picture 2 of 2 \(48x48 pixels\)"):
         Reference.from_pictures(recognizer, [lab.picture(), lab.picture(face=False, size=48)])
-    with pytest.raises(FaceError, match="got none"):
+    with pytest.raises(FaceError, match="there is none"):
         Reference.from_pictures(recognizer, [])
 
 
@@ -37,7 +37,7 @@ def test_an_embedding_that_is_not_finite_is_an_error(lab: SimpleNamespace) -> No
         def embed(self, crops: np.ndarray) -> np.ndarray:
             return np.full((len(crops), 2), np.nan, np.float32)
 
-    with pytest.raises(FaceError, match="no usable embedding"):
+    with pytest.raises(FaceError, match="cannot be encoded"):
         Reference.from_pictures(Degenerate(), [lab.picture()])
 
 
@@ -120,7 +120,7 @@ def test_an_unsure_face_has_one_answer_everywhere(lab: SimpleNamespace) -> None:
     unsure = Sees({64: [face(lab, 20, 0.4, 30.0)]})
     assert person.similarities(unsure, [PICTURE]) == [None]
     assert person.baseline(unsure, [PICTURE] * 6) is None
-    with pytest.raises(FaceError, match="the surest has a confidence of 0.40, and from 0.5 on a face counts"):
+    with pytest.raises(FaceError, match="the most certain one has a confidence of 0.40, and 0.5 is needed"):
         Reference.from_pictures(unsure, [PICTURE])
     recorder = ProbeRecorder(unsure, person, lambda latents: latents)
     recorder.start([1.0, 0.0])
@@ -159,7 +159,7 @@ def test_each_picture_of_a_batch_can_have_a_person_of_its_own(recognizer: Any, l
     assert trace.records[0].similarity == pytest.approx((1.0, 1.0), abs=1e-5)
     assert trace.final is not None and trace.final.similarity == pytest.approx((1.0, 0.0), abs=1e-5)
     assert trace.of_item(1).final is not None and trace.of_item(1).final.similarity == pytest.approx((0.0,), abs=1e-5)
-    assert "one person a picture" in (trace.reference.source or "")
+    assert "one person per picture" in (trace.reference.source or "")
 
 
 def test_the_rule_is_named_and_other_rules_are_refused(recognizer: Any, make: Any, lab: SimpleNamespace) -> None:

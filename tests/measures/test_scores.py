@@ -41,9 +41,9 @@ def test_in_words() -> None:
         "Most alike: picture 3: 0.700.",
         "picture 3: 0.700",
         "picture 4: 0.700",
-        "picture 1: 0.300 (not told apart from: no face (blank))",
-        "picture 5: -0.100 (not told apart from: no face (blank))",
-        "picture 2: no face was found with confidence (the surest has a confidence of 0.40)",
+        "picture 1: 0.300 (cannot be told apart from: no face (blank))",
+        "picture 5: -0.100 (cannot be told apart from: no face (blank))",
+        "picture 2: no face was found with enough confidence (the most certain one has a confidence of 0.40)",
         "For comparison: other people 0.10, no face (blank) 0.20.",
         "Measured by rec.onnx, faces found by det.onnx; rule: face 1.",
     ]

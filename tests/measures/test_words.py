@@ -108,7 +108,7 @@ def test_the_record_is_read_again_and_old_ones_are_of_faces(traced: Trace) -> No
 
 def test_runs_of_different_measures_are_not_drawn_together(traced: Trace) -> None:
     other = dataclasses.replace(traced, rule=Rule("face 1"))
-    with pytest.raises(SettingsError, match=r"measured by different rules.*colour 1; face 1.*one measure"):
+    with pytest.raises(SettingsError, match=r"measured by different rules.*colour 1; face 1.*same version"):
         similarity_figure([traced, other])
     comparable([traced.rule, traced.rule], "Two runs")
 
@@ -126,9 +126,9 @@ def of_faces(text: str) -> list[str]:
 
 def test_a_report_is_not_of_faces_and_gives_no_advice(measure: PictureMeasure, traced: Trace) -> None:
     words = "\n".join([in_words(traced), measured_in_words(traced)])
-    assert of_faces(words.replace("Advice was tried on faces alone", "")) == []
+    assert of_faces(words.replace("There is no advice: it was tested on faces only", "")) == []
     assert "It peaked at step 4 of 5 with a similarity of 1.000." in words
-    assert "Advice was tried on faces alone, and this measure looks at whole pictures" in words
+    assert "There is no advice: it was tested on faces only, and this measure looks at whole pictures" in words
     assert "What other pictures score is unknown" in words and "For comparison, blank pictures score" in words
     assert "rule: colour 1." in words and advise(traced) == ()
     as_face = dataclasses.replace(traced, rule=Rule("face 1"))
@@ -138,15 +138,15 @@ def test_a_report_is_not_of_faces_and_gives_no_advice(measure: PictureMeasure, t
     assert "The likeness was there at step 3 of 5" in in_words(known) and "other pictures score" in in_words(known)
     assert "above other pictures from step" in in_words(known)
     assert [line.name for line in lines_of(known)] == ["other pictures"]
-    assert of_faces(in_words(known).replace("Advice was tried on faces alone", "")) == []
+    assert of_faces(in_words(known).replace("There is no advice: it was tested on faces only", "")) == []
 
 
 def test_a_prompts_report_speaks_of_the_prompt(prompted: PromptMeasure) -> None:
     _, trace = record(prompted, prompted.reference(["red"]), batch=2)
     words = "\n".join([in_words(trace), *batch_in_words(trace)])
-    assert "this measure looks at the prompt" in words and "came out nearest to the prompt" in words
+    assert "this measure looks at the prompt" in words and "came out closest to the prompt" in words
     assert "unknown" not in words and "score" not in words, "it has no lines"
-    assert of_faces(words.replace("Advice was tried on faces alone", "")) == []
+    assert of_faces(words.replace("There is no advice: it was tested on faces only", "")) == []
     chart = written(similarity_figure(trace))
     assert "fit to the prompt (cosine)" in chart and of_faces(chart) == [] and "unknown" not in chart
 
@@ -168,7 +168,7 @@ def test_a_batch_is_told_of_without_faces(measure: PictureMeasure) -> None:
     _, trace = record(measure, references, batch=2)
     words = "\n".join(batch_in_words(trace))
     assert "Picture 1 of 2 came out most like the reference" in words and of_faces(words) == []
-    assert trace.reference.source == "one reference a picture: references"
+    assert trace.reference.source == "one reference per picture: references"
 
 
 def test_the_charts_are_not_of_faces(measure: PictureMeasure, traced: Trace) -> None:
@@ -193,7 +193,7 @@ def test_scores_are_told_without_faces(measure: PictureMeasure) -> None:
     green, black = np.full((16, 16, 3), (0, 99, 0), np.uint8), np.zeros((16, 16, 3), np.uint8)
     scores = Scores.of(measure, [green, RED, black], [reference])
     words = scores.in_words()
-    assert words.startswith("Most alike: picture 2: 1.000.") and "picture 3: the picture gives no embedding" in words
+    assert words.startswith("Most alike: picture 2: 1.000.") and "picture 3: the picture could not be encoded" in words
     assert "other pictures: unknown" in words and of_faces(words) == [] and scores.order == (1, 0, 2)
     assert Scores.of(measure, [black], [reference]).in_words().startswith("None of 1 pictures could be measured.")
     data = json.loads(scores.to_json())
@@ -213,7 +213,7 @@ def test_the_network_that_conditions_is_named_a_network(measure: PictureMeasure)
     recorder.start([1.0, 0.0], run=RunInfo(conditioning_recognizer="net 0123456789ab"))
     recorder.on_step(1, 1.0, latents(1))
     (warning,) = recorder.finish().warnings
-    assert warning.startswith("The network that measures is the one that conditions")
+    assert warning.startswith("The same network conditions and measures")
 
 
 def test_a_trace_is_saved_and_loaded(traced: Trace, tmp_path: Path) -> None:

@@ -42,5 +42,5 @@ def test_one_value_a_picture_whatever_the_order() -> None:
 
 
 def test_shapes_are_checked() -> None:
-    with pytest.raises(ValueError, match="one shape"):
+    with pytest.raises(ValueError, match="same shape"):
         latent_distance(torch.zeros(1, 3, 4, 4), torch.zeros(1, 3, 8, 8), Codec())

@@ -91,7 +91,7 @@ def test_the_same_picture_and_symmetry(network: Any) -> None:
 def test_shapes_are_checked() -> None:
     a = torch.rand(1, 3, 64, 64)
     for b in (torch.rand(1, 3, 64, 32), torch.rand(3, 64, 64)):
-        with pytest.raises(ValueError, match=r"of one shape .*fitted"):
+        with pytest.raises(ValueError, match=r"of the same shape .*fitted"):
             lpips_distance(a, b, None)
     with pytest.raises(ValueError, match="at least 32 x 32"):
         lpips_distance(a[..., :16], a[..., :16], None)

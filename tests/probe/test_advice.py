@@ -25,7 +25,7 @@ def test_a_drifting_long_run() -> None:
     trace = trace_of(long_run(DRIFTING), strangers=Baseline(-0.5, 0.05, 30), blank=BLANK, run=run_of())
     assert kinds(trace) == {"stop": {"step": 12, "tail": 4}, "steps": {"steps": 12}}
     words = " ".join(one.words for one in advise(trace))
-    assert "Stop at Identity Peak" in words and "12 steps as a separate run" in words
+    assert "Stop at Identity Peak" in words and "run it again with 12 steps" in words
     assert kinds(replace(trace, records=trace.records[::4], every=4)).keys() == {"stop", "steps"}
 
 
@@ -43,7 +43,7 @@ def test_a_prediction_worth_keeping_is_sharp() -> None:
 def test_a_weak_likeness_asks_for_strength() -> None:
     trace = trace_of(WEAK, strangers=OTHERS, blank=BLANK, run=run_of())
     assert kinds(trace) == {"strength": {"strength": 1.5}}
-    assert "a strength of 1.5 in Apply InfuseNet Identity instead of 1" in advise(trace)[0].words
+    assert "set strength in Apply InfuseNet Identity to 1.5 instead of 1" in advise(trace)[0].words
     assert kinds(replace(trace, run=run_of(strength=1.5))) == {}, "more was not tried"
     assert kinds(replace(trace, strangers=None)) == {}, "how weak is not known"
     strong = trace_of([0.9] * 28, strangers=OTHERS, run=run_of())
@@ -53,18 +53,18 @@ def test_a_weak_likeness_asks_for_strength() -> None:
 def test_an_adapter_that_ends_early_asks_for_the_end() -> None:
     trace = trace_of(long_run(RISING), run=run_of(end=0.75))
     assert kinds(trace) == {"end": {"end": 1.0}}
-    assert "an end_percent of 1 in Apply InfuseNet Identity" in advise(trace)[0].words
+    assert "set end_percent in Apply InfuseNet Identity to 1" in advise(trace)[0].words
     assert kinds(replace(trace, run=run_of(end=0.75, start=0.2))) == {}, "a window in the middle is meant so"
 
 
 @pytest.mark.parametrize(
     ("change", "because"),
     [
-        ({"run": run_of(strength=None)}, "No Apply InfuseNet Identity"),
-        ({"run": run_of(step_offset=4)}, "part of a run"),
-        ({"sigmas": (1.0, 0.5, 0.2)}, "part of a run"),
+        ({"run": run_of(strength=None)}, "Apply InfuseNet Identity took no part"),
+        ({"run": run_of(step_offset=4)}, "several samplers share this run"),
+        ({"sigmas": (1.0, 0.5, 0.2)}, "several samplers share this run"),
         ({"sigmas": (0.6, 0.3, 0.0)}, "refine pass"),
-        ({"status": "interrupted"}, "did not come to its end"),
+        ({"status": "interrupted"}, "did not finish"),
         ({"status": "stopped at peak"}, None),
     ],
 )

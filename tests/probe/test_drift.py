@@ -110,7 +110,7 @@ def test_unseen_steps_conclude_nothing() -> None:
     assert figures.peak == Peak(26, 0.5) and figures.formed is not None and figures.formed > 10
     nothing = replace(trace, records=tuple(record(r.step, (0.9,), seen=False) for r in trace.records), final=None)
     assert (analyse(nothing).peak, analyse(nothing).formed, recommended_steps(nothing)) == (None, None, None)
-    assert "No face was seen with confidence in any of the 28" in in_words(nothing)
+    assert "No face was seen with enough confidence in any of the 28" in in_words(nothing)
     assert "Try next" not in in_words(nothing)
 
 
@@ -185,7 +185,7 @@ def test_part_of_a_run_suggests_no_step_count(change: dict[str, Any]) -> None:
 def test_without_a_finished_picture_there_is_no_drift() -> None:
     trace = replace(trace_of(DRIFTING), final=None)
     assert (analyse(trace).drift, recommended_steps(trace)) == (None, None)
-    assert "no drift can be stated" in in_words(trace) and "separate run" not in in_words(trace)
+    assert "the drift is unknown" in in_words(trace) and "separate run" not in in_words(trace)
 
 
 def said(trace: Trace) -> Callable[..., bool]:
@@ -197,7 +197,7 @@ def test_words_for_a_drifting_face() -> None:
     say = said(trace_of(DRIFTING, strangers=OTHERS, blank=BLANK, ceiling=0.78))
     assert say("formed at step 3 of 8", "peaked at step 4 of 8", "0.500", "The curve is above both lines from step 2.")
     assert say("down to 0.400", "drift of 0.100, 20 % of the peak")
-    assert say("other people score 0.020 ± 0.050", "without any face score 0.050 ± 0.020", "same person score 0.780")
+    assert say("other people score 0.020 ± 0.050", "without a face score 0.050 ± 0.020", "same person score 0.780")
     assert not say("end_percent"), "to rest the adapter is never advised"
 
 
@@ -215,12 +215,12 @@ def test_words_for_no_identity() -> None:
 
 def test_a_published_line_is_shown_as_what_it_is() -> None:
     say = said(trace_of(STEADY, recognizer="sface.onnx 0123456789ab (CPU)", published_line=0.363))
-    assert say("The authors of sface.onnx speak of the same person from 0.363 on.")
+    assert say("The authors of sface.onnx count two faces as the same person from 0.363 upwards.")
     assert not say("published", "above")
 
 
 def test_old_traces_say_which_rule_they_are_of() -> None:
-    assert said(trace_of(STEADY, rule=None))("Measured before rules were recorded")
+    assert said(trace_of(STEADY, rule=None))("measured before rules were recorded")
     assert not said(trace_of(STEADY))("before rules were recorded")
 
 
@@ -249,16 +249,16 @@ def test_words_for_a_partial_run() -> None:
 
 def test_words_for_a_run_that_was_finished_and_its_best_kept() -> None:
     kept = replace(trace_of(DRIFTING), status="stopped at peak", final=record(5, (0.49,)))
-    assert said(kept)("It was finished, and the prediction of step 5 kept") and not said(kept)("Try next")
+    assert said(kept)("The run was finished, and the prediction of step 5 was kept") and not said(kept)("Try next")
 
 
 def test_words_for_a_run_that_was_cut_short() -> None:
     trace = trace_of(long_run(RISING)[:16], run=RunInfo(steps=28), status="stopped at peak", stopped_after=12)
     say = said(trace)
     assert say("It peaked at step 15 of 16") and say(
-        "cut short after step 12 of 28; 4 larger steps removed the remaining noise. Its similarity is 0.300."
+        "cut short after step 12 of 28, and 4 larger steps removed the remaining noise. Its similarity is 0.300."
     )
-    assert not say("Try next") and not say("no drift")
+    assert not say("Try next") and not say("the drift is unknown")
 
 
 def test_words_carry_every_warning() -> None:
@@ -285,7 +285,7 @@ def test_a_stopped_run_names_the_step_that_was_handed_on() -> None:
 
 def test_a_run_that_ended_before_its_first_step_says_so() -> None:
     words = in_words(replace(trace_of([0.5]), records=(), final=None, status="interrupted"))
-    assert words.startswith("Nothing was measured: the run was interrupted before its first probed step.")
+    assert words.startswith("Nothing was measured because the run was interrupted before its first probed step.")
 
 
 def test_noise_that_uni_pc_leaves_is_none() -> None:
@@ -303,7 +303,7 @@ def test_callbacks_that_are_no_steps_give_no_advice_in_steps(sampler: str) -> No
 def test_a_refine_pass_in_which_a_person_hardly_acts_says_why() -> None:
     levels = tuple(0.5 * (1 - i / 8) for i in range(9))
     trace = trace_of([0.02] * 8, strangers=OTHERS, blank=BLANK, sigmas=levels)
-    assert "the less a person can change it" in in_words(trace)
+    assert "the less an identity can change the face" in in_words(trace)
     told = [
         replace(trace, sigmas=tuple(2 * level for level in levels)),  # from pure noise
         replace(trace, run=RunInfo()),  # no adapter
@@ -311,4 +311,4 @@ def test_a_refine_pass_in_which_a_person_hardly_acts_says_why() -> None:
         trace_of([0.5] * 8, strangers=OTHERS, blank=BLANK, sigmas=levels),  # it acts
         replace(trace, strangers=None, blank=None),  # whether it acts is not known
     ]
-    assert not any("the less a person" in in_words(one) for one in told)
+    assert not any("the less an identity" in in_words(one) for one in told)

@@ -34,8 +34,8 @@ def test_pieces_are_the_whole() -> None:
         single = joined(single, piece(step, step + 1))
     assert single.means == whole.means and single.run.pieces == 5 and single.sigmas == LEVELS
     assert Trace.from_json(single.to_json()) == single
-    assert "sampled in 5 pieces" in in_words(single) and advise(single) == ()
-    assert "works in pieces" in why_none(single)[0]
+    assert "sampled in 5 passes" in in_words(single) and advise(single) == ()
+    assert "works in several passes" in why_none(single)[0]
 
 
 def test_a_piece_that_failed_before_its_first_step_and_one_without_levels() -> None:
@@ -68,5 +68,5 @@ def test_levels_that_are_not_known_are_none() -> None:
     told = without_levels(late, {step: step - 7 for step in range(8, 13)})
     assert [record.step for record in told.records] == [1, 2, 3, 4, 5] and told.steps == 5
     assert told.sigmas == () and all(record.sigma is None for record in told.records)
-    assert advise(told) == () and "is not known" in why_none(told)[0]
+    assert advise(told) == () and "levels are unknown" in why_none(told)[0]
     assert why_none(replace(told, run=replace(told.run, sampler="dpm_fast"))) == [], "it says so by its name"

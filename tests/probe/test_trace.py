@@ -122,7 +122,7 @@ def test_other_files_are_refused(text: str) -> None:
 
 
 def test_not_a_number_is_no_json(trace: Trace) -> None:
-    with pytest.raises(TraceError, match="NaN is not a value"):
+    with pytest.raises(TraceError, match="NaN is not a JSON value"):
         Trace.from_json(trace.to_json().replace("0.25", "NaN", 1))
 
 
@@ -172,7 +172,7 @@ def test_an_item_without_a_face_in_the_final_picture_is_not_counted(trace: Trace
 def test_records_are_checked() -> None:
     with pytest.raises(ValueError, match="step 0"):
         record(0, 0.5)
-    with pytest.raises(ValueError, match="one value a batch item"):
+    with pytest.raises(ValueError, match="one value per batch item"):
         replace(record(1, 0.5), score=(0.5, 0.5))
 
 
