@@ -66,7 +66,7 @@ class Claim(Table):
         for key in ("of", "than", "against"):
             for name in getattr(self, key):
                 if name not in (known := ["method", "prompt", "step", *axis_names()]):
-                    refuse(f"settings out of {', '.join(known)}", name, key=key)
+                    refuse(f"settings from {', '.join(known)}", name, key=key)
         return self
 
 
@@ -106,7 +106,7 @@ class FigureSpec(Table):
         if (value := rest.pop(key, None)) is None:
             return rest
         if data.get("kind") != "curve" or data.get("split", "method") in ("method", "prompt", "value"):
-            refuse("a curve that is split by a number, such as strength", value, key=key)
+            refuse("a curve split by a number, such as strength", value, key=key)
         return {**rest, "minus": value}
 
     @model_validator(mode="after")
@@ -115,9 +115,9 @@ class FigureSpec(Table):
         if self.people != "all" and (which not in ("first", "top") or not count.isdecimal() or int(count[:9]) == 0):
             refuse("all, first N or top N, such as top 10", self.people, key="people")
         if len(self.values) > 1 and self.kind not in ("curve", "trajectory"):
-            refuse("one value but for a curve or a trajectory", [*self.values], key="values")
+            refuse("one value, unless the kind is curve or trajectory", [*self.values], key="values")
         if self.panels and (self.kind not in ("curve", "people") or self.split != "method" or len(self.values) > 1):
-            refuse("a curve or people of one value, not split otherwise", self.panels, key="panels")
+            refuse("a curve or people with one value and no other split", self.panels, key="panels")
         if self.kind == "blocks" and self.value not in (known := (STREAMS[0], STREAMS[-1])):
             refuse(f"{' or '.join(known)} with kind blocks", self.value, key="values")
         if self.split == "value" and self.kind != "trajectory":

@@ -139,9 +139,9 @@ def check_size(spec: Spec, people: int) -> None:
     pictures = methods * people * len(spec.prompts) * len(spec.seeds)
     if pictures > MOST_JOBS:
         raise SpecError(
-            f"This sweep has {pictures:,} pictures: {methods:,} settings of methods, {people:,} people, "
-            f"{len(spec.prompts):,} prompts, {len(spec.seeds):,} seeds. At most {MOST_JOBS:,} are planned at once: "
-            "shorten a list, or split the specification."
+            f"This sweep would make {pictures:,} pictures ({methods:,} method settings, {people:,} people, "
+            f"{len(spec.prompts):,} prompts, {len(spec.seeds):,} seeds), but the most is {MOST_JOBS:,}. Shorten a "
+            "list, or split the specification."
         )
 
 

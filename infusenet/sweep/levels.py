@@ -63,7 +63,7 @@ def _read(folder: Path) -> dict[str, Any]:
     """What levels.json holds; nothing where it is missing or damaged."""
 
     def refuse(constant: str) -> None:
-        raise ValueError(f"{constant} is no level")
+        raise ValueError(f"{constant} is not a level")
 
     try:
         data = json.loads((folder / "levels.json").read_bytes(), parse_constant=refuse)

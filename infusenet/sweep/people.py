@@ -38,12 +38,12 @@ def find_people(cohort: Cohort) -> list[Person]:
     for entry in sorted(cohort.folder.iterdir()):
         files = sorted(path for path in (entry.iterdir() if entry.is_dir() else [entry]) if is_picture_file(path))
         if files and entry.stem in people:
-            raise SpecError(f"people.folder: expected a name of its own for each person, got {entry.stem!r} twice")
+            raise SpecError(f"people.folder: expected a different name for each person, got {entry.stem!r} twice")
         if files:
             people[entry.stem] = Person(entry.stem, _digest(files), tuple(files))
     if not people:
         raise SpecError(
-            f"people.folder: expected pictures in {cohort.folder}, one person a file or subfolder, got none "
+            f"people.folder: expected pictures in {cohort.folder}, one file or subfolder per person, found none "
             f"({', '.join(sorted(ENDINGS))})"
         )
     return list(people.values())[: cohort.limit]
@@ -69,7 +69,8 @@ def filter_people(
             kept.append(person)
     if not kept:
         raise SpecError(
-            f"people.filter: expected someone to pass, got none of {len(people)}: {dropped[0][1]}, and so on"
+            f"people.filter: none of the {len(people)} people passed. The first: {dropped[0][1]}. Use other photos, "
+            "or leave the filter out"
         )
     return kept, dropped
 
@@ -80,9 +81,9 @@ def _unfit(faces: Sequence[Any], rule: Filter) -> str | None:
         return f"{len(faces)} faces instead of one"
     width = float(faces[0].bbox[2] - faces[0].bbox[0])
     if not faces[0].score > rule.confidence:
-        return f"detector confidence {faces[0].score:.2f}, not above {rule.confidence:g}"
+        return f"detector confidence of only {faces[0].score:.2f} (more than {rule.confidence:g} is needed)"
     if not width > rule.width:
-        return f"the face is {width:.0f} pixels wide, not above {rule.width:g}"
+        return f"the face is {width:.0f} pixels wide, and more than {rule.width:g} are needed"
     return None
 
 

@@ -114,7 +114,9 @@ def find_spec(name: str | Path) -> Path:
     for path in (Path(name), SPECS / f"{name}.toml"):
         if path.is_file():
             return path
-    raise SpecError(f"{name}: no such file, and no shipped specification. Shipped: {ALL}, {', '.join(shipped())}")
+    raise SpecError(
+        f"{name}: there is no such file or specification. Choose a file, or one of: {ALL}, {', '.join(shipped())}"
+    )
 
 
 def make_plan(spec: Spec, models: Models, command: str) -> SweepPlan:
@@ -165,7 +167,7 @@ def _outlook(plan: SweepPlan, request: SweepRequest) -> str:
     finished = [(job, read_result(request.out, job)) for job in plan.jobs if job.id not in waiting]
     pace = [(job, result.seconds) for job, result in finished if result.seconds is not None]
     if (estimated := estimate(todo, pace, processes)) is None:
-        return "\n".join([*lines, "No estimate before the first jobs have run: real weights differ too much."])
+        return "\n".join([*lines, "No estimate until the first jobs have run: real weights differ too much."])
     seconds, rests_on = estimated
     with_so_many = f"with {processes} process{'es' * (processes > 1)}"
     return "\n".join([*lines, f"About {_duration(seconds)} {with_so_many}, {rests_on}."])
@@ -176,9 +178,9 @@ def estimate(jobs: Sequence[Job], done: Sequence[tuple[Job, float]], processes: 
     cost = sum(job.cost for job in jobs)
     if done:
         pace = sum(seconds for _, seconds in done) / sum(job.cost for job, _ in done)
-        return cost * pace / processes, f"by the {len(done)} finished jobs"
+        return cost * pace / processes, f"judging by the {len(done)} finished jobs"
     if all(job.backbone.startswith("mini-") for job in jobs):
-        return cost * _MINI_STEP / processes, "by the miniature's usual pace on a CPU"
+        return cost * _MINI_STEP / processes, "judging by the miniature's usual pace on a CPU"
     return None
 
 

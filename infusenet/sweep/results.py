@@ -170,7 +170,7 @@ def read_result(folder: Path, job: Job) -> JobResult:
     try:
         result = JobResult.model_validate(json.loads(path.read_bytes()))
     except (OSError, ValueError, RecursionError) as error:  # ValidationError is a ValueError
-        raise BrokenResult(f"{path} holds no result ({_first_line(error)}).") from None
+        raise BrokenResult(f"{path} does not hold a result ({_first_line(error)}).") from None
     if result.id != job.id:
         raise BrokenResult(f"{path} holds another job's result.")
     return result
@@ -276,8 +276,8 @@ def read_plan(folder: Path) -> tuple[SweepRecord, tuple[SweepPoint, ...]]:
         points = TypeAdapter(tuple[SweepPoint, ...]).validate_python(data.get("rows"))
     except (OSError, ValueError, TypeError, RecursionError) as error:
         raise InfuseNetError(
-            f"{folder} holds no sweep that can be read (sweep.json: {_first_line(error)}). Name the folder given to "
-            "infusenet sweep --out; the same sweep command writes a damaged sweep.json anew."
+            f"{folder} does not hold a readable sweep (sweep.json: {_first_line(error)}). Name the folder given to "
+            "infusenet sweep --out. If sweep.json is damaged, run the same sweep command again."
         ) from None
     return record, points
 

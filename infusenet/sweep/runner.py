@@ -74,8 +74,8 @@ class Models:
             name = self.backbones.get(role, role)
             if spec.people.folder is None and (name in catalogue.KEYS or name not in BACKBONES):
                 raise SettingsError(
-                    f"people.drawn: only the miniature knows drawn people, and {role} is {name}. "
-                    "Give a folder of photos with --people DIR."
+                    f"people.drawn: only the miniature knows drawn people, but {role} is {name}. Name a folder of "
+                    "photos with --people DIR."
                 )
 
     def contents(self, spec: Spec) -> dict[tuple[str, str], str]:
@@ -110,8 +110,8 @@ class Models:
         second = weights.get("second_similarity")
         if second is not None and fingerprint(second) == fingerprint(self.face_pack(spec)):
             raise SettingsError(
-                f"{second} is what measures first, so its second opinion would be the same. "
-                "Give another face pack with --second-recognizer DIR."
+                f"{second} is already the first recognizer, so it cannot give a second opinion. Name another face "
+                "pack with --second-recognizer DIR."
             )
         return tuple(name if path is None else f"{name} {fingerprint(path)[:16]}" for name, path in weights.items())
 
@@ -130,8 +130,8 @@ class Models:
             return spec.measure
         if self.measure is None or not self.measure.exists():
             raise SettingsError(
-                f"measure = {spec.measure!r} needs a folder of weights, got {self.measure or 'none'}. "
-                "Give it with --measure-model DIR."
+                f"measure = {spec.measure!r} needs a folder of weights, got {self.measure or 'none'}. Name it with "
+                "--measure-model DIR."
             )
         return f"{spec.measure} {fingerprint(self.measure)[:16]}"
 
@@ -214,7 +214,7 @@ def _device(device: str, rank: Rank) -> str:
     if device == "cuda" and rank.world > 1:
         if rank.local >= torch.cuda.device_count():
             raise SettingsError(
-                f"Expected a GPU for each of {rank.local_world} processes, found {torch.cuda.device_count()}. "
+                f"Expected one GPU for each of the {rank.local_world} processes, found {torch.cuda.device_count()}. "
                 "Start fewer processes."
             )
         torch.cuda.set_device(rank.local)

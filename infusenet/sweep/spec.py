@@ -159,7 +159,7 @@ class Spec(Table):
         labels = [method.label for method in self.methods]
         for index, label in enumerate(labels):
             if label in labels[:index]:
-                refuse("a label of its own", label, key=f"methods[{index}].label")
+                refuse("a different label", label, key=f"methods[{index}].label")
         for index, figure in enumerate(self.figures):
             for key, known in (("methods", labels), ("prompts", self.prompts)):
                 _are_known(getattr(figure, key), known, f"figures[{index}].{key}")
@@ -172,7 +172,7 @@ class Spec(Table):
         of_steps = figure.kind == "trajectory"
         for value in figure.values:
             if of_steps and value not in (known := values_of(steps=True)):
-                refuse(f"out of {', '.join(known)} for a trajectory", value, key=key)
+                refuse(f"one of {', '.join(known)} for a trajectory", value, key=key)
             needed = "streams" if value in STREAMS else "trajectory" if of_steps else value
             needed = "agreement" if figure.kind == "spread" else needed
             if needed in on_request() and needed not in self.metrics:

@@ -16,7 +16,7 @@ try:
     from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, model_validator
     from pydantic_core import PydanticCustomError
 except ImportError:
-    raise PackageError("Sweeps read their specifications with pydantic. Install it: pip install pydantic") from None
+    raise PackageError("Sweeps need pydantic to read specifications. Run: pip install pydantic") from None
 
 _LARGEST, _MOST_DIGITS, _MOST_BRACKETS = 2**63 - 1, 4000, 60
 _short = Repr()
@@ -40,14 +40,16 @@ def read_toml(path: Path) -> dict[str, Any]:
         try:
             import tomli as tomllib
         except ImportError:
-            raise PackageError("Python 3.10 reads TOML with tomli. Install it: pip install tomli") from None
+            raise PackageError("Python 3.10 needs tomli to read TOML. Run: pip install tomli") from None
     try:
         text = path.read_text(encoding="utf-8")
         _refuse_the_boundless(text, path.name)
         return tomllib.loads(text)
     except (OSError, ValueError, RecursionError) as error:  # ValueError: no UTF-8, no TOML
         why = " ".join(str(error).split())
-        raise SpecError(f"{path}: cannot be read as TOML ({why}). Compare it with a shipped specification.") from None
+        raise SpecError(
+            f"{path}: cannot be read as TOML ({why}). Compare it with a specification that comes with the package."
+        ) from None
 
 
 def _refuse_the_boundless(text: str, file: str) -> None:

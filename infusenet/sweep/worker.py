@@ -76,7 +76,9 @@ class Worker:
         except torch.cuda.OutOfMemoryError:
             if self.offload:
                 raise
-            log.warning("Out of GPU memory: from here on only the network at work is kept there, which is slower.")
+            log.warning(
+                "The GPU ran out of memory. From now on, only the network in use is kept there, which is slower."
+            )
         # Out of the except clause, whose error would keep what was on the GPU alive.
         self.offload, self._loaded, self._pipeline = True, None, None
         gc.collect()
@@ -132,7 +134,7 @@ class Worker:
     def _faces(self, job: Job, reading: Reading) -> tuple[dict[str, Any], str]:
         """The aligned faces of a picture and of its reference, RGB; or why there are none."""
         if self._judge.rule.subject != "face":
-            return {}, f"{self._judge.name} aligns no face"
+            return {}, f"{self._judge.name} does not align faces"
         if not reading.seen or reading.crop is None:
             return {}, reading.reason or "the face cannot be aligned"
         crops = {"face": reading.crop, "reference_face": self._reference(job).crops[0]}

@@ -189,7 +189,7 @@ def test_a_trajectory_is_another_thing_than_a_budget(folder: Path) -> None:
     rows = numbers(folder, "trajectory")
     assert [row["step"] for row in rows if row["method"] == "dev, steps 3"] == ["1", "2", "3"]
     page = (folder / "report.html").read_text()
-    assert page.count("not runs of so many steps") >= 1
+    assert page.count("not a run with that many steps") >= 1
     assert "early window" not in page
     assert page.count("separate runs from the same noise") >= 1
 
@@ -261,7 +261,7 @@ def test_a_folder_of_sweeps_is_reported_as_a_whole(folder: Path) -> None:
 
 def test_it_says_that_it_rests_on_one_training_seed(folder: Path) -> None:
     page = (folder / "report.html").read_text()
-    assert "rests on one set of weights, that is on one training seed" in page
+    assert "comes from one set of weights, that is, one training seed" in page
     assert "nothing here is a finding about FLUX" in " ".join(page.split())
 
 
@@ -304,7 +304,7 @@ def test_the_best_of_one_noise_are_not_claimed(folder: Path) -> None:
     figure = FigureSpec(kind="curve", title="x", people="top 1")
     found = render_figure(figure, tables_of(folder), folder)
     assert found.rows == []
-    assert found.caption.startswith("Not claimed")
+    assert found.caption.startswith("No claim is made")
 
 
 def test_a_difference_is_to_the_same_picture_for_every_value(folder: Path) -> None:

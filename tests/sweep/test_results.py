@@ -120,7 +120,7 @@ def test_a_broken_record_is_one_line_and_written_anew(swept: tuple[SweepPlan, Pa
     plan, out = swept
     whole = (out / "sweep.json").read_text()
     damage(out / "sweep.json", text)
-    with pytest.raises(InfuseNetError, match=r"holds no sweep that can be read \(sweep.json: ") as error:
+    with pytest.raises(InfuseNetError, match=r"does not hold a readable sweep \(sweep.json: ") as error:
         report(out)
     assert "\n" not in str(error.value)
     assert resumed(plan, out) == []
@@ -148,7 +148,7 @@ def test_a_record_of_another_shape_names_its_place(swept: tuple[SweepPlan, Path]
         inner = inner[key]
     inner[place[-1]] = value
     damage(out / "sweep.json", json.dumps(record))
-    with pytest.raises(InfuseNetError, match="holds no sweep that can be read") as error:
+    with pytest.raises(InfuseNetError, match="does not hold a readable sweep") as error:
         report(out)
     assert "\n" not in str(error.value)
 

@@ -190,7 +190,7 @@ def test_the_story_tells_every_shipped_specification() -> None:
 
 
 def test_a_folder_without_a_sweep(tmp_path: Path) -> None:
-    with pytest.raises(InfuseNetError, match="holds no sweep"):
+    with pytest.raises(InfuseNetError, match="not hold a readable sweep"):
         report(tmp_path)
 
 
@@ -271,7 +271,7 @@ def test_a_second_sweep_on_a_live_folder_is_refused(write: Write, plan_of: PlanO
             assert other.stdout is not None and other.stdout.readline() == "held\n"
             draft = out / ".half.json.12.part"
             draft.write_bytes(b"{")
-            with pytest.raises(SettingsError, match=f"Another run is at work in .*: process {other.pid} on ") as error:
+            with pytest.raises(SettingsError, match=f"Another run is using .* .process {other.pid} on ") as error:
                 run_with(plan, out, Maker())
             assert str(out / ".lock") in str(error.value)
             assert draft.exists()  # it is the other's
@@ -295,7 +295,7 @@ def test_of_another_machines_lock_its_age_tells(tmp_path: Path, text: str, age: 
             assert json.loads(path.read_text())["pid"] == os.getpid()
         assert list(tmp_path.iterdir()) == []
     else:
-        with pytest.raises(SettingsError, match="Another run is at work"), locked_folder(tmp_path):
+        with pytest.raises(SettingsError, match="Another run is using"), locked_folder(tmp_path):
             pass
         assert path.read_text() == text
 

@@ -103,7 +103,7 @@ FIGURE = "[[figures]]\nkind = 'curve'\ntitle = 'x'\n"
         ("people = 'best 3'", "people", "top 10"),
         ("people = 'top 0'", "people", "top 10"),
         ("less = 0.5", "less", "split by a number"),
-        ("panels = 'prompt'\nsplit = 'strength'", "panels", "not split otherwise"),
+        ("panels = 'prompt'\nsplit = 'strength'", "panels", "no other split"),
         ("paper = { dev = 'high' }", "paper.dev", "got 'high'"),
     ],
 )
@@ -118,10 +118,10 @@ def test_errors_of_figures_name_the_place(write: Write, text: str, place: str, s
 @pytest.mark.parametrize(
     ("kind", "text", "said"),
     [
-        ("map", "values = ['similarity', 'contrast']", "one value but for a curve or a trajectory"),
+        ("map", "values = ['similarity', 'contrast']", "one value, unless the kind is curve or trajectory"),
         ("blocks", "values = ['contrast']", "stream_ratio or residual_ratio"),
         ("trajectory", "", 'metrics = ["trajectory"]'),
-        ("trajectory", "values = ['seconds']", "out of similarity"),
+        ("trajectory", "values = ['seconds']", "one of similarity"),
     ],
 )
 def test_what_a_kind_of_figure_can_show(write: Write, kind: str, text: str, said: str) -> None:
@@ -284,7 +284,7 @@ def test_minus_and_its_older_name_are_one(write: Write) -> None:
     for key in ("minus", "less"):
         text = f"{FIGURE}split = 'strength'\n{key} = 0\n[quick]"
         assert read_spec(write(("[quick]", text))).figures[0].minus == 0.0
-        with pytest.raises(SpecError, match=rf"figures\[0\]\.{key}: expected a curve that is split by a number"):
+        with pytest.raises(SpecError, match=rf"figures\[0\]\.{key}: expected a curve split by a number"):
             read_spec(write(("[quick]", f"{FIGURE}{key} = 0\n[quick]")))
     with pytest.raises(SpecError, match=r"figures\[0\]\.less: unknown key"):
         read_spec(write(("[quick]", f"{FIGURE}split = 'strength'\nminus = 0\nless = 0\n[quick]")))

@@ -23,7 +23,7 @@ from ..results import Results, result_path
 try:
     import pandas as pd
 except ImportError:
-    raise PackageError("A sweep's report is made with pandas. Install it: pip install pandas") from None
+    raise PackageError("Sweep reports need pandas. Run: pip install pandas") from None
 
 from .figures import RenderedFigure, render_figure
 from .shown import unseen_in_words
@@ -59,7 +59,7 @@ def write_report(results: Results) -> str:
         words=WORDS,
         figures=figures,
         facts=facts,
-        rests="; ".join(facts[key] for key in ("Recognizer that measured", "Backbones", "Versions")),
+        rests="; ".join(facts[key] for key in ("Recognizer for measuring", "Backbones", "Versions")),
     )
     files = dict(table_files(tables))
     files |= {f"figures/{figure.name}.{kind}": content for figure in figures for kind, content in figure.files.items()}
@@ -109,10 +109,10 @@ def _told(results: Results) -> list[str]:
         lines.append(f"  for example {name}: {error} (try again with --retry)")
     if results.unpictured:
         count = len(results.unpictured)
-        lines.append(f"  {count} measured, but the picture is gone or damaged: the same sweep makes it again")
+        lines.append(f"  {count} measured, but the picture is missing or damaged; run the same sweep to make it again")
     if results.broken:
         many, first = len(results.broken), f"results/{results.broken[0]}.json"
-        lines.append(f"  {many} results cannot be read, such as {first}: the same sweep makes them again")
+        lines.append(f"  {many} results cannot be read, such as {first}; run the same sweep to make them again")
     return lines
 
 
@@ -126,7 +126,7 @@ def _state(results: Results, points: pd.DataFrame) -> str:
     lack = "no face was found" if unseen_in_words(points) == "without a face" else "likeness is undefined"
     text = f"{pictured} of {len(points)} pictures are made; {failed} failed; in {unseen} {lack}."
     if failed or unseen:
-        text += " These are counted as missing and never as 0."
+        text += " They count as missing, never as 0."
     dropped = results.record.dropped
     if dropped:
         text += f" {len(dropped)} people were left out: " + "; ".join(f"{who} ({why})" for who, why in dropped) + "."
@@ -136,12 +136,12 @@ def _state(results: Results, points: pd.DataFrame) -> str:
 def _limits(points: pd.DataFrame) -> list[str]:
     """What no interval on the page can tell; the most important first."""
     of_mini = (
-        "These are drawn people and a miniature of FLUX, there to try the method on: nothing here is a finding about "
-        "FLUX. Where the paper's figures stand beside, they are of FLUX and photos."
+        "These are drawn people and a miniature of FLUX, made for trying out the method. Nothing here is a finding "
+        "about FLUX. The paper's numbers, where shown, are for FLUX and photos."
     )
     rest = (
-        "Every number rests on one set of weights, that is on one training seed. Intervals are over people, and say "
-        "nothing of how another training would have turned out; of twenty verdicts one may be chance."
+        "Every number comes from one set of weights, that is, one training seed. The intervals are over people and "
+        "do not show how another training run would have turned out. One in twenty verdicts may be chance."
     )
     return [of_mini, rest] if points["backbone"].str.startswith("mini-").any() else [rest]
 
@@ -153,21 +153,23 @@ def _facts(results: Results, points: pd.DataFrame) -> dict[str, str]:
     versions: Mapping[str, str] = next((result.versions for result in each if result.versions), {})
     devices = _distinct(result.device for result in each)
     alone = set(points["alone"][points["seconds"].notna()])
-    measured = "by jobs that ran alone on their device" if alone == {True} else "only of jobs that ran alone"
+    measured = "in jobs that ran alone on their device" if alone == {True} else "only in jobs that ran alone"
     perceptual = _distinct(result.note("lpips_with") for result in each)
     perceptual += [f"not measured: {why}" for why in _distinct(result.note("lpips_reason") for result in each)]
     return {
         "Command": record.command,
         "Backbones": ", ".join(sorted(points["backbone"].unique())),
-        "Recognizer that measured": ", ".join(_distinct(points["recognizer"])) or MISSING,
-        "Rule of measuring": ", ".join(_distinct(points["rule"])) or "not recorded",
+        "Recognizer for measuring": ", ".join(_distinct(points["recognizer"])) or MISSING,
+        "How it was measured": ", ".join(_distinct(points["rule"])) or "not recorded",
         "Versions": ", ".join(f"{name} {version}" for name, version in versions.items()) or MISSING,
         "People": f"{len(record.people)}",
         "Prompts": "; ".join(f"{label}: {text}" for label, text in record.prompts),
-        "Seeds": f"{', '.join(map(str, record.seeds))}; of each, one noise for all methods and prompts of a person",
-        "Seconds": f"from the prompt to the picture, models loaded, {measured}; {', '.join(devices) or MISSING}",
+        "Seeds": (
+            f"{', '.join(map(str, record.seeds))}; each seed gives one noise for all methods and prompts of a person"
+        ),
+        "Seconds": f"from prompt to picture with the models loaded, {measured}; {', '.join(devices) or MISSING}",
         **({"LPIPS": "; ".join(perceptual)} if perceptual else {}),
-        "Provenance": "every picture is AI-generated and marked so in its metadata",
+        "Provenance": "every picture is AI-generated and marked as such in its metadata",
     }
 
 

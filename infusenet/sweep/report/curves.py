@@ -34,8 +34,9 @@ if TYPE_CHECKING:
 Levels = Mapping[str, Baseline | None]
 CHANGES = ("by direction", "by dispersion")
 NORMS = (
-    " A ratio of norms of the two streams' attention output, before its projection: how large one stream's update is "
-    "beside the other's. It is no attention probability, and no share of what forms a face."
+    " This is the ratio of the norms of the two streams' attention outputs before projection. It shows how large "
+    "one stream's update is compared with the other's. It is not an attention probability, and not a share of what "
+    "forms a face."
 )
 
 
@@ -67,7 +68,7 @@ def curve(figure: FigureSpec, frame: pd.DataFrame, levels: Levels) -> Rendering:
             if figure.against is not None:
                 name = f"difference to {title(figure.x)} {number(figure.against)}"
                 panels.append(Panel(f"{panel} {name}".strip(), beside, "", is_difference=True))
-    caption = f"{rests_on} Every point is separate runs from the same noise.{intervals(frame)}"
+    caption = f"{rests_on} Each point comes from separate runs that start from the same noise.{intervals(frame)}"
     caption += PAPER * bool(figure.paper) + NORMS * any(value.startswith("stream_") for value in figure.values)
     caption += _time_in_words(figure, frame)
     scale: draw.Scale = "doubling" if figure.x == "steps" else "linear"
@@ -138,9 +139,10 @@ def drift_bars(figure: FigureSpec, frame: pd.DataFrame, levels: Levels) -> Rende
     tones = tones_of(panels[""] if "" in panels else by(frame, "method"))
     early = f"{title(figure.x)} {number(figure.early)}"
     caption = (
-        f"{counted(frame, figure.value)} Bars: the value at {early} less that at the end, named beforehand, paired by "
-        "person. Squares: the same from a peak that other people and other noises chose, since a peak lies above the "
-        f"end by chance: the grey ground is how high, in 95 of 100 flat truths.{intervals(frame)}"
+        f"{counted(frame, figure.value)} Bars: the value at {early} minus the value at the end, paired by person, "
+        "with both points chosen beforehand. Squares: the same, but from a peak chosen by other people and other "
+        "noises, because any peak lies above the end by chance. Grey area: how far above, in 95 of 100 cases where "
+        f"nothing is lost.{intervals(frame)}"
     )
     label = f"{title(figure.value)} lost to the end"
     make = lambda theme: draw.drifts(groups, bars, tones, label, theme)  # noqa: E731
@@ -202,11 +204,11 @@ def spread(figure: FigureSpec, frame: pd.DataFrame, levels: Levels) -> Rendering
     tones = {name: Tone(place) for place, name in zip((2, 0, 1), names, strict=True)}
     tones |= dict(zip(CHANGES, (Tone(0), Tone(1)), strict=True))
     caption = (
-        f"{counted(frame, 'agreement')} Agreement c: cosine between pictures of one person from different noises. "
-        "Direction: cosine between the reference and where pictures of ever more noises point on average, "
-        "similarity / sqrt(c). Right: the change of similarity is the sum of both lines. What is lost by dispersion is "
-        "lost because the pictures of a person grow more unlike each other, not because they point elsewhere."
-        f"{intervals(frame)}{''.join(_parted_in_words(method, rows, figure) for method in by(frame, 'method'))}"
+        f"{counted(frame, 'agreement')} Agreement c: cosine between pictures of the same person from different "
+        "noises. Direction: cosine between the reference and the average over ever more noises, similarity / "
+        "sqrt(c). Right: the change in similarity is the sum of both lines. A loss by dispersion means that a "
+        "person's pictures become less like each other, not that they move away from the "
+        f"person.{intervals(frame)}{''.join(_parted_in_words(method, rows, figure) for method in by(frame, 'method'))}"
     )
     make = lambda theme: draw.curves(panels, title(figure.x), tones, theme, shared=False, scale="doubling")  # noqa: E731
     return Rendering(make, rows, caption)
@@ -266,10 +268,9 @@ def trajectory(figure: FigureSpec, frame: pd.DataFrame, levels: Levels) -> Rende
     runs = len(frame[["method", "person", "prompt", "seed", "steps"]].drop_duplicates())
     along = "noise level, from all to none" if falling else title("step")
     caption = (
-        f"{runs} runs of {many(frame['person'].nunique(), 'person', 'people')}. These are the steps within single "
-        "runs, not runs of so many steps: each point belongs to one step of a run, and similarity, sharpness and "
-        "contrast are those of its prediction of the finished picture at that step, at the noise level it starts from."
-        f"{intervals(frame)}"
+        f"{runs} runs of {many(frame['person'].nunique(), 'person', 'people')}. Each point is one step within a "
+        "run, not a run with that many steps. Similarity, sharpness and contrast are those of the finished picture "
+        f"as predicted at that step, at the noise level where the step starts.{intervals(frame)}"
     )
     caption += NORMS * any(value.startswith("stream_") for value in figure.values)
     make = lambda theme: draw.curves(  # noqa: E731

@@ -32,11 +32,11 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _BLOCKS = {
-    "stream_ratio": "text-stream over image-stream norm (RMS over tokens) of the attention output before its "
-    "projection: a norm, no attention probability",
-    "residual_ratio": "norm of InfuseNet's residual as applied over the hidden state it is added to",
+    "stream_ratio": "text-stream norm divided by image-stream norm (RMS over tokens) of the attention output "
+    "before projection; a norm, not an attention probability",
+    "residual_ratio": "norm of InfuseNet's residual as applied, divided by that of the hidden state it is added to",
 }
-_ONE_NOISE = "Not claimed: whoever is chosen and shown by the same noise is flattered by it, and here is one noise."
+_ONE_NOISE = "No claim is made: with one noise, people who were chosen by it look better than they are."
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def _table(figure: FigureSpec, frame: pd.DataFrame, levels: Levels) -> Rendering
     caption = f"{counted(frame, value)}{intervals(frame)} Differences are to {first or None}, on the same person, "
     caption += "prompt and noise."
     if not len(frame) or frame[value].isna().all():
-        caption = f"Not measured here: see below what this page rests on. {caption}"
+        caption = f"Not measured here. See “What this page rests on” below. {caption}"
     tones, papers = tones_of(groups), [row["paper"] for row in rows]
     points, apart = ([point(0, some[name]) for name in groups] for some in (found, gains))
     against, lines = first if len(groups) > 1 else "", levels_of(levels, value)
@@ -126,7 +126,9 @@ def _pairs(figure: FigureSpec, frame: pd.DataFrame, levels: Levels) -> Rendering
                 base = paper.get(f"{methods[0]} / {group}")
                 row["paper's difference"] = mark - base if against and mark and base else None
             rows.append(row)
-    caption = f"{counted(frame, figure.value)} A dot is a picture, a bar the mean; lines join the same person and "
+    caption = (
+        f"{counted(frame, figure.value)} Each dot is a picture and each bar the mean. Lines join the same person and "
+    )
     caption += f"noise. Paired differences to {methods[0] if methods else None} are in the numbers.{intervals(frame)}"
     names, label, tones = [*map(str, groups)], title(figure.value), tones_of(columns)
     lines = levels_of(levels, figure.value)
@@ -151,8 +153,8 @@ def _people(figure: FigureSpec, frame: pd.DataFrame, levels: Levels) -> Renderin
             values = {method: column[place] for method, column in columns.items()}
             rows.append({"person": who, **({"prompt": prompt} if prompt else {}), **values})
     caption = (
-        f"{counted(frame, figure.value)} Each dot is a person's mean{' in one prompt' * bool(figure.panels)}; people "
-        f"are sorted by their mean with {next(iter(methods), 'nothing')}; dashed lines are means over people."
+        f"{counted(frame, figure.value)} Each dot is a person's mean{' for one prompt' * bool(figure.panels)}. "
+        f"People are sorted by their mean with {next(iter(methods), 'nothing')}. Dashed lines are means over people."
     )
     if len(methods) > 1:
         one, *_, last = methods
@@ -169,13 +171,13 @@ def _people(figure: FigureSpec, frame: pd.DataFrame, levels: Levels) -> Renderin
 
 def _table_map(figure: FigureSpec, frame: pd.DataFrame, levels: Levels) -> Rendering:
     """Means over two axes, each cell of separate runs."""
-    return _map(figure, frame, f"{counted(frame, figure.value)} Every cell is the mean of separate runs.")
+    return _map(figure, frame, f"{counted(frame, figure.value)} Each cell is the mean of separate runs.")
 
 
 def _block_map(figure: FigureSpec, frame: pd.DataFrame, levels: Levels) -> Rendering:
     """Means over blocks and steps of single runs."""
     runs = len(frame[["method", "person", "prompt", "seed"]].drop_duplicates())
-    caption = f"{runs} runs; each cell is a mean over them of the {_BLOCKS[figure.value]}."
+    caption = f"{runs} runs. Each cell is their mean {_BLOCKS[figure.value]}."
     return _map(figure.model_copy(update={"x": "step", "y": "block"}), frame, caption)
 
 
@@ -218,7 +220,7 @@ def _pictures(figure: FigureSpec, frame: pd.DataFrame, folder: Path) -> Rendered
     faces = [None if tile is None else fitted(tile, (wide, tall)) for tile in tiles]
     sheet = partial(face_grid, faces, labels, columns=len(columns) + 1, tile=(wide, tall))
     light, dark = (encoded(sheet(theme=theme)) if rows else png(draw.unmeasured(theme)) for theme in ("light", "dark"))
-    caption = "The reference at the left; the number is the similarity to it; one noise in each row."
+    caption = "The reference is on the left. The number is the similarity to it. Each row uses one noise."
     return RenderedFigure(light, dark, rows, caption, [])
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 Row = dict[str, Any]
 PAPER = " Hollow diamonds: the paper (FLUX, photos)."
-NOT_COMPARABLE = " Seconds are not comparable where another process was at work beside: in {} of {}."
+NOT_COMPARABLE = " Seconds are not comparable where another process ran at the same time: {} of {}."
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def intervals(frame: pd.DataFrame) -> str:
     """How intervals are made, or why there are none."""
     people = frame["person"].nunique()
     if people < LEAST_PEOPLE:
-        return f" {many(people, 'person', 'people')}: too few for an interval, so that no difference here is a finding."
+        return f" {many(people, 'person', 'people')}: too few for an interval, so no difference here is a finding."
     return " Intervals: 95 % of the mean over people (t)."
 
 
