@@ -58,7 +58,7 @@ class TestBadInput:
         ("changes", "words"),
         [
             ({"backbone": "mini-foo"}, ["mini-foo", "mini-schnell", "flux-dev"]),
-            ({"steps": 0}, ["1 step", "4 with schnell"]),
+            ({"steps": 0}, ["1 step", "4 for schnell"]),
             ({"steps": "four"}, ["four"]),
             ({"prompt": "  "}, ["prompt"]),
             ({"start": 1.5}, ["start", "1.5"]),
@@ -160,7 +160,7 @@ def test_version(capsys):
 @pytest.mark.parametrize("name", ["guidance", "true_cfg", "strength"])
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_settings_refuse_what_would_be_a_black_picture(name, value):
-    with pytest.raises(SettingsError, match=f"as {name}"):
+    with pytest.raises(SettingsError, match=f"Expected {name} to be"):
         GenerateRequest("a person", **{name: value})
 
 
@@ -251,12 +251,12 @@ def test_a_terminal_that_knows_no_utf_8(tmp_path, face):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"start": 0.8, "end": 0.2}, ["start (0.8)", "acts in no step"]),
+        ({"start": 0.8, "end": 0.2}, ["start (0.8)", "has no effect because its start"]),
         ({"strength": 0}, ["strength 0"]),
-        ({"steps": 2, "end": 0.4}, ["none of the 2 steps"]),
-        ({"guidance": 3}, ["has no guidance"]),
+        ({"steps": 2, "end": 0.4}, ["no whole step lies between"]),
+        ({"guidance": 3}, ["ignores guidance"]),
         ({"true-cfg": 3}, ["no negative prompt", "true CFG"]),
-        ({"negative": "rain", "true-cfg": 1}, ["true CFG 1"]),
+        ({"negative": "rain", "true-cfg": 1}, ["true CFG is 1"]),
         ({"size": "70x64"}, ["64x64"]),
     ],
 )
@@ -315,9 +315,9 @@ class TestGenerate:
         capsys.readouterr()
         (tmp_path / "none").mkdir()
         assert main([*asked, "--probe", "--others", str(tmp_path / "none")]) == 2
-        assert "no picture is in" in capsys.readouterr().err
+        assert "there are no pictures in" in capsys.readouterr().err
         assert main([*asked, "--others", str(folder)]) == 2
-        assert "add --probe" in capsys.readouterr().err
+        assert "Add --probe" in capsys.readouterr().err
 
     def test_the_probe_measures_where_the_device_says_and_tells(self, face, tmp_path, monkeypatch, capsys):
         from infusenet import FaceRecognizer
@@ -389,7 +389,7 @@ def test_a_complaint_is_one_short_line_that_a_terminal_shows_as_it_is(capsys, ar
 @pytest.mark.parametrize("error", [MemoryError(), OSError(24, "Too many open files")])
 def test_want_is_told_whatever_was_at_work(capsys, monkeypatch, error):
     monkeypatch.setattr("infusenet.weights.catalogue.find_all", lambda _: (_ for _ in ()).throw(error))
-    assert "The machine lacks memory" in complaint(capsys, "models")
+    assert "The machine is out of memory" in complaint(capsys, "models")
 
 
 @pytest.mark.parametrize("option", ["--face", "--pose"])

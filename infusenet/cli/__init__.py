@@ -19,18 +19,18 @@ from . import compare, demo, generate, models, sweep, tune
 BAD_INPUT = 2
 
 _OVERVIEW = """\
-Put the person of a photo into the scene that a prompt describes, with FLUX and InfuseNet, in 4 steps or in 28;
-measure at every step how much of the person is there; and measure any pictures, made by anything, against a person.
+Put the person from a photo into the scene your prompt describes, with FLUX and InfuseNet, in 4 or 28 steps.
+See at every step how much of the person is there. Measure how much pictures from any source look like a person.
 
-Nothing is ever downloaded. The miniature models mini-schnell and mini-dev are part of the package and run on a CPU.
+Nothing is downloaded. The miniature models mini-schnell and mini-dev come with the package and run on a CPU.
 """
 _START = """\
-begin with:
-  infusenet demo                  everything, on the miniature, in about a minute; then open out/report.html
-  infusenet models                which real weights are on this machine, and where to get them
-  infusenet generate --help       your own picture, with examples
-  infusenet compare --help        how alike pictures are to a person, real photographs too, with examples
-  infusenet tune --help           the fastest way to make them that keeps a wanted quality, with examples
+start here:
+  infusenet demo                  the whole system on the miniature, in about a minute; then open out/report.html
+  infusenet models                which real weights you have, and where to get the others
+  infusenet generate --help       how to make your own picture, with examples
+  infusenet compare --help        how to measure pictures against a person, with examples
+  infusenet tune --help           how to find the fastest settings that keep the quality you want, with examples
 """
 
 
@@ -45,13 +45,13 @@ def parser() -> argparse.ArgumentParser:
     """The command's arguments."""
     raw = argparse.RawDescriptionHelpFormatter
     top = _Parser(prog="infusenet", description=_OVERVIEW, epilog=_START, formatter_class=raw)
-    top.add_argument("--version", action="store_true", help="print the version and stop")
+    top.add_argument("--version", action="store_true", help="print the version and exit")
     commands = top.add_subparsers(
         dest="command", metavar="demo | generate | compare | models | sweep | report | tune", parser_class=_Parser
     )
     common = _Parser(add_help=False)
     common.add_argument("--quiet", action="store_true", help="no progress bars")
-    common.add_argument("--verbose", action="store_true", help="show every library's notices")
+    common.add_argument("--verbose", action="store_true", help="show the messages of all libraries")
 
     demo.add_parser(commands, common)
     generate.add_parser(commands, common)
@@ -110,7 +110,7 @@ def _in_words(error: Exception) -> str:
         return str(want)
     name, reason = getattr(error, "filename", None), getattr(error, "strerror", None)
     what = "A file or folder" if name is None else name
-    return f"{what} cannot be used ({reason or error}). Check the path, and what you may read and write there."
+    return f"{what} cannot be used ({reason or error}). Check the path and its permissions."
 
 
 _RUN = {

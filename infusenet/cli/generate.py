@@ -14,20 +14,20 @@ if TYPE_CHECKING:
 
 _GENERATE = """\
 examples:
-  one picture in 4 steps with the miniature, which knows drawn faces only, such as the demo's reference:
+  a picture in 4 steps with the miniature, which knows only drawn faces such as the demo's reference:
     infusenet generate --backbone mini-schnell --face out/reference.png --prompt "a portrait" --out portrait.png
-  a photo, with the real models found in your folders (see: infusenet models):
+  a photo, with the real models in your folders (see: infusenet models):
     infusenet generate --backbone flux-schnell --face me.jpg --prompt "a chef in a kitchen" --out chef.png
-  several photos of the same person make a steadier identity:
+  several photos of the same person make a more reliable identity:
     infusenet generate --backbone flux-dev --face a.jpg b.jpg --prompt "an astronaut" --out astronaut.png
-  head position and size taken from another photo:
+  the head where another photo has it, at the same size:
     infusenet generate --backbone flux-dev --face me.jpg --pose pose.jpg --prompt "a knight" --out knight.png
-  as infusenet tune has found it to be fastest:
+  with the fastest settings that infusenet tune found:
     infusenet generate --backbone mini-dev --face out/reference.png --prompt "a sketch" --recipe recipe.json --out s.png
-  where does the face drift? Writes sketch.trace.json and sketch.drift.png beside the picture:
+  where does the face drift? Writes sketch.trace.json and sketch.drift.png next to the picture:
     infusenet generate --backbone mini-dev --face out/reference.png --prompt "a sketch" --probe --out sketch.png
 
-Use pictures of people who agreed to it. Every picture written is marked as AI-generated in its metadata.
+Use pictures of people who agreed to it. Every picture is marked as AI-generated in its metadata.
 """
 
 
@@ -42,7 +42,9 @@ def _size(text: str) -> tuple[int, int]:
 def _face(text: str) -> str | int:
     if text == "largest" or (text.isascii() and text.isdigit()):
         return text if text == "largest" else int(text)
-    raise argparse.ArgumentTypeError(f"expected 'largest' or a number counted from the left, 0 first, got {text!r}")
+    raise argparse.ArgumentTypeError(
+        f"expected 'largest' or a number counted from the left, starting at 0, got {text!r}"
+    )
 
 
 def _named(text: str) -> str:
@@ -58,11 +60,11 @@ def _file(text: str) -> Path:
 def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
     """The arguments of generate, under a command."""
     raw = argparse.RawDescriptionHelpFormatter
-    text = "one picture of the person in the photos, with real or miniature weights"
+    text = "make one picture of the person in your photos, with real or miniature weights"
     usage = "infusenet generate --backbone NAME|PATH --face FILE... --prompt TEXT --out FILE.png [options]"
     make = commands.add_parser("generate", help=text, description=text, formatter_class=raw, parents=[common])
     make.usage, make.epilog = usage, _GENERATE
-    need = make.add_argument_group("what is needed")
+    need = make.add_argument_group("required")
     need.add_argument(
         "--backbone",
         required=True,
@@ -77,29 +79,32 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
         action="extend",
         type=_file,
         metavar="FILE",
-        help="one photo or several of the same person",
+        help="one or more photos of the same person",
     )
-    need.add_argument("--prompt", required=True, help="the scene, in words")
+    need.add_argument("--prompt", required=True, help="describes the scene")
     need.add_argument("--out", required=True, type=Path, metavar="FILE.png", help="the picture to write")
-    tune = make.add_argument_group("what can be tuned (default: the backbone's own)")
+    tune = make.add_argument_group("settings (default: the backbone's own values)")
     tune.add_argument(
         "--recipe",
         type=Path,
         metavar="FILE",
-        help="the recipe.json of infusenet tune: steps, strength, refresh and schedule, where they are not given",
+        help="the recipe.json from infusenet tune. It sets steps, strength, refresh and schedule unless you give "
+        "them here",
     )
     tune.add_argument("--steps", type=int, help="4 for schnell, 28 for dev")
-    tune.add_argument("--strength", type=float, help="how much of the person, 0 to 3 (default: 1)")
-    tune.add_argument("--guidance", type=float, help="3.5 for dev; schnell has none")
+    tune.add_argument("--strength", type=float, help="how strongly the identity acts, 0 to 3 (default: 1)")
+    tune.add_argument("--guidance", type=float, help="3.5 for dev; schnell ignores it")
     tune.add_argument(
-        "--start", type=float, default=0.0, help="share of the run at which the face sets in (default: 0)"
+        "--start", type=float, default=0.0, help="when the identity starts to act, as a share of the run (default: 0)"
     )
-    tune.add_argument("--end", type=float, default=1.0, help="share of the run at which it ends (default: 1)")
+    tune.add_argument(
+        "--end", type=float, default=1.0, help="when the identity stops acting, as a share of the run (default: 1)"
+    )
     tune.add_argument(
         "--refresh",
         metavar="WHEN",
-        help='when InfuseNet is computed anew: "every step" (default), "every 4", "1,3" (those steps), "adaptive"; the '
-        "fewer, the faster, and below a point the less like the person",
+        help='when InfuseNet is computed again: "every step" (default), "every 4", "1,3" (those steps) or "adaptive"; '
+        "less often is faster, but at some point the picture looks less like the person",
     )
     tune.add_argument(
         "--schedule",
@@ -116,7 +121,7 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
         dest="branches",
         const="both",
         default="positive",
-        help="with --negative: the person is in what is avoided too, as in what is wanted (default: not)",
+        help="with --negative: give the negative prompt the same identity as the positive (default: no)",
     )
     tune.add_argument(
         "--decoupled",
@@ -131,11 +136,17 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
         metavar="WORDS",
         help='FastFace\'s attention to the person: "scale 1.55", "soft mask 1.55", none (default)',
     )
-    tune.add_argument("--pose", type=Path, metavar="FILE", help="a photo whose five facial keypoints place the head")
+    tune.add_argument("--pose", type=Path, metavar="FILE", help="a photo with a face where you want it in the picture")
     tune.add_argument(
-        "--which-face", type=_face, default="largest", metavar="largest|N", help="if a photo shows several people"
+        "--which-face",
+        type=_face,
+        default="largest",
+        metavar="largest|N",
+        help="which face to use if a photo shows several, counted from the left, starting at 0 (default: largest)",
     )
-    tune.add_argument("--probe", action="store_true", help="measure every step: writes a trace and a drift chart too")
+    tune.add_argument(
+        "--probe", action="store_true", help="measure every step, and write a trace and a drift chart too"
+    )
     tune.add_argument(
         "--others",
         nargs="+",
@@ -143,15 +154,16 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
         default=[],
         type=Path,
         metavar="FILE|DIR",
-        help="with --probe: pictures of other people, five or more, for the line of what a stranger scores",
+        help="with --probe: five or more pictures of other people, to show what a stranger scores",
     )
     tune.add_argument(
         "--measure",
         default="face",
         metavar="NAME",
-        help="with --probe, what looks: face, clip-image (style and content), dino (objects), clip-text (the prompt)",
+        help="with --probe, what to compare: face, clip-image (style and content), dino (objects), clip-text (the "
+        "prompt)",
     )
-    files = make.add_argument_group("which files (default: the miniature's, or those found; see: infusenet models)")
+    files = make.add_argument_group("weight files (default: the miniature's, or those found; see: infusenet models)")
     for name in (
         "infusenet",
         "image-proj",
@@ -166,12 +178,14 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
     files.add_argument(
         "--components", type=Path, metavar="DIR", help="VAE and text encoders for a single-file backbone"
     )
-    files.add_argument("--measure-model", type=Path, metavar="DIR", help="transformers folder of a CLIP or DINOv2")
     files.add_argument(
-        "--adapter", default="infusenet", metavar="NAME", help="what carries the person (default: infusenet)"
+        "--measure-model", type=Path, metavar="DIR", help="a CLIP or DINOv2 folder in transformers' layout"
+    )
+    files.add_argument(
+        "--adapter", default="infusenet", metavar="NAME", help="what carries the identity (default: infusenet)"
     )
     files.add_argument("--models", type=Path, action="append", default=[], metavar="DIR", help="search here first")
-    where = make.add_argument_group("where it runs")
+    where = make.add_argument_group("device")
     where.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: cuda if there is one)")
     kinds = ("float32", "bfloat16", "float16")
     where.add_argument("--dtype", choices=kinds, help="default: bfloat16 on cuda, float32 on cpu")
@@ -180,7 +194,7 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
         choices=("compile", "fp8"),
         help="compile: faster from the second picture of a size on; fp8: also in 8 bits, on an H100 or H200",
     )
-    where.add_argument("--offload", action="store_true", help="keep on the GPU only the network at work")
+    where.add_argument("--offload", action="store_true", help="keep only the network in use on the GPU")
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -10,15 +10,15 @@ from ..errors import one_line
 from ..weights import catalogue
 
 _MODELS = """\
-Folders searched, in this order: those named here, those in the environment variable INFUSENET_MODELS (several as
-in PATH), ./models. A ComfyUI checkout may be named: its models folder is meant.
+Folders are searched in this order: those named here, those in the environment variable INFUSENET_MODELS (separated
+as in PATH), ./models. For a ComfyUI checkout, its models folder is searched.
 """
 
 
 def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
     """The arguments of models, under a command."""
     raw = argparse.RawDescriptionHelpFormatter
-    text = "which weight files are found, where they are looked for, where to get them, under what licence"
+    text = "list the weight files: which were found, where to get the others, and their licences"
     models = commands.add_parser(
         "models", help=text, description=text, epilog=_MODELS, formatter_class=raw, parents=[common]
     )
@@ -36,8 +36,8 @@ def run(arguments: argparse.Namespace) -> int:
     print("Folders searched")
     for folder in folders:
         print(f"  {one_line(folder, 4096)}{'' if folder.is_dir() else '  (does not exist)'}")
-    print(f"  (name others here, in {catalogue.ENVIRONMENT}, or make ./models)\n")
-    print("Miniature: mini-schnell, mini-dev and all they need\n  shipped with this package, Apache-2.0")
+    print(f"  (to add a folder, name it after the command or in {catalogue.ENVIRONMENT}, or create ./models)\n")
+    print("Miniature: mini-schnell, mini-dev and everything they need\n  comes with this package, Apache-2.0")
     shipped = all(path.exists() for path in miniature.BACKBONES.values())
     print(f"  {'found' if shipped else 'MISSING'}: {miniature.WEIGHTS}")
     for weights in catalogue.CATALOGUE:
@@ -48,17 +48,17 @@ def run(arguments: argparse.Namespace) -> int:
             print(f"  found in an installed package: {packages[weights.key]}")
         elif not found[weights.key]:
             print(f"  not found; looked for {', '.join(weights.patterns)}")
-    print("\nFiles for the ComfyUI nodes, and the folders that they belong in")
+    print("\nFiles for the ComfyUI nodes, and the folders they go in")
     for file in catalogue.FILES.values():
         print(f"\n  {file.path}{', ' * bool(file.size)}{file.size}\n  {file.address}\n  licence: {file.licence}")
-    print("\nSwitching from dev to schnell lifts FLUX.1 dev's terms only: those of the other files stay.")
+    print("\nSwitching from dev to schnell lifts only FLUX.1 dev's terms. Those of the other files still apply.")
     return 0
 
 
 def _lacking(weights: catalogue.CatalogueEntry, path: Path) -> str:
     """What must lie beside a file and does not, in brackets."""
     lacks = weights.lacks(path)
-    return f"  (INCOMPLETE: lacks {', '.join(lacks)})" if lacks else ""
+    return f"  (INCOMPLETE: {', '.join(lacks)} missing)" if lacks else ""
 
 
 def _seems(path: Path) -> str:

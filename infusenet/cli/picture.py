@@ -74,14 +74,15 @@ class PictureRequest:
     def __post_init__(self) -> None:
         """Raise SettingsError where the picture could not be written."""
         if self.others and not self.probe:
-            raise SettingsError("--others gives the probe's line of other people: add --probe, or leave it out.")
+            raise SettingsError("--others only works with --probe. Add --probe, or leave --others out.")
         if (self.measure != FACE or self.measure_model) and not self.probe:
-            raise SettingsError("--measure is what the probe looks with: add --probe, or leave it out.")
+            raise SettingsError("--measure only works with --probe. Add --probe, or leave --measure out.")
         if get_measure(self.measure).needs_folder and self.measure != FACE and self.measure_model is None:
-            raise SettingsError(f"--measure {self.measure} needs the folder of its weights: add --measure-model DIR.")
+            raise SettingsError(f"--measure {self.measure} needs a folder of weights. Add --measure-model DIR.")
         if self.out.suffix.lower() != ".png":
             raise SettingsError(
-                f"Expected an output ending in .png, got {self.out.name!r}: PNG keeps what a picture was made with."
+                f"Expected an output ending in .png, got {self.out.name!r}. PNG keeps the settings a picture was "
+                "made with."
             )
         inputs = {os.path.realpath(path) for path in self.inputs}  # Path.resolve breaks off at a link to itself
         folders = {os.path.realpath(path) for path in self.others if path.is_dir()}
@@ -167,7 +168,7 @@ def strangers_of(request: PictureRequest) -> list[Picture]:
         empty = next((path for path, reason in named if reason is not None and path.is_dir()), None)
         if empty is not None:
             raise SettingsError(
-                f"--others: no picture is in {empty}. Name a folder of {LEAST_IMPOSTORS} faces or more."
+                f"--others: there are no pictures in {empty}. Name a folder with at least {LEAST_IMPOSTORS} faces."
             )
         return [open_picture(path) for path, reason in named if reason is None]
     if request.measure == FACE and Path(request.measure_model or request.files.face_pack) == miniature.FACE_PACK:
@@ -192,6 +193,6 @@ def probe_for(pipeline: Any, measure: Measure, shown: Sequence[Any], others: Seq
     baseline = measure.impostors(reference, others) if others else None
     if others and baseline is None:
         log.warning(
-            "Of other people fewer than %d could be measured, so what they score stays unknown.", LEAST_IMPOSTORS
+            "Fewer than %d other people could be measured, so what other people score is unknown.", LEAST_IMPOSTORS
         )
     return ProbeRecorder(measure, reference, vae_decoder(pipeline.vae), strangers=baseline)

@@ -15,47 +15,57 @@ if TYPE_CHECKING:
 
 _SWEEP = """\
 examples:
-  the paper's main table in small, on the miniature:
+  a small version of the paper's main table, on the miniature:
     infusenet sweep main-table --quick --out out/main-table
-  all experiments of the paper in small, about ten minutes on two cores:
+  small versions of all the paper's experiments, about ten minutes on two cores:
     infusenet sweep all --quick --out out/paper
-  how many pictures, and how long:
+  how many pictures will it make, and how long will it take?
     infusenet sweep main-table --out out/main-table --dry-run
-  your own people and real weights, a process for each GPU:
+  your own people and real weights, one process per GPU:
     accelerate launch -m infusenet sweep main-table --out out/real --people photos \\
       --backbone-dev flux-dev --backbone-schnell flux-schnell
 
-Stop it at any time: the same command goes on where it was. Each picture is made once, whatever else changes.
+You can stop it at any time. The same command resumes where it stopped, and never makes a picture twice.
 """
 
 
 def add_parsers(commands: Any, common: argparse.ArgumentParser) -> None:
     """The arguments of sweep and report, under a command."""
     raw = argparse.RawDescriptionHelpFormatter
-    text = "many pictures from one specification: a table, statistics and a page; goes on where it was stopped"
+    text = (
+        "make many pictures from one specification, with a table, statistics and a page; resumes where it was stopped"
+    )
     sweep = commands.add_parser(
         "sweep", help=text, description=text, epilog=_SWEEP, formatter_class=raw, parents=[common]
     )
-    sweep.add_argument("spec", metavar="SPEC", help="a TOML file, the name of a shipped specification, or all")
-    sweep.add_argument("--out", required=True, type=Path, metavar="DIR", help="where to write")
-    sweep.add_argument("--quick", action="store_true", help="the specification's small size")
-    sweep.add_argument("--dry-run", action="store_true", help="say how many pictures and how long, and stop")
-    sweep.add_argument("--people", type=Path, metavar="DIR", help="photos, one person a file or subfolder")
+    sweep.add_argument(
+        "spec", metavar="SPEC", help="a TOML file, the name of a specification that comes with the package, or all"
+    )
+    sweep.add_argument("--out", required=True, type=Path, metavar="DIR", help="output folder")
+    sweep.add_argument("--quick", action="store_true", help="use use the specification's small size")
+    sweep.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="print how many pictures it will make and how long it will take, then exit",
+    )
+    sweep.add_argument(
+        "--people", type=Path, metavar="DIR", help="a folder of photos, one file or subfolder per person"
+    )
     sweep.add_argument(
         "--filter",
         action="store_true",
-        help="leave out people as the paper does: one face, detector confidence above 0.7, wider than 80 pixels "
-        "(that they are of age is yours to know)",
+        help="keep only people the paper would keep: one face, detector confidence above 0.7, wider than 80 pixels "
+        "(you must know that they are of age)",
     )
     sweep.add_argument(
         "--recipe", type=Path, metavar="FILE", help="the recipe.json of infusenet tune, as one more method"
     )
-    sweep.add_argument("--retry", action="store_true", help="do failed jobs again")
+    sweep.add_argument("--retry", action="store_true", help="try failed jobs again")
     add_models(sweep)
 
-    text = "write the tables and the page of a sweep anew from its results"
+    text = "write a sweep's tables and page again from its results"
     report = commands.add_parser("report", help=text, description=text, parents=[common])
-    report.add_argument("folder", type=Path, metavar="DIR", help="what infusenet sweep --out was given")
+    report.add_argument("folder", type=Path, metavar="DIR", help="the folder given to infusenet sweep --out")
 
 
 def add_models(parser: argparse.ArgumentParser) -> None:
@@ -69,31 +79,36 @@ def add_models(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="ROLE=NAME|PATH",
-        help="what stands behind any other name that a specification uses; without it, a known backbone's own name",
+        help="the weights for another backbone name in the specification (not needed for known backbones)",
     )
     for name in ("infusenet", "image-proj", "arcface", "face-pack", "components"):
         parser.add_argument(f"--{name}", type=Path, metavar="PATH")
-    parser.add_argument("--lpips", type=Path, metavar="PATH", help="VGG16 weights: LPIPS is measured where a spec asks")
+    parser.add_argument(
+        "--lpips", type=Path, metavar="PATH", help="VGG16 weights, to measure LPIPS where a specification asks for it"
+    )
     parser.add_argument(
         "--second-recognizer",
         type=Path,
         metavar="DIR",
-        help="another face pack, for a second opinion on likeness where a spec asks (default: the miniature's own)",
+        help="a second face pack, where a specification asks for a second likeness (default: the miniature's own)",
     )
     parser.add_argument(
         "--clip",
         type=Path,
         metavar="DIR",
-        help="transformers folder of a CLIP, for the fit to the prompt where a spec asks (default: the miniature's "
-        "judge)",
+        help="a CLIP folder in transformers' layout, for the fit to the prompt where a specification asks for it "
+        "(default: the miniature's judge)",
     )
     parser.add_argument(
-        "--measure-model", type=Path, metavar="DIR", help="weights of a spec's measure where that is not a face's"
+        "--measure-model",
+        type=Path,
+        metavar="DIR",
+        help="weights for a specification's measure, if it does not compare faces",
     )
     parser.add_argument("--models", type=Path, action="append", default=[], metavar="DIR", help="search here first")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: cuda if there is one)")
-    parser.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), help="default: the device's usual one")
-    parser.add_argument("--offload", action="store_true", help="keep on the GPU only the network at work")
+    parser.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), help="default: the device's usual type")
+    parser.add_argument("--offload", action="store_true", help="keep only the network in use on the GPU")
 
 
 def request_of(arguments: argparse.Namespace) -> SweepRequest:
@@ -144,5 +159,5 @@ def models_of(arguments: argparse.Namespace) -> Models:
 def _role_and_name(text: str) -> tuple[str, str]:
     role, _, name = text.partition("=")
     if not role or not name:
-        raise SettingsError(f"--backbone: expected ROLE=NAME or ROLE=PATH, as in dev=flux-dev, got {text!r}")
+        raise SettingsError(f"--backbone: expected ROLE=NAME or ROLE=PATH, such as dev=flux-dev, got {text!r}")
     return role, name

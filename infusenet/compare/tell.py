@@ -15,7 +15,10 @@ from ..measures.baselines import DEVIATIONS
 from ..measures.lines import BLANK, OTHERS, Kind, judging_lines, published_name
 from .results import Comparison, Judge, Measured, PictureResult
 
-CAUTION = "One recognizer's opinion, and recognizers are unevenly good for different people: not proof of identity."
+CAUTION = (
+    "This is one recognizer's opinion, and recognizers work better for some people than for others. It is "
+    "not proof of identity."
+)
 _COLUMNS = ("path", "similarity", "verdict", "copy_paste", "score", "reason")
 
 
@@ -48,7 +51,7 @@ def lines_of(judge: Judge) -> list[JudgeLine]:
     lacking = f"unknown: {few} faces, {LEAST_IMPOSTORS} are needed" if few else "unknown: no other people given"
     upper = {line.kind: line.upper for line in judging_lines(judge.impostor, judge.blank)}
     genuine = None if judge.genuine is None else judge.genuine.mean
-    published = "its makers' line for one person" if judge.published_line else ""
+    published = "its makers' line for the same person" if judge.published_line else ""
     return [
         JudgeLine("genuine", "same person", genuine, _words(judge.genuine, "photos")),
         JudgeLine("published", published_name(judge.recognizer), judge.published_line, published),
@@ -89,7 +92,8 @@ def table(comparison: Comparison) -> str:
     unknown = [f"{line.name}: {line.words}" for line in lines_of(first) if line.value is None and line.words]
     if comparison.other_photo is not None:
         unknown.append(
-            "copy: 1 = the reference photo itself, 0 = as near to another photo of the person, below: nearer"
+            "copy: 1 = the reference photo itself, 0 = equally close to another photo of the person, below 0 = "
+            "closer to that one"
         )
     return "\n".join([*texts, "", *unknown, *map(shown, comparison.notes), CAUTION])
 

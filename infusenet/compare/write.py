@@ -23,7 +23,7 @@ def check_out(out: Path, request: CompareRequest) -> None:
     given = (*request.reference, *request.pictures, *request.others, *request.genuine, request.other_photo)
     for path in given:
         if path is not None and os.path.realpath(path).startswith(faces + os.sep):
-            raise SettingsError(f"{path} lies where the page's own images go. Name another folder with --out.")
+            raise SettingsError(f"{path} is in the folder for the page's own images. Choose another folder with --out.")
 
 
 def write(comparison: Comparison, out: Path) -> Path:

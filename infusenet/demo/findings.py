@@ -125,21 +125,21 @@ def reading(results: DemoResults) -> tuple[str, ...]:
     """What the figures mean, in words that follow from them."""
     quick, slow = results.backbones
     texts = [
-        "Similarity is the cosine between two face embeddings: 1 is the same picture, and strangers lie around "
-        f"{number(mean(results.impostors))}, so what stands above that is what the pictures share with the reference."
+        "Similarity is the cosine between two face embeddings. 1 is the same picture, and strangers score around "
+        f"{number(mean(results.impostors))}. Anything above that is what a picture shares with the reference."
     ]
     if results.genuine:
         texts.append(
-            "The ceiling is not 1: true pictures of this very person in other scenes reach "
+            "The ceiling is not 1. True pictures of this person in other scenes reach "
             f"{number(mean(results.genuine))}, because expression, light and pose change a face too."
         )
     if quick.similarities and slow.similarities:
         texts.append(
-            "The same InfuseNet, trained on mini-dev alone and never changed, gives "
+            "The same InfuseNet, trained on mini-dev only and never changed, gives "
             f"{number(mean(quick.similarities))} on mini-schnell in {quick.steps} steps and "
             f"{number(mean(slow.similarities))} on mini-dev in {slow.steps} steps and "
-            f"{slow.seconds / quick.seconds:.1f} times the time. One person and nine pictures each are too few to "
-            "rank the two."
+            f"{slow.seconds / quick.seconds:.1f} times the time. One person with nine pictures each is too little "
+            "to rank the two."
         )
     return tuple(texts)
 

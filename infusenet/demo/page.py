@@ -12,12 +12,12 @@ from ..probe.drift import in_words
 from .findings import DemoResults, reading
 
 FILES = (
-    ("reference.png", "the picture that went in"),
-    ("mini-schnell-1.png …", "the pictures above, 128 × 128; each tells in its metadata how it was made"),
-    ("faces-mini-dev.png …", "the faces sheets"),
-    ("drift.png", "the drift chart of both runs"),
-    ("trace.json", "everything the probe saw of the mini-dev run; trace-mini-schnell.json of the other"),
-    ("summary.json", "the figures of this page"),
+    ("reference.png", "the input picture"),
+    ("mini-schnell-1.png …", "the pictures above, 128 × 128; the metadata of each says how it was made"),
+    ("faces-mini-dev.png …", "the sheets of faces"),
+    ("drift.png", "the drift chart for both runs"),
+    ("trace.json", "everything the probe recorded in the mini-dev run; trace-mini-schnell.json holds the other run"),
+    ("summary.json", "the numbers on this page"),
 )
 
 
@@ -54,13 +54,13 @@ def _kinds(results: DemoResults) -> list[Dots]:
 def _facts(summary: dict[str, Any]) -> list[tuple[str, str]]:
     blank = f"{number(summary['blank_similarity'])} ± {number(summary['blank_std'])}"
     return [
-        ("Recognizer that measured", summary["recognizer"]),
-        ("Rule of measuring", f"{summary['rule']}; faces found by {summary['detector']}"),
-        ("A crop without any face", f"scores {blank} against this reference"),
-        ("Recognizer that conditioned", "another network, trained on other people"),
+        ("Recognizer for measuring", summary["recognizer"]),
+        ("How it was measured", f"{summary['rule']}; faces found by {summary['detector']}"),
+        ("A crop without a face", f"scores {blank} against this reference"),
+        ("Recognizer for conditioning", "a different network, trained on different people"),
         ("Seed", str(summary["seed"])),
         ("Machine", f"{summary['cores']} cores, no GPU used"),
         ("Versions", ", ".join(f"{name} {version}" for name, version in summary["versions"].items())),
-        ("Licence of the miniature", "Apache-2.0; every person in it is drawn, none exists"),
+        ("Licence of the miniature", "Apache-2.0; every person in it is drawn, and none exists"),
         ("Provenance", "every picture is marked as AI-generated in its metadata"),
     ]

@@ -69,7 +69,7 @@ def drawn_subjects(seed: int) -> Subjects:
     scenes = {key: torch.cat([plain[key][:1], other[key], plain[key][1:]]) for key in plain}
     images = to_uint8(render({key: value[order] for key, value in everyone.items()}, scenes).images)
     pictures = [image.permute(1, 2, 0).numpy() for image in images]
-    note = f"a drawn person whom no model has seen (seed {seed})"
+    note = f"a drawn person that no model has seen (seed {seed})"
     return Subjects(pictures[0], note, tuple(pictures[1 : 1 + GENUINE]), tuple(pictures[1 + GENUINE :]))
 
 

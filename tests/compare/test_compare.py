@@ -147,7 +147,7 @@ class TestMeasuring:
         found = compare(request(photos, others=(photos,), genuine=(photos / "reference",)))
         assert found.first.genuine is None
         assert found.first.impostor.count == 11  # all but the reference
-        assert sum("it is a reference photo itself" in note for note in found.notes) == 2
+        assert sum("it is one of the reference photos" in note for note in found.notes) == 2
 
     @pytest.mark.parametrize(("count", "known"), [(0, False), (4, False), (5, True)])
     def test_fewer_than_five_others_are_unknown(self, photos, count, known):
@@ -243,7 +243,7 @@ class TestFiles:
         assert "&lt;script&gt;alert(1)&lt;-script&gt;&amp;.png" in page
 
     def test_an_empty_folder_and_a_loop_of_links(self, tmp_path, photos):
-        assert [reason for _, reason in expand([tmp_path])] == ["there is no picture in this folder"]
+        assert [reason for _, reason in expand([tmp_path])] == ["there are no pictures in this folder"]
         shutil.copy(photos / "same" / "same0.png", tmp_path / "a.png")
         (tmp_path / "again").symlink_to(tmp_path, target_is_directory=True)
         (tmp_path / "b.png").symlink_to(tmp_path / "a.png")
@@ -353,7 +353,7 @@ class TestPage:
         assert len(page.links) - len(files) == 4, "the strip"
         again = compare(request(photos, many, out, skip=out / "faces"))
         assert len(again.pictures) == FEW + 2
-        assert again.pictures[-1].first.reason == "there is no picture in this folder"
+        assert again.pictures[-1].first.reason == "there are no pictures in this folder"
 
 
 def run(capsys, *arguments):
