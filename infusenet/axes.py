@@ -53,7 +53,9 @@ def replaces(field: str) -> Callable[[Any, Value], Any]:
 def _first_steps(request: Any, value: Value) -> Any:
     """InfuseNet acts in the first so many steps of the run, whose own number must be known."""
     if request.steps is None or value > request.steps:
-        raise SettingsError(f"Expected at most the run's {request.steps} steps to be active ones, got {value}.")
+        raise SettingsError(
+            f"Expected at most {request.steps} active steps, the number of steps in the run, got {value}."
+        )
     return replace(request, end=value / request.steps)
 
 
@@ -104,20 +106,20 @@ _SEPARATE = "separate runs from the same noise"
 AXES: dict[str, Axis] = {
     axis.name: axis
     for axis in (
-        Axis("steps", f"steps asked for: {_SEPARATE}", True, 1, 200),
+        Axis("steps", f"number of steps: {_SEPARATE}", True, 1, 200),
         Axis("strength", f"InfuseNet's strength: {_SEPARATE}", False, 0, 3, default=1.0, neutral=(0,)),
         Axis("guidance", f"guidance: {_SEPARATE}", False, 0, 100),
         Axis("true_cfg", f"true CFG scale: {_SEPARATE}", False, 0, 100, title="true CFG", default=1.0, neutral=(1,)),
         Axis(
             "first_steps",
-            f"first steps in which InfuseNet acts: {_SEPARATE}",
+            f"number of first steps with InfuseNet: {_SEPARATE}",
             True,
             0,
             200,
             title="active steps",
             apply=_first_steps,
         ),
-        Axis("seed", "seed: separate runs, each from its own noise", True, 0, 2**64 - 1, ordered=False),
+        Axis("seed", "seed: separate runs, each from different noise", True, 0, 2**64 - 1, ordered=False),
     )
 }
 """The settings that can be tried at several values, for the Sweep node and for sweeps alike."""
@@ -177,11 +179,11 @@ def parse_values(text: str, axis: Axis) -> tuple[Value, ...]:
     parts = [part.strip() for part in ",".join(lines).replace(";", ",").split(",")]
     parts = [_spelled_out(part) if axis.whole else part for part in parts]
     if not any(parts):
-        raise _refused(axis, "it is empty")
+        raise _refused(axis, "nothing is written here")
     found: dict[Decimal, None] = {}
     for part in parts:
         if not part:
-            raise _refused(axis, "there is a comma without a value beside it")
+            raise _refused(axis, "a comma has no value next to it")
         for value in _range(part, axis) if ":" in part else [_number(part, part, axis)]:
             found[value] = None
             if len(found) > MOST:
@@ -242,7 +244,7 @@ def in_words(tried: Sequence[Tried], axis: Axis, subject: SubjectName = "face") 
     values = [one.value for one in tried]
     edge = {min(values): "smallest", max(values): "largest"}.get(best.value)
     if axis.ordered and len(values) > 2 and edge is not None and best.value not in (axis.low, axis.high):
-        words += f" It is the {edge} value that was tried, so a better one may lie beyond it."
+        words += f" This is the {edge} value tried, so a better one may lie beyond it."
     return words + (f" {failures} of {pictures} pictures {words_for.without}." if failures else "")
 
 
@@ -259,13 +261,13 @@ def _range(part: str, axis: Axis) -> list[Decimal]:
     """The values of `start:stop:step`."""
     ends = part.split(":")
     if len(ends) != 3:
-        raise _refused(axis, f"'{part}' is no range of the form start:stop:step")
+        raise _refused(axis, f"'{part}' is not a range of the form start:stop:step")
     start, stop = (_number(end.strip(), part, axis) for end in ends[:2])
     step = _decimal(ends[2].strip(), part, axis)
     if step == 0 or (stop - start) * step < 0:
-        raise _refused(axis, f"'{part}' never arrives: its step must be other than 0 and lead from start to stop")
+        raise _refused(axis, f"'{part}' never reaches its end. Its step must not be 0 and must lead from start to stop")
     if axis.whole and step != step.to_integral_value():
-        raise _refused(axis, f"the step of '{part}' is no whole number")
+        raise _refused(axis, f"the step of '{part}' is not a whole number")
     try:
         intervals = (stop - start) / step
     except DecimalException:  # a step next to nothing
@@ -282,7 +284,7 @@ def _number(text: str, part: str, axis: Axis) -> Decimal:
         where = f"'{text}'" if text == part else f"'{text}' in '{part}'"
         raise _refused(axis, f"{where} is outside {axis.range}")
     if axis.whole and value != value.to_integral_value():
-        raise _refused(axis, f"'{text}' is no whole number")
+        raise _refused(axis, f"'{text}' is not a whole number")
     return value
 
 
@@ -292,7 +294,7 @@ def _decimal(text: str, part: str, axis: Axis) -> Decimal:
     except DecimalException:
         value = Decimal("nan")
     if not value.is_finite():
-        raise _refused(axis, f"'{text}' is no number" + ("" if text == part else f" (in '{part}')"))
+        raise _refused(axis, f"'{text}' is not a number" + ("" if text == part else f" (in '{part}')"))
     return value
 
 
@@ -300,10 +302,10 @@ def _refused(axis: Axis, reason: str) -> SettingsError:
     kind = "whole numbers" if axis.whole else "numbers"
     example = "1, 2, 4, 8 or 1:8:1" if axis.whole else "0.5, 1 or 0.25:1.5:0.25"
     return SettingsError(
-        f"values: {reason}. For {axis.name}, write {kind} of {axis.range} separated by commas, or "
-        f"start:stop:step, as in {example}."
+        f"values: {reason}. For {axis.name}, write {kind} from {axis.range}, separated by commas, or "
+        f"start:stop:step. Example: {example}."
     )
 
 
 def _too_many(axis: Axis, part: str) -> SettingsError:
-    return _refused(axis, f"with '{part}' there are more than {MOST}, the most for one sweep")
+    return _refused(axis, f"'{part}' makes more than {MOST} values, the most one sweep can have")

@@ -215,7 +215,9 @@ def get_backbone(name: str) -> BackboneSpec:
         return BACKBONES[name]
     except KeyError:
         known = ", ".join(BACKBONES)
-        raise SettingsError(f"Unknown backbone {name!r}. Known: {known}. Or give the path of a FLUX folder.") from None
+        raise SettingsError(
+            f"Unknown backbone {name!r}. Known: {known}. The path of a FLUX folder works too."
+        ) from None
 
 
 def family_of(backbone: str | Path) -> str:
@@ -253,7 +255,7 @@ def variant_of(config_or_keys: Mapping[str, Any] | Iterable[str]) -> str:
     if any(part in key for key in keys for part in _FLUX_KEYS):
         return "schnell"
     raise WeightsError(
-        "Expected a FLUX transformer (a config with guidance_embeds, or weights with single_transformer_blocks "
-        f"or single_blocks), but found {', '.join(sorted(keys)[:3]) or 'nothing'}{'...' if len(keys) > 3 else ''}. "
-        "Choose a FLUX.1 dev or schnell model."
+        "Expected a FLUX transformer (a config with guidance_embeds, or weights with single_transformer_blocks or "
+        f"single_blocks), found {', '.join(sorted(keys)[:3]) or 'nothing'}{'...' if len(keys) > 3 else ''}. Choose "
+        "a FLUX.1 dev or schnell model."
     )

@@ -32,8 +32,8 @@ class PackageError(InfuseNetError):
         distribution = _DISTRIBUTIONS.get(module, module)
         if not isinstance(error, ModuleNotFoundError) or not module:
             again = pip_command("install --force-reinstall --no-deps", distribution) if module else "install it again"
-            return cls(f"A package cannot be imported ({error}). Run: {again}" if module else f"{error}. {again}.")
-        return cls(f"{distribution} is needed, but is not installed. Run: {pip_command('install', distribution)}")
+            return cls(f"A package could not be imported ({error}). Run: {again}" if module else f"{error}. {again}.")
+        return cls(f"The package {distribution} is not installed. Run: {pip_command('install', distribution)}")
 
 
 _DISTRIBUTIONS = {  # where pip knows a module by another name
@@ -109,6 +109,6 @@ def raise_if_in_want(error: Exception, doing: object) -> None:
     if isinstance(error, MemoryError) or getattr(error, "errno", None) in _NUMBERS or _WANT.search(str(error)):
         reason = " ".join(str(error).split())[:120] or "out of memory"
         raise MachineError(
-            f"The machine lacks memory, threads, open files or room on its disk ({reason}); {doing} may be in order. "
-            "Close other programs, or raise the limit, and try again."
+            f"The machine is out of memory, threads, open files or disk space ({reason}). {doing} may be fine. "
+            "Close other programs or raise the limit, then try again."
         ) from error

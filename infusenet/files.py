@@ -71,12 +71,12 @@ def open_picture(path: str | Path) -> Picture:
                 image.load()
                 return as_rgb(_eight_bits(ImageOps.exif_transpose(image)))
     except UnidentifiedImageError as error:
-        raise PictureError(f"{path} is not a picture{_hint(path)}. Expected PNG, JPEG, WebP or the like.") from error
+        raise PictureError(f"{path} is not a picture{_hint(path)}. Expected a PNG, JPEG or WebP file.") from error
     except Image.DecompressionBombError as error:
-        raise PictureError(f"{path} is too large a picture ({error}). Scale it down first.") from error
+        raise PictureError(f"{path} is too large ({error}). Scale it down first.") from error
     except Exception as error:  # damaged bytes raise anything: SyntaxError, struct.error, EOFError
         raise_if_in_want(error, path)
-        raise PictureError(f"{path} is a damaged or incomplete picture ({error}). Save or load it again.") from error
+        raise PictureError(f"{path} is damaged or incomplete ({error}). Save or download it again.") from error
 
 
 def as_rgb(picture: Any) -> Picture:
@@ -84,11 +84,11 @@ def as_rgb(picture: Any) -> Picture:
     array = np.asarray(picture)
     if array.dtype != np.uint8 or array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 3, 4)):
         raise PictureError(
-            f"Expected a picture as uint8 [height, width, 3], got {array.dtype} {list(array.shape)}. "
-            "Values of 0..1 are multiplied by 255 and rounded first."
+            f"Expected a picture as uint8 [height, width, 3], got {array.dtype} {list(array.shape)}. Multiply "
+            "values from 0 to 1 by 255 and round them first."
         )
     if not array.size:
-        raise PictureError(f"Expected a picture with pixels, got one of {list(array.shape)}.")
+        raise PictureError(f"Expected a picture with at least one pixel, got shape {list(array.shape)}.")
     if array.ndim == 2 or array.shape[2] == 1:
         array = np.repeat(array.reshape(*array.shape[:2], 1), 3, axis=2)
     elif array.shape[2] == 4:
@@ -124,14 +124,14 @@ def save_picture(
     if path.suffix.lower() != ".png":
         raise PictureError(f"Expected an output that ends in .png, got {path.name}. Only PNG keeps the metadata.")
     if any(_same_file(path, Path(source)) for source in inputs):
-        raise PictureError(f"{path} is one of the inputs and is not overwritten. Name another output.")
+        raise PictureError(f"{path} is one of the inputs and would be overwritten. Choose another output.")
     if not path.parent.is_dir():
         raise PictureError(f"There is no folder {path.parent} to write {path.name} into. Create it first.")
     image = Image.fromarray(as_rgb(picture))
     try:
         write_atomically(path, _as_png(image, _chunks(metadata or {}, generated)))
     except OSError as error:
-        raise PictureError(f"{path} cannot be written ({error.strerror or error}). Name another output.") from error
+        raise PictureError(f"{path} cannot be written ({error.strerror or error}). Choose another output.") from error
     return path
 
 
@@ -166,14 +166,14 @@ def check_writable(path: Path) -> None:
     """Raise SettingsError unless a file can be written at a path, whose folders need not exist yet."""
     home = next(folder for folder in path.absolute().parents if folder.exists())
     if path.is_dir() or not home.is_dir() or not os.access(home, os.W_OK | os.X_OK):
-        obstacle = "a folder of that name is there" if path.is_dir() else f"{home} is not a folder you may write to"
+        obstacle = "a folder with that name already exists" if path.is_dir() else f"you may not write to {home}"
         raise SettingsError(f"{path} cannot be written: {obstacle}. Choose another name.")
 
 
 def check_folder(folder: Path, *names: str) -> None:
     """Raise SettingsError unless files of these names, or any, can be written into a folder, which need not exist."""
     if folder.exists() and not folder.is_dir():
-        raise SettingsError(f"{folder} is a file, not a folder. Name a folder.")
+        raise SettingsError(f"{folder} is a file, not a folder. Choose a folder.")
     for name in names or (".written",):
         check_writable(folder / name)
 
@@ -220,7 +220,7 @@ def _hint(path: Path) -> str:
     if start.lstrip().lower().startswith((b"<!doctype", b"<html")):
         return " but an HTML page"
     if start[4:8] == b"ftyp" and start[8:12] in (b"heic", b"heix", b"mif1", b"msf1"):
-        return " that Pillow reads but HEIC: convert it to JPEG or PNG"
+        return " that Pillow can read but HEIC: convert it to JPEG or PNG"
     if start.startswith(b"%!PS"):
         return " but a drawing in PostScript: convert it to PNG"
     if start[8:9] == b"{":
@@ -289,9 +289,9 @@ def _remove_if_over(path: Path) -> None:
             holder = dict(json.loads(text))
         if _is_held(path, holder):
             raise SettingsError(
-                f"Another run is at work in {path.parent}: process {holder.get('pid')} on {holder.get('host')}, "
-                f"since {holder.get('since')}. Wait for it or stop it, or name another folder; if there is "
-                f"none, delete {path}."
+                f"Another run is using {path.parent} (process {holder.get('pid')} on {holder.get('host')}, since "
+                f"{holder.get('since')}). Wait for it, stop it, or choose another folder. If no such run exists, "
+                f"delete {path}."
             )
         aside = path.with_name(f"{path.name}.{uuid.uuid4().hex}.part")
         path.rename(aside)

@@ -54,16 +54,14 @@ class GenerateRequest:
     def __post_init__(self) -> None:
         """Raise SettingsError where a value cannot be meant."""
         if not self.prompt.strip():
-            raise SettingsError(
-                'Expected a prompt with words in it. Say what the picture shows, as in --prompt "a portrait".'
-            )
+            raise SettingsError('The prompt is empty. Describe the picture, for example "a portrait of a person".')
         for text in (self.prompt, self.negative or ""):
             try:
                 text.encode()
             except UnicodeEncodeError:
-                raise SettingsError(f"Expected a prompt of text, got bytes that are none: {text[:40]!r}.") from None
+                raise SettingsError(f"Expected a prompt in UTF-8 text, got other bytes: {text[:40]!r}.") from None
         if self.steps is not None and self.steps < 1:
-            raise SettingsError(f"Expected 1 step or more, got {self.steps}. Try 4 with schnell, 28 with dev.")
+            raise SettingsError(f"Expected at least 1 step, got {self.steps}. Try 4 for schnell or 28 for dev.")
         if self.steps is not None and self.steps > MOST_STEPS:
             raise SettingsError(f"Expected at most {MOST_STEPS:,} steps, got {self.steps:,}. Try 4 or 28.")
         if self.size is not None and not (min(self.size) >= 16 and max(self.size) <= MOST_PIXELS):
@@ -72,17 +70,17 @@ class GenerateRequest:
         for name in ("start", "end"):
             share = getattr(self, name)
             if not 0 <= share <= 1:  # NaN fails too
-                raise SettingsError(f"Expected {name} as a share of the run between 0 and 1, got {share}.")
+                raise SettingsError(f"Expected {name} to be a share of the run from 0 to 1, got {share}.")
         for name in ("guidance", "true_cfg", "strength"):
             value = getattr(self, name)
             if value is not None and not abs(value) <= MOST_FACTOR:  # NaN fails too
                 raise SettingsError(
-                    f"Expected a number from -{MOST_FACTOR:g} to {MOST_FACTOR:g} as {name}, got {value}: the picture "
+                    f"Expected {name} to be from -{MOST_FACTOR:g} to {MOST_FACTOR:g}, got {value}. The picture "
                     "would be black or noise."
                 )
         if not self.strength >= 0:
             raise SettingsError(
-                f"Expected a strength of 0 or more, got {self.strength}. 1 is what InfuseNet was trained at."
+                f"Expected a strength of at least 0, got {self.strength}. Try 1, the value InfuseNet was trained with."
             )
         check_branches(self.branches)
         parse_refresh(self.refresh)
@@ -160,19 +158,19 @@ def warnings_of(request: GenerateRequest, spec: BackboneSpec) -> tuple[str, ...]
     steps = request.steps or spec.num_inference_steps
     found = [no_effect(request.strength, request.start, request.end, steps)]
     if request.guidance and not (spec.guidance_embeds or spec.classifier_free) and request.negative is None:
-        found.append(f"{spec.title} has no guidance: guidance {request.guidance:g} changes nothing.")
+        found.append(f"{spec.title} ignores guidance, so guidance {request.guidance:g} has no effect.")
     usual = GenerateRequest(request.prompt)
     given = {"true CFG": request.true_cfg != usual.true_cfg, "branches": request.branches != usual.branches}
     idle, decoupled = [name for name, set_ in given.items() if set_], parse_decoupled(request.decoupled)
     if decoupled is not None:
         found += decoupled.notices(steps, negative=request.negative is not None, instead_of=idle)
     elif request.negative is None:
-        found += [f"There is no negative prompt, so {name} changes nothing." for name in idle]
+        found += [f"There is no negative prompt, so {name} has no effect." for name in idle]
     elif request.true_cfg == 1:
-        found.append("With true CFG 1 the negative prompt changes nothing.")
+        found.append("The negative prompt has no effect while true CFG is 1. Try 2.")
     asked, fitted = request.size or (spec.width, spec.height), fitted_size(request, spec)
     if asked != fitted:
-        words = "A size of {}x{} is not made of multiples of {}: the picture has {}x{}."
+        words = "The size {}x{} is not a multiple of {} pixels, so the picture is {}x{}."
         found.append(words.format(*asked, spec.size_multiple, *fitted))
     return tuple(filter(None, found))
 

@@ -69,9 +69,9 @@ def load_pipeline(
     device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     dtype = dtype or (torch.float32 if device.type == "cpu" else torch.bfloat16)
     if offload not in (None, "model") or (offload and device.type == "cpu"):
-        raise SettingsError(f'Expected offload=None, or offload="model" with a GPU, got {offload!r} on {device}.')
+        raise SettingsError(f'Expected offload=None, or offload="model" on a GPU, got {offload!r} on {device}.')
     if adapter is not None and infusenet is not None:
-        raise SettingsError("Got both infusenet= and adapter=. Give one of them.")
+        raise SettingsError("Got both infusenet= and adapter=. Pass only one.")
     if speed is not None:
         check_speed(speed, device)
     load = LOADERS[family_of(expected if expected in BACKBONES else backbone)]
@@ -136,12 +136,13 @@ def _find(
             return folder, [folder, miniature.BACKBONES["mini-dev"]], BACKBONES[mini]
     if not path.exists():
         spec = get_backbone(name) if name in BACKBONES or path.name == name else None
-        where = f"from {spec.source}, and give the path where they lie" if spec else "and check the path"
+        where = f"from {spec.source}, and pass the path of the folder" if spec else "and check the path"
         raise WeightsError(f"There are no weights at {path}. Get them {where}.")
     lenders = [Path(folder) for folder in (path, components) if folder is not None and Path(folder).is_dir()]
     if not lenders:
         raise SettingsError(
-            f"{path} is a single file. Give components=, a diffusers FLUX folder with vae, text encoders, tokenizers."
+            f"{path} is a single file, so the VAE, text encoders and tokenizers are missing. Pass components=, a "
+            "diffusers FLUX folder that has them."
         )
     return path, lenders, None
 
@@ -162,7 +163,7 @@ def _transformer(
     if wanted is not None and wanted.variant != variant:
         raise WeightsError(
             f"Expected the weights of {wanted.title} ({wanted.variant}), but {source} holds a FLUX {variant} "
-            f"transformer. Choose {variant} as backbone, or another file."
+            f"transformer. Set the backbone to {variant}, or choose another file."
         )
     if path.is_dir() or not is_original(header):
         network = load_network(FluxTransformer2DModel, source, _FLUX, dtype=dtype, device=device)
@@ -197,8 +198,8 @@ def _part(name: str, lenders: Sequence[Path]) -> Path:
         if (folder / name).is_dir():
             return folder / name
     raise WeightsError(
-        f"Expected a diffusers FLUX folder with {name}/, found none in {', '.join(map(str, lenders))}. "
-        "Download the whole folder, or give components=, a folder that has it."
+        f"{name}/ was not found in {', '.join(map(str, lenders))}. Download the whole diffusers FLUX folder, or "
+        "pass components=, a folder that has it."
     )
 
 

@@ -50,34 +50,34 @@ def test_values_are_exact_and_in_order(axis, text, values):
 @pytest.mark.parametrize(
     ("axis", "text", "named"),
     [
-        (STEPS, "", "it is empty"),
-        (STEPS, "  ", "it is empty"),
-        (STEPS, "1,,2", "comma without a value"),
-        (STEPS, "1, two, 3", "'two' is no number"),
-        (STEPS, "1 2", "'1 2' is no number"),
-        (STEPS, "1, 2.5", "'2.5' is no whole number"),
+        (STEPS, "", "nothing is written here"),
+        (STEPS, "  ", "nothing is written here"),
+        (STEPS, "1,,2", "comma has no value"),
+        (STEPS, "1, two, 3", "'two' is not a number"),
+        (STEPS, "1 2", "'1 2' is not a number"),
+        (STEPS, "1, 2.5", "'2.5' is not a whole number"),
         (STEPS, "4, 0", "'0' is outside 1..200"),
         (STEPS, "201", "'201' is outside 1..200"),
         (STEPS, "-4", "'-4' is outside"),
-        (STEPS, "1;;2", "comma without a value"),
+        (STEPS, "1;;2", "comma has no value"),
         (STEPS, "0-4", "'0' in '0:4:1' is outside"),
-        (STRENGTH, "1-2", "'1-2' is no number"),
-        (STEPS, "1:8", "'1:8' is no range"),
-        (STEPS, "1:2:3:4", "'1:2:3:4' is no range"),
-        (STEPS, "1:8:0", "'1:8:0' never arrives"),
-        (STEPS, "1:8:-1", "'1:8:-1' never arrives"),
-        (STEPS, "8:1:1", "'8:1:1' never arrives"),
-        (STEPS, "1:8:0.5", "step of '1:8:0.5' is no whole number"),
-        (STEPS, "1:x:2", "'x' is no number (in '1:x:2')"),
-        (STEPS, "1:x:", "'x' is no number"),
+        (STRENGTH, "1-2", "'1-2' is not a number"),
+        (STEPS, "1:8", "'1:8' is not a range"),
+        (STEPS, "1:2:3:4", "'1:2:3:4' is not a range"),
+        (STEPS, "1:8:0", "'1:8:0' never reaches its end"),
+        (STEPS, "1:8:-1", "'1:8:-1' never reaches its end"),
+        (STEPS, "8:1:1", "'8:1:1' never reaches its end"),
+        (STEPS, "1:8:0.5", "step of '1:8:0.5' is not a whole number"),
+        (STEPS, "1:x:2", "'x' is not a number (in '1:x:2')"),
+        (STEPS, "1:x:", "'x' is not a number"),
         (STEPS, "1:300:2", "'300' in '1:300:2' is outside"),
         (STRENGTH, "3.01", "'3.01' is outside 0..3"),
-        (STRENGTH, "nan", "'nan' is no number"),
-        (GUIDANCE, "inf", "'inf' is no number"),
+        (STRENGTH, "nan", "'nan' is not a number"),
+        (GUIDANCE, "inf", "'inf' is not a number"),
         (SEED, "-1", "'-1' is outside"),
         (SEED, "18446744073709551616", "'18446744073709551616' is outside"),
-        (SEED, "0:1000000:1", "'0:1000000:1' there are more than 100"),
-        (GUIDANCE, "1:100:1, 0", "'0' there are more than 100"),
+        (SEED, "0:1000000:1", "'0:1000000:1' makes more than 100"),
+        (GUIDANCE, "1:100:1, 0", "'0' makes more than 100"),
         (STRENGTH, "0:1:1e-999999999", "more than 100"),
         (GUIDANCE, "1e999999999", "outside 0..100"),
     ],
@@ -139,7 +139,7 @@ def test_a_best_value_at_the_edge_is_remarked_on():
     def said(axis, best, values):
         return in_words([tried(value, 0.9 if value == best else 0.5) for value in values], axis)
 
-    assert "the largest value that was tried" in said(STEPS, 8, (1, 4, 8))
-    assert "the smallest value that was tried" in said(STRENGTH, 0.5, (0.5, 1.0, 1.5))
+    assert "the largest value tried" in said(STEPS, 8, (1, 4, 8))
+    assert "the smallest value tried" in said(STRENGTH, 0.5, (0.5, 1.0, 1.5))
     for axis, best, values in ((STEPS, 4, (1, 4, 8)), (STEPS, 8, (4, 8)), (STEPS, 1, (1, 4, 8)), (SEED, 9, (1, 4, 9))):
         assert "beyond" not in said(axis, best, values), "inside, of two, at the axis's end, or without an order"

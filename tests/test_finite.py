@@ -66,7 +66,7 @@ def test_a_usual_run_is_not_disturbed(pipeline, identity) -> None:
 
 
 def test_a_prompt_that_is_no_text() -> None:
-    with pytest.raises(SettingsError, match="a prompt of text"):
+    with pytest.raises(SettingsError, match="a prompt in UTF-8 text"):
         GenerateRequest("\udcff\udcfe")
 
 

@@ -181,7 +181,7 @@ def test_names_and_paths_that_lead_nowhere(tmp_path):
         load_pipeline("flux-dev")
     with pytest.raises(WeightsError, match=r"no weights at .*nothing"):
         load_pipeline(tmp_path / "nothing")
-    with pytest.raises(WeightsError, match="transformer/, found none"):
+    with pytest.raises(WeightsError, match="transformer/ was not found"):
         load_pipeline(tmp_path)
 
 
@@ -229,13 +229,13 @@ def test_an_incomplete_part_is_refused(copy, part, file):
 @pytest.mark.parametrize("part", ["vae", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2"])
 def test_a_missing_part_is_named(copy, part):
     shutil.rmtree(copy / part)
-    with pytest.raises(WeightsError, match=f"with {part}/, found none"):
+    with pytest.raises(WeightsError, match=f"{part}/ was not found"):
         load_pipeline(copy, device="cpu")
 
 
 @pytest.mark.parametrize(("offload", "device"), [("model", "cpu"), ("disk", "cpu")])
 def test_offload_needs_a_gpu(flux, offload, device):
-    with pytest.raises(SettingsError, match='offload="model" with a GPU'):
+    with pytest.raises(SettingsError, match='offload="model" on a GPU'):
         load_pipeline(flux, offload=offload, device=device)
 
 

@@ -26,7 +26,7 @@ def check_branches(branches: str) -> str:
         SettingsError: it is not.
     """
     if branches not in BRANCHES:
-        raise SettingsError(f"Expected branches out of {', '.join(BRANCHES)}, got {branches!r}.")
+        raise SettingsError(f"Expected branches from {', '.join(BRANCHES)}, got {branches!r}.")
     return branches
 
 
@@ -133,7 +133,7 @@ class AdapterSpec:
         """Raise SettingsError unless it fits a family of backbones."""
         if family not in self.families:
             raise SettingsError(
-                f"{self.title} is made for {' and '.join(self.families)}, not for {family}. Choose another backbone, "
+                f"{self.title} works with {' and '.join(self.families)}, not with {family}. Choose another backbone "
                 "or another adapter."
             )
 
@@ -146,7 +146,7 @@ def finite(values: Tensor, what: str) -> Tensor:
     """
     if not bool(values.isfinite().all()):
         raise NotFiniteError(
-            f"NaN or infinity in the {what}: the picture would be black. Guidance, true CFG or strength may be "
-            "too large, the weights damaged, or the precision too small: try smaller values, other files, or bfloat16."
+            f"NaN or infinity in the {what}, so the picture would be black. Try a smaller guidance, true CFG or "
+            "strength, or bfloat16. If that does not help, the weights may be damaged."
         )
     return values

@@ -60,7 +60,7 @@ def check_kps(kps: ArrayLike) -> Points:
     points = np.asarray(kps, dtype=np.float32)
     if points.shape != (5, 2):
         raise FaceError(
-            f"A face has five landmarks (x, y), an array of shape (5, 2); the shape given is {tuple(points.shape)}."
+            f"Expected a face's five landmarks (x, y) as an array of shape (5, 2), got {tuple(points.shape)}."
         )
     if not np.isfinite(points).all():
         raise FaceError(
@@ -99,7 +99,8 @@ def similarity_transform(kps: ArrayLike, size: int = CROP) -> NDArray[np.float64
     scale = float((singular * sign).sum()) / spread
     if not scale > _FLAT * size / CROP / max(1.0, math.sqrt(spread)):
         raise FaceError(
-            "The five landmarks do not have the shape of a face, so it cannot be aligned. Use a clearer picture of it."
+            "The five landmarks are not arranged like a face, so it cannot be aligned. Use a clearer picture of "
+            "the face."
         )
     linear = scale * (left @ np.diag(sign) @ right)
     return np.concatenate([linear, (target_mean - linear @ source_mean)[:, None]], axis=1)
@@ -180,8 +181,8 @@ def resize_and_pad(picture: Picture, width: int, height: int) -> Picture:
         fitted = (int(height * (source.width / source.height)), height)
     if min(fitted) < 1:
         raise SettingsError(
-            f"A picture of {source.width}x{source.height} is too narrow to be fitted to {width}x{height}. "
-            "Crop it around the face."
+            f"A picture of {source.width}x{source.height} is too narrow to fit {width}x{height}. Crop it around the "
+            "face."
         )
     resized = source.resize(fitted, Image.Resampling.LANCZOS)
     canvas = Image.new("RGB", (width, height), _WHITE)
@@ -207,7 +208,7 @@ def face_pose(rgb: Picture, detector: Detector, width: int, height: int) -> Pict
     faces = detector.detect(resize_and_pad(rgb, width, height))
     if not faces:
         raise FaceError(
-            f"No face was found in the pose picture after it was fitted to {width}x{height}. "
-            "Use a picture with a larger, clearly visible face, or none for a free pose."
+            f"No face was found in the pose picture after it was fitted to {width}x{height}. Use a picture with a "
+            "larger, clearly visible face, or leave the pose out."
         )
     return draw_kps(faces[0].kps, width, height)

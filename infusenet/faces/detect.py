@@ -92,7 +92,7 @@ class FaceDetector:
         model = open_network(file, "detection", device)
         if not getattr(model, "use_kps", False):
             raise WeightsError(
-                f"The face detector {file.path} gives no landmarks. Use scrfd_10g_bnkps.onnx of antelopev2."
+                f"The face detector {file.path} gives no landmarks. Use scrfd_10g_bnkps.onnx from antelopev2."
             )
         return cls(model, file.path, file.backend)
 
@@ -136,7 +136,9 @@ class FaceDetector:
         try:
             return tuple(int(size) for size in stated.split(",") if size.strip()) or usual
         except ValueError as error:
-            raise WeightsError(f"{self.path} states det_sizes {stated!r}; expected sizes as '128,256'.") from error
+            raise WeightsError(
+                f"{self.path} gives det_sizes as {stated!r}; expected sizes such as '128,256'."
+            ) from error
 
     @property
     def fixed_size(self) -> int | None:
@@ -183,7 +185,9 @@ class FaceDetector:
         least = self.confident if threshold is None else threshold
         tried = list(self.sizes if sizes is None else sizes)
         if any(size < _STEP or size % _STEP for size in tried):
-            raise SettingsError(f"Expected detector sizes that are multiples of 32, as 640, 320, 160; got {tried}.")
+            raise SettingsError(
+                f"Expected detector sizes that are multiples of 32, such as 640, 320, 160; got {tried}."
+            )
         if self.fixed_size is not None:
             tried = list(dict.fromkeys(min(size, self.fixed_size) for size in tried))
         cv2 = import_cv2()
@@ -244,23 +248,21 @@ def choose_face(faces: Sequence[Face], which: str | int, where: str, *, smallest
         SettingsError: `which` is neither.
     """
     if which != "largest" and (isinstance(which, bool) or not isinstance(which, int) or which < 0):
-        raise SettingsError(f'Expected face="largest" or a number from 0 on, counted from the left; got {which!r}.')
+        raise SettingsError(f'Expected face="largest" or a number counted from the left, starting at 0; got {which!r}.')
     if not faces:
-        raise FaceError(
-            f"{where} shows no face that could be found. Use a photo in which the face is upright, well lit and large."
-        )
+        raise FaceError(f"{where}: no face was found. Use a photo with a large, upright, well-lit face.")
     if which == "largest":
         chosen = faces[0]
     elif isinstance(which, int) and which < len(faces):
         chosen = sorted(faces, key=lambda face: float(face.bbox[0] + face.bbox[2]))[which]
     else:
         raise FaceError(
-            f"{where} shows {len(faces)} face{'s' * (len(faces) > 1)}, so there is no face {which}. "
-            f"Faces are counted from the left, from 0: use 0{f' to {len(faces) - 1}' if len(faces) > 1 else ''}."
+            f"{where} shows {len(faces)} face{'s' * (len(faces) > 1)}, so there is no face {which}. Faces are "
+            f"counted from the left, starting at 0: use 0{f' to {len(faces) - 1}' if len(faces) > 1 else ''}."
         )
     if chosen.size < smallest:
         raise FaceError(
-            f"{where}: the face is only {chosen.size:.0f} pixels large; at least {smallest} are needed. "
-            "Use a larger picture of the face."
+            f"{where}: the face is only {chosen.size:.0f} pixels wide, and at least {smallest} are needed. Use a "
+            "larger picture of the face."
         )
     return chosen

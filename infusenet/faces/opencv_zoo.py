@@ -143,8 +143,8 @@ def open_file(path: Path, task: str, providers: list[Any]) -> YuNet | SFace | No
     finds = {f"{kind}_{stride}" for kind in ("cls", "obj", "bbox", "kps") for stride in _STRIDES} <= names
     if not finds and {"loc", "conf", "iou"} <= names:
         raise WeightsError(
-            f"{path} is a YuNet of 2022 or before, whose outputs differ. Take face_detection_yunet_2023mar.onnx "
-            "of OpenCV Zoo."
+            f"{path} is a YuNet from 2022 or earlier, which cannot be used. Use OpenCV Zoo's "
+            "face_detection_yunet_2023mar.onnx."
         )
     stored = {tensor.name for tensor in graph.initializer}
     read = {name for node in graph.node for name in node.input}
@@ -168,8 +168,8 @@ def open_file(path: Path, task: str, providers: list[Any]) -> YuNet | SFace | No
         plain = "face_detection_yunet_2023mar.onnx" if finds else "face_recognition_sface_2021dec.onnx"
         reason = str(error).strip().split("\n", 1)[0][:200]
         raise WeightsError(
-            f"{path} cannot be run by ONNX Runtime {runtime.__version__} ({reason}). Take the float32 file {plain} "
-            "of OpenCV Zoo, or a newer onnxruntime."
+            f"ONNX Runtime {runtime.__version__} cannot run {path} ({reason}). Use OpenCV Zoo's float32 file "
+            f"{plain}, or a newer onnxruntime."
         ) from error
     return YuNet(session) if finds else SFace(session)
 

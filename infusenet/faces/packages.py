@@ -26,7 +26,9 @@ def import_cv2() -> Any:
         import cv2
     except ImportError as error:
         command = pip_command("install opencv-python-headless")
-        raise PackageError(f"OpenCV is needed for faces, but cannot be imported ({error}). Run: {command}") from error
+        raise PackageError(
+            f"OpenCV is needed for faces, but could not be imported ({error}). Run: {command}"
+        ) from error
     return cv2
 
 
@@ -44,8 +46,8 @@ def import_model_zoo() -> Any:
     version = str(getattr(insightface, "__version__", "0"))
     if int(version.split(".")[0]) < _OLDEST:
         raise PackageError(
-            f"insightface {version} is too old: {_OLDEST}.0 or newer is needed. "
-            f"Run: {pip_command('install --upgrade', quoted('insightface>=2.0'))}"
+            f"insightface {version} is too old. Version {_OLDEST}.0 or newer is needed. Run: "
+            f"{pip_command('install --upgrade', quoted('insightface>=2.0'))}"
         )
     return model_zoo
 
@@ -75,7 +77,7 @@ def import_onnx() -> Any:
         import onnx
     except (ImportError, OSError) as error:
         command = pip_command("install onnx")
-        raise PackageError(f"onnx is needed for faces, but cannot be imported ({error}). Run: {command}") from error
+        raise PackageError(f"onnx is needed for faces, but could not be imported ({error}). Run: {command}") from error
     return onnx
 
 
@@ -110,11 +112,11 @@ def _complaint(error: Exception) -> str:
             [pip_command("uninstall -y", *RUNTIMES), pip_command("install --force-reinstall --no-deps onnxruntime-gpu")]
         )
         return (
-            f"onnxruntime and onnxruntime-gpu are both installed and break each other ({error}). Keep one. "
-            f"For an NVIDIA GPU run: {command} (on other machines install onnxruntime instead)."
+            f"onnxruntime and onnxruntime-gpu are both installed and break each other ({error}). Keep only one. "
+            f"With an NVIDIA GPU, run: {command} (without one, install onnxruntime instead)."
         )
     if not runtimes:
         command = pip_command("install onnxruntime")
         return f"onnxruntime is needed for faces, but is not installed. Run: {command}"
     command = pip_command("install --force-reinstall --no-deps", runtimes[0], "insightface")
-    return f"The face stack (insightface, {runtimes[0]}) cannot be imported ({error}). Run: {command}"
+    return f"The packages for faces (insightface, {runtimes[0]}) could not be imported ({error}). Run: {command}"

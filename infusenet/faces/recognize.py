@@ -43,7 +43,10 @@ class FaceRecognizer:
         self._backend = backend or backend_of(path)
         self.crop_size = int(model.input_size[0])
         if self.crop_size % CROP:
-            raise WeightsError(f"{path} takes faces of {self.crop_size} pixels; expected a multiple of {CROP}.")
+            raise WeightsError(
+                f"{path} takes faces of {self.crop_size} pixels, which is not a multiple of {CROP}. "
+                "Use another recognizer."
+            )
 
     @classmethod
     def from_pack(cls, pack: str | Path, *, device: str = "cpu") -> FaceRecognizer:
@@ -204,7 +207,7 @@ class FaceRecognizer:
         chosen = choose_face(self.detect(rgb), face, "The picture", smallest=1)
         embedding: NDArray[np.float32] = self.embed(self.crop(rgb, chosen.kps)[None])[0]
         if not np.isfinite(embedding).all():
-            raise FaceError(f"{self.path.name} gives no embedding for the picture's face. Use a clearer picture.")
+            raise FaceError(f"{self.path.name} could not encode the face in the picture. Use a clearer picture.")
         return embedding
 
     @property

@@ -49,7 +49,9 @@ def providers_for(device: str) -> list[Any]:
     if name == "auto":
         here = here and sees_gpu()
     elif not here:
-        log.warning("Faces run on the CPU: the installed onnxruntime has no CUDA provider (onnxruntime-gpu has).")
+        log.warning(
+            "Faces run on the CPU because the installed onnxruntime has no CUDA provider. onnxruntime-gpu has one."
+        )
     return [(CUDA, {"device_id": int(number or 0)}), CPU] if here else [CPU]
 
 
@@ -65,7 +67,9 @@ def tell_provider(path: Path, wanted: list[Any], used: str) -> None:
     log.info("%s runs on %s.", path.name, used)
     if wanted[0] != CPU and used == CPU:
         log.warning(
-            "%s was asked to run on the GPU, but runs on the CPU: ONNX Runtime's CUDA provider did not start%s.",
+            "%s runs on the CPU instead of the GPU because ONNX Runtime's CUDA provider did not start%s.",
             path.name,
-            " (onnxruntime and onnxruntime-gpu are both installed; keep one)" if len(installed_runtimes()) == 2 else "",
+            " (onnxruntime and onnxruntime-gpu are both installed; keep only one)"
+            if len(installed_runtimes()) == 2
+            else "",
         )

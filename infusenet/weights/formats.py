@@ -68,7 +68,7 @@ def reading(path: Path) -> Iterator[None]:
     except (OSError, MemoryError) as error:
         raise_if_in_want(error, path)
         reason = getattr(error, "strerror", None) or error
-        raise WeightsError(f"{path} cannot be read ({reason}). Check that you may read it, and its disk.") from error
+        raise WeightsError(f"{path} cannot be read ({reason}). Check its permissions and the disk.") from error
 
 
 def file_kind(path: Path) -> str:
@@ -109,7 +109,7 @@ def other_kind(path: Path) -> str | None:
         return None
     if all(byte in b"\t\r\n" or 32 <= byte < 127 for byte in start):
         return f"a text file ({start[:40].decode('ascii').strip()!r})"
-    return "of an unknown kind"
+    return "an unknown kind of file"
 
 
 def safetensors_header(path: Path) -> dict[str, TensorInfo]:
@@ -170,8 +170,8 @@ def _refuse_bomb(path: Path) -> None:
         return  # damaged: its reader says how
     if unpacked > path.stat().st_size * _MOST_PACKED:
         raise WeightsError(
-            f"{path} was refused: it is packed, and would unpack to {unpacked / 1e6:,.0f} MB. PyTorch's own files are "
-            f"not. {AGAIN}"
+            f"{path} was refused because it is compressed and would unpack to {unpacked / 1000000.0:,.0f} MB. "
+            f"PyTorch does not write such files. {AGAIN}"
         )
 
 
@@ -194,7 +194,7 @@ def read_pickle(path: Path, device: str | torch.device = "cpu") -> dict[str, Ten
     except Exception as error:  # damaged bytes raise anything: struct.error, EOFError
         raise_if_in_want(error, path)
         reason = str(error).strip().split("\n", 1)[0][:200] or type(error).__name__
-        raise WeightsError(f"{path} is incomplete or damaged, or not PyTorch's ({reason}). {AGAIN}") from error
+        raise WeightsError(f"{path} is incomplete, damaged, or not a PyTorch file ({reason}). {AGAIN}") from error
     state = _unwrapped(held)
     if not state:
         raise WeightsError(
@@ -208,12 +208,12 @@ def _pickle_complaint(path: Path, error: str) -> str:
     named = re.search(r"GLOBAL (\S+)", error)
     if named:
         return (
-            f"{path} was refused: besides tensors it asks for {named[1]}, which could run code. Nothing in it was run. "
-            "Weights need no code: get the file from its original source, best as safetensors."
+            f"{path} was refused: it asks for {named[1]}, which could run code. Nothing in it was run. Weights need "
+            "no code. Get the file from its original source, if possible as safetensors."
         )
     return (
-        f"{path} was refused: it is no plain pickle of tensors, or it is damaged or incomplete. Nothing in it was run. "
-        f"{AGAIN}"
+        f"{path} was refused: it is not a plain pickle of tensors, or it is damaged or incomplete. Nothing in it "
+        f"was run. {AGAIN}"
     )
 
 

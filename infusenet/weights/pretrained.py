@@ -25,11 +25,11 @@ def config_of(folder: Path) -> dict[str, Any]:
         config = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise WeightsError(
-            f"{folder} is not a model's folder as transformers saves it: config.json cannot be read ({error}). Name "
-            "the folder that holds config.json and model.safetensors."
+            f"{folder} is not a transformers model folder: its config.json cannot be read ({error}). Choose the "
+            "folder that holds config.json and model.safetensors."
         ) from error
     if not isinstance(config, dict):
-        raise WeightsError(f"{path} holds no model's configuration. Download the folder again.")
+        raise WeightsError(f"{path} is not a model configuration. Download the folder again.")
     return config
 
 
@@ -41,7 +41,9 @@ def weight_files(folder: Path) -> list[Path]:
     """
     first = next((folder / name for name in _FILES if (folder / name).is_file()), None)
     if first is None:
-        raise WeightsError(f"{folder} holds no weights: expected {_FILES[0]} beside config.json. Download it again.")
+        raise WeightsError(
+            f"{folder} holds no weights: expected {_FILES[0]} next to config.json. Download the folder again."
+        )
     if first.suffix != ".json":
         return [first]
     try:
@@ -49,11 +51,13 @@ def weight_files(folder: Path) -> list[Path]:
         shards = [folder / name for name in sorted(set(named))]
     except (OSError, ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
         raise WeightsError(
-            f"{first} is no index of weights ({reason_of(error)}). Download the folder again."
+            f"{first} is not an index of weights ({reason_of(error)}). Download the folder again."
         ) from error
     missing = [path.name for path in shards if not os.path.isfile(path)]
     if missing:
-        raise WeightsError(f"{folder} lacks {', '.join(missing)}, which {first.name} names. Download it again.")
+        raise WeightsError(
+            f"{folder} is missing {', '.join(missing)}, listed in {first.name}. Download the folder again."
+        )
     return shards
 
 
@@ -80,15 +84,17 @@ def load_whole(kind: Any, folder: Path, dtype: torch.dtype, device: torch.device
             str(folder), local_files_only=True, output_loading_info=True, **{dtype_name: dtype}
         )
     except Exception as error:  # many kinds, all of them about the folder's files
-        raise WeightsError(f"The {kind.__name__} in {folder} cannot be read ({error}). Download it again.") from error
+        raise WeightsError(
+            f"The {kind.__name__} in {folder} cannot be read ({error}). Download the folder again."
+        ) from error
     finally:
         if shows_bars:
             transformers.utils.logging.enable_progress_bar()
     missing = sorted(map(str, info["missing_keys"])) + [str(wrong[0]) for wrong in info["mismatched_keys"]]
     if missing:
         raise WeightsError(
-            f"{folder} does not hold a whole {kind.__name__}: {len(missing)} weights are missing or of another shape "
-            f"({', '.join(missing[:3])}). Download it again."
+            f"{folder} does not hold a complete {kind.__name__}: {len(missing)} weights are missing or have another "
+            f"shape ({', '.join(missing[:3])}). Download the folder again."
         )
     return torch.nn.Module.to(network, device=device).requires_grad_(False).eval()
 
@@ -106,13 +112,15 @@ def load_tokenizer(kind: Any, folder: Path) -> Any:
     try:
         tokenizer = kind.from_pretrained(str(folder), local_files_only=True)
     except Exception as error:  # many kinds, all of them about the folder's files
-        raise WeightsError(f"The tokenizer in {folder} cannot be read ({error}). Download it again.") from error
+        raise WeightsError(f"The tokenizer in {folder} cannot be read ({error}). Download the folder again.") from error
     names = dict(type(tokenizer).vocab_files_names)
     whole = names.pop("tokenizer_file", None)
     missing = [name for name in names.values() if not (folder / name).is_file()]
     if (missing or not names) and not (whole and (folder / whole).is_file()):
         lacking = ", or ".join(filter(None, (" and ".join(missing), whole)))
-        raise WeightsError(f"The tokenizer in {folder} lacks {lacking or 'its vocabulary'}. Download it again.")
+        raise WeightsError(
+            f"The tokenizer in {folder} is missing {lacking or 'its vocabulary'}. Download the folder again."
+        )
     return tokenizer
 
 
@@ -129,9 +137,7 @@ def torch_device(device: str | torch.device) -> torch.device:
     except RuntimeError as error:
         raise SettingsError(f'Expected the device "auto", "cpu", "cuda" or "cuda:N", got {str(device)!r}.') from error
     if place.type == "cuda" and not torch.cuda.is_available():
-        raise SettingsError(f'The device "{device}" was asked for, but PyTorch sees no GPU. Use "cpu" or "auto".')
+        raise SettingsError(f'The device "{device}" is not available: PyTorch finds no GPU. Use "cpu" or "auto".')
     if place.type == "mps" and not torch.backends.mps.is_available():
-        raise SettingsError(
-            f'The device "{device}" was asked for, but PyTorch finds no Apple GPU. Use "cpu" or "auto".'
-        )
+        raise SettingsError(f'The device "{device}" is not available: PyTorch finds no Apple GPU. Use "cpu" or "auto".')
     return place

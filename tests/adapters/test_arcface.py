@@ -108,7 +108,7 @@ def test_sizes_are_read_off_the_state() -> None:
 
 
 def test_another_networks_state_is_told_by_what_it_lacks() -> None:
-    with pytest.raises(WeightsError, match=r"lacks the tensor output_layer\.3\.weight"):
+    with pytest.raises(WeightsError, match=r"the tensor output_layer\.3\.weight is missing"):
         IRSE.from_state({"latents": torch.zeros(1, 8, 96), "proj_in.weight": torch.zeros(96, 512)})
 
 

@@ -41,7 +41,7 @@ def test_the_notice_of_a_floored_size(caplog):
         assert picture_size(None, 64, 64, MINI) == (64, 64)
         assert not caplog.records
         assert picture_size(None, 79, 65, MINI) == (64, 64)
-    assert "79x65 is made 64x64" in caplog.text
+    assert "79x65 was changed to 64x64" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ def test_pixels_keep_rows_columns_and_colours(processor):
         (torch.zeros(1, 3, 16, 16), r"got \[1, 3, 16, 16\]"),
         (torch.zeros(1, 1, 16, 32), r"got \[1, 1, 16, 32\]"),
         (torch.full((1, 3, 16, 32), torch.nan), "got nan..nan"),
-        (np.full((16, 32, 3), 200.0), "Give a picture, uint8, or rescale"),
+        (np.full((16, 32, 3), 200.0), "Pass a PIL picture or a uint8 array, or rescale"),
         (np.zeros((16, 32, 3), np.int64), "got int64"),
     ],
 )

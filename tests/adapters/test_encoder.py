@@ -85,17 +85,17 @@ def test_faces_that_cancel_out_are_not_fused() -> None:
 
 def test_pictures_without_a_face_are_named(encoder: IdentityEncoder, scene: Scene) -> None:
     good, empty, small = scene((64, 56, 32)), scene(), scene((64, 56, 16))
-    with pytest.raises(FaceError, match=r"The picture \(128x128\) shows no face"):
+    with pytest.raises(FaceError, match=r"The picture \(128x128\): no face was found"):
         encoder.encode([empty])
-    with pytest.raises(FaceError, match=r"Picture 2 \(128x128\) shows no face"):
+    with pytest.raises(FaceError, match=r"Picture 2 \(128x128\): no face was found"):
         encoder.encode([good, empty])
-    with pytest.raises(FaceError, match=r"Picture 1 \(128x128\): the face is only 3[1-3] pixels large"):
+    with pytest.raises(FaceError, match=r"Picture 1 \(128x128\): the face is only 3[1-3] pixels wide"):
         encoder.encode([small, good])
     kept = encoder.encode([empty, good, small], on_no_face="skip")
     assert torch.allclose(kept.tokens, encoder.encode([good]).tokens, atol=1e-5)
     assert len(kept.faces) == 1
     assert [notice.split(" (")[0] for notice in kept.notices] == ["Left out: Picture 1", "Left out: Picture 3"]
-    with pytest.raises(FaceError, match="None of the 2 pictures shows a usable face"):
+    with pytest.raises(FaceError, match="None of the 2 pictures has a usable face"):
         encoder.encode([empty, small], on_no_face="skip")
 
 
@@ -106,7 +106,7 @@ def test_of_several_faces_the_largest_is_taken_with_a_notice(
     picture = scene((32, 64, 24), (88, 64, 30))
     with caplog.at_level(logging.WARNING):
         largest = encoder.encode([picture])
-    assert "2 faces; the largest was taken" in caplog.text
+    assert "2 faces, and the largest was used" in caplog.text
     assert "0 to 1" in largest.notices[0]
     right, left = encoder.encode([picture], face=1), encoder.encode([picture], face=0)
     assert torch.equal(largest.tokens, right.tokens)
@@ -152,7 +152,7 @@ def test_the_recognizer_stays_float32_whatever_the_tokens_are(
 
 def test_parts_that_do_not_fit_are_refused(files: dict[str, Path], tmp_path: Path) -> None:
     save_file(IRSE((16, 16, 16, 16), embedding=256).state_dict(), tmp_path / "arcface.safetensors")
-    with pytest.raises(WeightsError, match="embeddings of 256 numbers, but the Resampler takes 512"):
+    with pytest.raises(WeightsError, match="embeddings have 256 numbers, but the Resampler expects 512"):
         IdentityEncoder.from_files(**{**files, "arcface": tmp_path / "arcface.safetensors"})
     with pytest.raises(WeightsError, match="ArcFace IR-SE recognizer of width 16"):
         IdentityEncoder.from_files(**{**files, "image_proj": files["arcface"]})
@@ -164,7 +164,7 @@ def test_damaged_recognizers_do_not_pass(
     encoder: IdentityEncoder, scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(encoder, "embed", lambda crops: torch.full((1, 512), float("nan")))
-    with pytest.raises(WeightsError, match="no finite embedding"):
+    with pytest.raises(WeightsError, match="embedding is not finite"):
         encoder.encode([scene((64, 56, 32))])
 
 
@@ -175,7 +175,7 @@ def test_an_identity_does_not_show_its_numbers(encoder: IdentityEncoder, scene: 
 def test_devices(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert torch_device("auto") == torch_device("cpu") == torch.device("cpu")
-    with pytest.raises(SettingsError, match="sees no GPU"):
+    with pytest.raises(SettingsError, match="finds no GPU"):
         torch_device("cuda")
     with pytest.raises(SettingsError, match="Expected the device"):
         torch_device("gpu")
@@ -229,7 +229,7 @@ def test_a_photo_on_its_side_is_turned_with_a_notice(
     found = encoder.encode([lying])
     assert np.array_equal(found.faces, encoder.encode([upright]).faces)
     assert found.notices == (
-        "The picture (128x128) was turned by 270 degrees (counter-clockwise), in which its face is found best.",
+        "The picture (128x128) was turned by 270 degrees (counter-clockwise) because its face is found best that way.",
     )
 
 

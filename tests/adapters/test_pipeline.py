@@ -211,7 +211,7 @@ def test_of_two_equal_branches_both_are_the_picture_without_true_cfg(dev, golden
 
 
 def test_other_branches_are_refused(dev, case):
-    with pytest.raises(SettingsError, match="branches out of positive, both, got 'negative'"):
+    with pytest.raises(SettingsError, match="branches from positive, both, got 'negative'"):
         run(dev, case, branches="negative")
 
 
@@ -310,7 +310,7 @@ def test_outside_the_window_infusenet_does_not_run(schnell, case, caplog):
     with caplog.at_level(logging.WARNING, "infusenet"):
         assert calls(num_inference_steps=1, control_guidance_end=0.9) == 0
         assert calls(num_inference_steps=2, controlnet_conditioning_scale=0.0) == 0
-    assert "none of the 1 steps" in caplog.text and "strength 0" in caplog.text
+    assert "no whole step lies between" in caplog.text and "strength 0" in caplog.text
 
 
 @pytest.mark.exact
@@ -328,7 +328,7 @@ def test_defaults_are_the_backbones(make, case):
 def test_a_size_is_floored_with_a_notice(dev, case, caplog):
     with caplog.at_level(logging.WARNING, "infusenet"):
         rounded = run(dev, case, width=111, height=97)
-    assert "111x97 is made 96x96" in caplog.text
+    assert "111x97 was changed to 96x96" in caplog.text
     assert torch.equal(rounded, run(dev, case))
 
 
@@ -393,7 +393,7 @@ def test_every_output_type(dev, case):
         ({"timesteps": [1000, 500]}, "sigmas= instead of timesteps="),
         ({"num_inference_steps": 0}, "whole number of steps"),
         ({"width": 8}, "at least 16x16"),
-        ({"control_guidance_end": 1.5}, "between 0 and 1"),
+        ({"control_guidance_end": 1.5}, "from 0 to 1"),
         ({"controlnet_conditioning_scale": [1.0, 0.5]}, "one finite number"),
         ({"controlnet_conditioning_scale": float("nan")}, "one finite number"),
         ({"identity": torch.zeros(2, 8, 40)}, "identities for 1 prompts.*Got 2"),
@@ -401,7 +401,7 @@ def test_every_output_type(dev, case):
         ({"latents": torch.zeros(1, 16, 12, 12)}, r"latents packed as \[1, 36, 64\]"),
         ({"latents": torch.zeros(2, 36, 64)}, r"got \[2, 36, 64\]"),
         ({"control_image_latents": torch.zeros(1, 35, 64)}, r"control_image_latents packed as \[n, 36, 64\]"),
-        ({"control_image_latents": torch.zeros(1, 36, 64), "control_image": torch.zeros(1, 3, 96, 96)}, "one of them"),
+        ({"control_image_latents": torch.zeros(1, 36, 64), "control_image": torch.zeros(1, 3, 96, 96)}, "only one"),
         ({"control_image": torch.zeros(1, 3, 64, 96)}, r"\[n, 3, 96, 96\], got \[1, 3, 64, 96\]"),
         ({"control_image": torch.full((1, 3, 96, 96), 255.0)}, "got 255..255"),
         ({"control_image": "face.png"}, "PIL picture.*got str"),
@@ -421,7 +421,7 @@ def test_the_stock_controlnet_is_refused(make, case, goldens):
     stock = FluxControlNetModel.from_pretrained(goldens.model("infusenet_2x4"))
     with pytest.raises(SettingsError, match=r"got FluxControlNetModel.*InfuseNetModel\.load"):
         run(make(net=None, controlnet=stock), case)
-    with pytest.raises(SettingsError, match="no InfuseNet is loaded"):
+    with pytest.raises(SettingsError, match="no InfuseNet to carry it"):
         run(make(net=None, controlnet=None), case)
 
 

@@ -56,7 +56,7 @@ def test_another_head_size_can_be_given() -> None:
     state = Resampler(dim=128, depth=1, heads=4, dim_head=32, output_dim=64).state_dict()
     assert Resampler.from_state(state).layers[0][0].heads == 2
     assert Resampler.from_state(state, dim_head=32).layers[0][0].heads == 4
-    with pytest.raises(WeightsError, match="heads of 48 do not divide"):
+    with pytest.raises(WeightsError, match="not a multiple of its heads' 48"):
         Resampler.from_state(state, dim_head=48)
 
 

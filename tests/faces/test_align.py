@@ -108,7 +108,7 @@ def test_a_crop_keeps_its_channels_and_is_black_outside() -> None:
         (np.full((5, 2), 900.0) + np.eye(5, 2) * 1e-3, "fall on one point"),
         (np.full((5, 2), np.nan), "not finite"),
         (np.zeros((4, 2)), r"shape \(5, 2\)"),
-        (UNLIKE * 50, "shape of a face"),
+        (UNLIKE * 50, "arranged like a face"),
     ],
 )
 def test_degenerate_landmarks_are_errors(kps: np.ndarray, says: str) -> None:

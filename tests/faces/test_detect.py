@@ -112,7 +112,7 @@ def test_sizes_without_a_statement_in_the_file(tmp_path: Path, export_pack: Any)
 
 def test_a_wrong_statement_is_an_error(tmp_path: Path, export_pack: Any) -> None:
     export_pack.detector(tmp_path / "det_10g.onnx", det_sizes="large")
-    with pytest.raises(WeightsError, match="states det_sizes 'large'"):
+    with pytest.raises(WeightsError, match="gives det_sizes as 'large'"):
         FaceDetector.from_pack(tmp_path).detect(np.zeros((64, 64, 3), np.uint8))
 
 
@@ -147,11 +147,11 @@ def test_choosing_a_face() -> None:
     assert [choose_face(several, n, "Picture 1", smallest=40).size for n in range(3)] == [70, 90, 50]
     with pytest.raises(FaceError, match=r"Picture 3 shows 3 faces, so there is no face 3\..*use 0 to 2"):
         choose_face(several, 3, "Picture 3", smallest=40)
-    with pytest.raises(FaceError, match=r"Picture 3 shows 1 face, .*from 0: use 0\.$"):
+    with pytest.raises(FaceError, match=r"Picture 3 shows 1 face, .*starting at 0: use 0\.$"):
         choose_face(faces(50), 1, "Picture 3", smallest=40)
-    with pytest.raises(FaceError, match="Picture 2 shows no face"):
+    with pytest.raises(FaceError, match="Picture 2: no face was found"):
         choose_face([], "largest", "Picture 2", smallest=40)
-    with pytest.raises(FaceError, match="Picture 2: the face is only 32 pixels large; at least 40"):
+    with pytest.raises(FaceError, match="Picture 2: the face is only 32 pixels wide, and at least 40"):
         choose_face(faces(32), "largest", "Picture 2", smallest=40)
     for wrong in ("first", -1, True, 1.0):
         with pytest.raises(SettingsError, match="counted from the left"):
@@ -199,7 +199,7 @@ def test_damaged_and_swapped_networks(pack: Path, tmp_path: Path) -> None:
             FaceDetector.from_pack(tmp_path)
         assert "\n" not in str(caught.value)
     shutil.copy(pack / "glintr100.onnx", tmp_path / "det_10g.onnx")
-    with pytest.raises(WeightsError, match="no face detection network; it seems to be for recognition"):
+    with pytest.raises(WeightsError, match="not a face detection network; it seems to be for recognition"):
         FaceDetector.from_pack(tmp_path)
 
 
@@ -228,7 +228,7 @@ def test_a_gpu_that_did_not_start_is_told(caplog: pytest.LogCaptureFixture, monk
     with caplog.at_level(logging.INFO):
         runtime.tell_provider(Path("glintr100.onnx"), [(CUDA, {}), CPU], CPU)
     assert "glintr100.onnx runs on CPUExecutionProvider" in caplog.text
-    assert "both installed; keep one" in caplog.text
+    assert "both installed; keep only one" in caplog.text
 
 
 def test_a_file_of_one_fixed_size_takes_smaller_ones_on_black(

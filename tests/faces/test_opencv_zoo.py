@@ -135,7 +135,7 @@ def test_insightface_comes_first_and_files_may_be_mixed(zoo: Path, pack: Path, t
     with caplog.at_level("INFO"):
         recognizer = FaceRecognizer.from_pack(tmp_path)
     assert recognizer.path.name == "glintr100.onnx"
-    assert "insightface is used, opencv-zoo not" in caplog.text
+    assert "insightface is used, opencv-zoo is not" in caplog.text
     assert recognizer.licence == backends.NON_COMMERCIAL
     mixed = FaceRecognizer.from_files(zoo / YUNET, pack / "glintr100.onnx")
     assert (mixed.backend, mixed.detector.backend, mixed.published_line) == ("insightface", "opencv-zoo", None)

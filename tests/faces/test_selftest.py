@@ -42,7 +42,7 @@ def test_a_good_one_passes_without_a_word(caplog: pytest.LogCaptureFixture) -> N
 
 
 def test_one_that_tells_nothing_apart_is_refused() -> None:
-    with pytest.raises(WeightsError, match=r"rec\.onnx tells nothing apart"):
+    with pytest.raises(WeightsError, match=r"rec\.onnx cannot tell a face from noise"):
         check_recognizer(offset(100), "rec.onnx")
     with pytest.raises(WeightsError, match=r"rec\.onnx gives no embedding"):
         check_recognizer(lambda crops: np.full((len(crops), 8), np.nan, np.float32), "rec.onnx")
@@ -50,7 +50,7 @@ def test_one_that_tells_nothing_apart_is_refused() -> None:
 
 def test_one_that_takes_noise_for_a_face_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:
     (told,) = check_recognizer(offset(2), "rec.onnx")
-    assert "takes noise or grey for a face" in told and "published name" in told
+    assert "mistakes noise or plain grey for a face" in told and "published name" in told
     assert told in caplog.text
 
 
@@ -65,5 +65,5 @@ def test_a_network_normalised_twice_is_refused(tmp_path: Path) -> None:
     recognizer = FaceRecognizer.from_pack(miniature.FACE_PACK)
     recognizer._model.input_std = 127.5 * 127.5
     recognizer._model.input_mean = 127.5
-    with pytest.raises(WeightsError, match="tells nothing apart"):
+    with pytest.raises(WeightsError, match="cannot tell a face from noise"):
         check_recognizer(recognizer.embed, "rec_mini.onnx")

@@ -39,7 +39,7 @@ def picture_size(control_image: Any, width: int | None, height: int | None, spec
     asked = (spec.width if width is None else width, spec.height if height is None else height)
     size = floor_size(*asked)
     if size != asked:
-        log.warning("%dx%d is made %dx%d: FLUX's sizes are multiples of 16 pixels.", *asked, *size)
+        log.warning("The size %dx%d was changed to %dx%d because FLUX needs multiples of 16 pixels.", *asked, *size)
     return size
 
 
@@ -64,8 +64,9 @@ def check_packed(latents: Tensor, width: int, height: int, channels: int, batch:
     if latents.ndim != 3 or tuple(latents.shape[1:]) != (tokens, channels) or batch not in (None, latents.shape[0]):
         count = "n" if batch is None else batch
         raise SettingsError(
-            f"Expected {name} packed as [{count}, {tokens}, {channels}] for {width}x{height} pixels, "
-            f"got {list(latents.shape)}. infusenet.sampling.pack_latents packs [n, {channels // 4}, H/8, W/8]."
+            f"Expected {name} packed as [{count}, {tokens}, {channels}] for {width}x{height} pixels, got "
+            f"{list(latents.shape)}. Pack latents of shape [n, {channels // 4}, H/8, W/8] with "
+            "infusenet.sampling.pack_latents."
         )
     return latents
 
@@ -102,8 +103,8 @@ class Batch:
         if x.shape[0] == self.size:
             return x
         raise SettingsError(
-            f"Expected {what} for {self.prompts} prompts with {self.copies} pictures each: one for all, one a prompt, "
-            f"or one a picture. Got {x.shape[0]}."
+            f"Expected {what} for {self.prompts} prompts with {self.copies} pictures each: one in all, one per "
+            f"prompt, or one per picture. Got {x.shape[0]}."
         )
 
 
@@ -125,7 +126,7 @@ def batch_of(prompt: str | list[str] | None, prompt_embeds: Tensor | None, copie
     prompts = 1 if isinstance(given, str) or given is None else len(given)
     copies = 1 if copies is None else copies
     if prompts < 1 or copies < 1:
-        raise SettingsError(f"Expected at least one prompt and one picture of each, got {prompts} and {copies}.")
+        raise SettingsError(f"Expected at least one prompt and one picture per prompt, got {prompts} and {copies}.")
     return Batch(prompts, copies)
 
 
@@ -137,7 +138,7 @@ def single(value: float | Sequence[float]) -> float:
     """
     values: list[float] = list(value) if isinstance(value, (list, tuple)) else [value]  # type: ignore[list-item]
     if len(values) != 1 or not math.isfinite(values[0]):
-        raise SettingsError(f"Expected one finite number, as there is one InfuseNet, got {value}.")
+        raise SettingsError(f"Expected one finite number because there is one InfuseNet, got {value}.")
     return values[0]
 
 
@@ -165,14 +166,14 @@ def control_pixels(control_image: Any, width: int, height: int, processor: Any) 
         pixels = processor.preprocess(_pictures(control_image), height=height, width=width)
     if pixels.ndim != 4 or tuple(pixels.shape[1:]) != (3, height, width):
         raise SettingsError(
-            f"Expected a control image [n, 3, {height}, {width}], got {list(pixels.shape)}. "
-            "Give a picture, which is resized, or a tensor of the size you ask for."
+            f"Expected a control image [n, 3, {height}, {width}], got {list(pixels.shape)}. Pass a picture, which "
+            "is resized, or a tensor of the picture's size."
         )
     low, high = float(pixels.min()), float(pixels.max())
     if not (low >= -1.001 and high <= 1.001):
         raise SettingsError(
-            f"Expected control image pixels in 0..1 (array) or -1..1 (tensor), got {low:.3g}..{high:.3g}. "
-            "Give a picture, uint8, or rescale."
+            "Expected control image pixels from 0 to 1 (array) or from -1 to 1 (tensor), got "
+            f"{low:.3g}..{high:.3g}. Pass a PIL picture or a uint8 array, or rescale the values."
         )
     return pixels.contiguous()  # other strides round otherwise in convolutions
 
@@ -193,7 +194,9 @@ def _pictures(control_image: Any) -> Any:
     if isinstance(control_image, np.ndarray) and np.issubdtype(control_image.dtype, np.floating):
         return control_image
     kind = getattr(control_image, "dtype", type(control_image).__name__)
-    raise SettingsError(f"Expected a control image as PIL picture, uint8 [H, W, 3], array or tensor, got {kind}.")
+    raise SettingsError(
+        f"Expected a control image as a PIL picture, a uint8 array [H, W, 3], a float array or a tensor, got {kind}."
+    )
 
 
 def _as_list(value: Any) -> list[Any]:

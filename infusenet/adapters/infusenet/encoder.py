@@ -76,8 +76,8 @@ class IdentityEncoder:
     ) -> None:
         if recognizer.embedding_dim != projector.embedding_dim:
             raise WeightsError(
-                f"The recognizer gives embeddings of {recognizer.embedding_dim} numbers, but the Resampler takes "
-                f"{projector.embedding_dim}. Load files that belong together."
+                f"The recognizer's embeddings have {recognizer.embedding_dim} numbers, but the Resampler expects "
+                f"{projector.embedding_dim}. Load two files that belong together."
             )
         self.detector = detector
         self.recognizer = recognizer
@@ -189,14 +189,14 @@ class IdentityEncoder:
             raise SettingsError("Expected at least one photo of the person, got none.")
         crops, notices = self._crops(pictures, face, skip=on_no_face == "skip")
         if not crops:
-            raise FaceError(f"None of the {len(pictures)} pictures shows a usable face. " + " ".join(notices))
+            raise FaceError(f"None of the {len(pictures)} pictures has a usable face. " + " ".join(notices))
         for notice in notices:
             log.warning("%s", notice)
         faces = np.stack(crops)
         embedding = self.embed(faces)
         if not bool(torch.isfinite(embedding).all()):
             raise WeightsError(
-                "The recognizer gives no finite embedding. Its weights are damaged: download them again."
+                "The recognizer's embedding is not finite, so its weights are damaged. Download them again."
             )
         if fuse:
             embedding = fused(embedding)
@@ -253,11 +253,11 @@ def chosen_faces(
             continue
         found.append((turned.picture, chosen))
         if turned.notice:
-            notices.append(f"{where} {turned.notice}, in which its face is found best.")
+            notices.append(f"{where} {turned.notice} because its face is found best that way.")
         if which == "largest" and len(faces) > 1:
             notices.append(
-                f"{where} shows {len(faces)} faces; the largest was taken. "
-                f"To choose, give its number from the left, 0 to {len(faces) - 1} (--which-face, or face_index)."
+                f"{where} shows {len(faces)} faces, and the largest was used. For another one, choose its number, "
+                f"counted from the left: 0 to {len(faces) - 1}."
             )
     return found, notices
 
@@ -270,5 +270,7 @@ def fused(embeddings: Tensor) -> Tensor:
     """
     mean = embeddings.mean(0, keepdim=True)
     if float(mean.norm()) < _NO_DIRECTION:
-        raise FaceError("The photos' faces have nothing in common, so they cannot be fused. Use photos of one person.")
+        raise FaceError(
+            "The faces in the photos have nothing in common, so they cannot be fused. Use photos of one person."
+        )
     return torch.nn.functional.normalize(mean, dim=1)

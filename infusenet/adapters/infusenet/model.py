@@ -68,7 +68,7 @@ class InfuseNetModel(FluxControlNetModel):
         )
         if wrong:
             raise WeightsError(
-                f"The InfuseNet in {path} does not fit this backbone: {wrong}. Choose the one made for it."
+                f"The InfuseNet in {path} does not match this backbone ({wrong}). Choose the one made for it."
             )
         return network
 
@@ -150,8 +150,8 @@ def broadcast_identity(tokens: Tensor | None, batch: int) -> Tensor:
         raise SettingsError(f"Expected identity tokens [1 or {batch}, 8, dim], got {found}. Encode a face first.")
     if tokens.shape[0] not in (1, batch):
         raise SettingsError(
-            f"Expected one identity, or one for each of {batch} pictures, got {tokens.shape[0]}. "
-            "Fuse the identities into one, or give as many prompts as identities."
+            f"Expected one identity, or one for each of the {batch} pictures, got {tokens.shape[0]}. Fuse the "
+            "identities into one, or pass as many prompts as identities."
         )
     return tokens.expand(batch, -1, -1)
 
@@ -177,7 +177,7 @@ def load_network(network: Any, path: Path, what: str, *, dtype: torch.dtype, dev
         config = read_config(path) if path.is_dir() else flux_config(shapes, path, what)
         if wrong := disagreements(config, shapes):  # before a million layers are built, or fail in the run
             raise WeightsError(
-                f"{path / 'config.json'} does not fit the weights beside it: it says {'; '.join(wrong)}. {AGAIN}"
+                f"{path / 'config.json'} does not match the weights next to it: it says {'; '.join(wrong)}. {AGAIN}"
             )
         try:
             with warnings.catch_warnings():

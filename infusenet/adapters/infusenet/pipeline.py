@@ -129,7 +129,7 @@ class InfuseNetPipeline(FluxControlNetPipeline):
             ValueError: diffusers' own checks of prompts and callbacks.
         """
         if timesteps is not None:
-            raise SettingsError("FLUX's schedule is given by its noise levels. Give sigmas= instead of timesteps=.")
+            raise SettingsError("FLUX's schedule is set by noise levels. Pass sigmas= instead of timesteps=.")
         spec, reuse, plan = self.spec, Reuse(parse_refresh(refresh)), parse_schedule(schedule)
         steps = len(sigmas) if sigmas is not None else spec.num_inference_steps
         steps = steps if num_inference_steps is None else num_inference_steps
@@ -243,8 +243,8 @@ class InfuseNetPipeline(FluxControlNetPipeline):
         """Text embeddings for every picture; ready ones are repeated like encoded ones."""
         if prompt is not None and (self.text_encoder is None or self.text_encoder_2 is None):
             raise SettingsError(
-                "No text encoders are loaded. Give prompt_embeds and pooled_prompt_embeds instead; for a negative "
-                "prompt, negative_prompt_embeds and negative_pooled_prompt_embeds."
+                "No text encoders are loaded. Pass prompt_embeds and pooled_prompt_embeds instead. For a negative "
+                "prompt, pass negative_prompt_embeds and negative_pooled_prompt_embeds."
             )
         embeds, pooled, text_ids = self.encode_prompt(
             prompt=prompt,
@@ -261,7 +261,7 @@ class InfuseNetPipeline(FluxControlNetPipeline):
     def _tokens(self, identity: Any, batch: Batch) -> Tensor:
         """Identity tokens for every picture."""
         if self.controlnet is None:
-            raise SettingsError("An identity was given, but no InfuseNet is loaded to carry it. Load one.")
+            raise SettingsError("There is an identity but no InfuseNet to carry it. Load an InfuseNet.")
         if not isinstance(getattr(self.controlnet, "_orig_mod", self.controlnet), InfuseNetModel):
             raise SettingsError(
                 f"Expected an InfuseNetModel as controlnet, got {type(self.controlnet).__name__}. "
@@ -271,8 +271,8 @@ class InfuseNetPipeline(FluxControlNetPipeline):
         width = self.controlnet.config.joint_attention_dim
         if tokens.ndim != 3 or tokens.shape[-1] != width:
             raise SettingsError(
-                f"Expected identity tokens [n, 8, {width}], got {list(tokens.shape)}. "
-                "The identity encoder's image_proj file must be the one that belongs to this InfuseNet."
+                f"Expected identity tokens [n, 8, {width}], got {list(tokens.shape)}. Load the identity encoder's "
+                "image_proj file that belongs to this InfuseNet."
             )
         return batch.spread(finite(self._like_model(tokens), "identity tokens"), "identities")
 
@@ -281,7 +281,7 @@ class InfuseNetPipeline(FluxControlNetPipeline):
         what = "control images"
         if ready is not None:
             if image is not None:
-                raise SettingsError("Got both control_image and control_image_latents. Give one of them.")
+                raise SettingsError("Got both control_image and control_image_latents. Pass only one.")
             channels = self.transformer.config.in_channels
             return batch.spread(
                 self._like_model(check_packed(ready, *size, channels, None, "control_image_latents")), what

@@ -171,7 +171,7 @@ def _sizes(state: Shapes, dim_head: int | None) -> dict[str, int]:
     if dim_head is None:
         dim_head = next(size for size in HEAD_SIZES if inner % size == 0)
     if inner % dim_head:
-        raise ValueError(f"heads of {dim_head} do not divide the attention's width {inner}")
+        raise ValueError(f"the attention's width {inner} is not a multiple of its heads' {dim_head}")
     output_dim, _ = state["proj_out.weight"].shape
     return {
         "dim": dim,

@@ -43,7 +43,7 @@ def set_schedule(
     """
     if sigmas is not None and len(sigmas) != steps:
         raise SettingsError(
-            f"Got {len(sigmas)} sigmas for {steps} steps. Give num_inference_steps or sigmas, not both."
+            f"Got {len(sigmas)} sigmas for {steps} steps. Pass num_inference_steps or sigmas, not both."
         )
     names = ("base_image_seq_len", "max_image_seq_len", "base_shift", "max_shift")
     mu = calculate_shift(image_seq_len, *(scheduler.config.get(name, getattr(spec, name)) for name in names))
