@@ -178,6 +178,9 @@ class _Pictures:
         self._round += 1
         self._do(ways, pairs, f"Round {self._round}: {len(ways)} ways, {len(pairs)} pictures of each")
         pace = paces(self._timed())
+        for way in ways:
+            if way.backbone not in pace:
+                raise self._none_made(way.backbone)
         return {way: self._standing(way, pairs, pace[way.backbone].seconds(way)) for way in ways}
 
     def verified(self, chosen: Way) -> Verified:
@@ -187,7 +190,7 @@ class _Pictures:
         self._do(list(dict.fromkeys([reference, chosen])), pairs, "Held-out people and prompts")
         results = {way: self._results(way, pairs) for way in (reference, chosen)}
         second = any(result.metric(SECOND) is not None for result in results[reference].values())
-        seconds = {way: _median(map(_seconds, results[way].values())) for way in results}
+        seconds = {way: self._median(way, map(_seconds, results[way].values())) for way in results}
         standing = self._standing(chosen, pairs, seconds[chosen], SECOND if second else "similarity")
         first = next(iter(results[reference].values()))
         judge = first.note(f"{SECOND}_with") if second else first.recognizer
@@ -247,6 +250,19 @@ class _Pictures:
     def _timed(self) -> list[tuple[Way, float]]:
         return [(way, took) for way, result in self._all() if (took := _seconds(result)) is not None]
 
+    def _median(self, way: Way, seconds: Iterable[float | None]) -> float:
+        known = [each for each in seconds if each is not None]
+        if not known:
+            raise self._none_made(way.name)
+        return median(known)
+
+    def _none_made(self, what: str) -> SettingsError:
+        results = self.request.out / "results"
+        return SettingsError(
+            f"No picture of {what} could be made; the reasons are in {results}. Mend that and run the command again, "
+            "or name other backbones with --among."
+        )
+
     def _standing(self, way: Way, pairs: Sequence[Pair], cost: float, likeness: str = "similarity") -> Standing:
         ours, theirs = self._results(way, pairs), self._results(self.request.reference, pairs)
         seen = {key for key, result in theirs.items() if result.similarity is not None}
@@ -272,11 +288,6 @@ def _seconds(result: JobResult) -> float | None:
     if result.device == "cpu" and result.cpu_seconds is not None and result.seconds is not None:
         return min(result.seconds, result.cpu_seconds)
     return result.seconds
-
-
-def _median(seconds: Iterable[float | None]) -> float:
-    known = [each for each in seconds if each is not None]
-    return median(known) if known else float("nan")
 
 
 def machine(device: str) -> str:

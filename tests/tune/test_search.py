@@ -177,6 +177,18 @@ def test_a_failed_picture_is_made_again_and_counts_as_none(tmp_path: Path) -> No
     assert search(asked(tmp_path), Camera(tmp_path)).race.chosen == Way("dev", 4, 1.25, "every 2")
 
 
+@pytest.mark.parametrize("held_out", [False, True])
+def test_where_all_pictures_of_something_fail_it_says_so(tmp_path: Path, held_out: bool) -> None:
+    def fails(job: Job, made: dict[str, Any]) -> dict[str, Any]:
+        if (job.identity in HELD_OUT and job.steps == 4) if held_out else job.role == "schnell":
+            raise RuntimeError("out of luck")
+        return made
+
+    what = "dev, 4 steps, InfuseNet every 2, strength 1.25" if held_out else "schnell"
+    with pytest.raises(SettingsError, match=f"No picture of {what} could be made"):
+        search(asked(tmp_path), Camera(tmp_path, change=fails))
+
+
 def test_without_any_face_it_says_so(tmp_path: Path) -> None:
     camera = Camera(tmp_path, change=lambda job, made: {**made, "similarity": None})
     with pytest.raises(SettingsError, match="None of 12 pictures of dev, 28 steps shows a face"):
