@@ -418,6 +418,20 @@ MISTAKES = (
         ("tests/tune/test_standing.py", "tests/tune/test_halving.py"),
     ),
     Mistake(
+        "tune: what is slower and safe goes on as if nothing faster were",
+        "infusenet/tune/halving.py",
+        "none_so_far *= 1 - chance",
+        "none_so_far *= 1",
+        ("tests/tune/test_halving.py",),
+    ),
+    Mistake(
+        "tune: the luckiest way is chosen, with nothing to spare",
+        "infusenet/tune/halving.py",
+        '"misses" if standing.misses(target, DOUBT) else "meets"',
+        '"misses" if standing.misses(target) else "meets"',
+        ("tests/tune/test_halving.py",),
+    ),
+    Mistake(
         "recipe: one for dev is taken with schnell",
         "infusenet/tune/recipe.py",
         "if (family, variant) != (self.family, self.variant):",

@@ -17,8 +17,10 @@ TIE = 0.03
 """Ways whose costs differ by no more than this share take equally long: clocks are not better. The most alike wins."""
 
 DOUBT = 0.5
-"""Of the way from a mean to its interval's end, about one standard error: what a way is given before it is thrown out,
-and what it must have to spare to be chosen, or the one that was luckiest would be, and not hold up."""
+"""Of the way from a mean to its interval's lower end, about one standard error: what a way must have to spare to be
+chosen, or the one that was luckiest would be, and not hold up."""
+FEW = 8
+"""So many ways go on in any case: to look at a few more closely costs little."""
 
 Look = Callable[[Sequence[Way], int], Mapping[Way, Standing]]
 """(ways, pictures of each) -> how each stands after so many."""
@@ -60,7 +62,7 @@ def race(
     """Find the fastest way that meets a target.
 
     After each round but the last a way goes that surely misses the target, that is slower than the reference, or that
-    stands in the worse half of all that were in the round. The reference is in every round.
+    is not in the half of the round that is likeliest to be the answer. The reference is in every round.
 
     Args:
         ways: candidates, each once.
@@ -85,30 +87,30 @@ def race(
 
 
 def _fates(standings: Mapping[Way, Standing], reference: Way, target: Target) -> dict[Way, Fate]:
-    """Who goes on ("meets") after a round that is not the last, and why the others do not.
-
-    Two thirds of the places go to the fastest that may well meet the target, the others to the fastest that very likely
-    do: if all that are very fast disappoint in the end, something else is left.
-    """
+    """Who goes on ("meets") after a round that is not the last, and why the others do not."""
     slowest = standings[reference].cost * (1 + TIE)
     fates: dict[Way, Fate] = {
         way: "misses" if one.surely_misses(target) else "slower" if one.cost > slowest else "halved"
         for way, one in standings.items()
     }
-    left = [way for way, fate in fates.items() if fate == "halved"]
-    places = math.ceil(len(standings) / 2)
-    for benefit, count in ((DOUBT, places - places // 3), (-DOUBT, places // 3)):
-        ranks = {way: _rank(standings[way], target, benefit) for way in left}
-        left.sort(key=ranks.__getitem__)
-        fates |= dict.fromkeys(left[:count], "meets")
-        left = left[count:]
-    return fates
+    left = {way: standings[way] for way, fate in fates.items() if fate == "halved" and way != reference}
+    chances = chances_to_win(left, target)
+    places = max(math.ceil(len(standings) / 2), FEW)
+    best = sorted(left, key=lambda way: -chances[way])[:places]
+    return fates | dict.fromkeys(best, "meets")
 
 
-def _rank(standing: Standing, target: Target, benefit: float) -> tuple[float, float, float]:
-    """The better the smaller: those that meet the target, the fastest first; then those that lack the least."""
-    lacks = standing.shortfall(target, benefit)
-    return lacks, 0.0 if lacks else standing.cost, -standing.identity
+def chances_to_win(standings: Mapping[Way, Standing], target: Target) -> dict[Way, float]:
+    """How likely each way is the one to be found: that it meets the target, and none that is faster does.
+
+    So what is fast and doubtful goes on, and what is slower and safe does, in case that all faster ones disappoint.
+    """
+    none_so_far, found = 1.0, dict[Way, float]()
+    for way in sorted(standings, key=lambda way: (standings[way].cost, -standings[way].identity)):
+        chance = standings[way].chance(target)
+        found[way] = none_so_far * chance
+        none_so_far *= 1 - chance
+    return found
 
 
 def _last_fates(standings: Mapping[Way, Standing], target: Target) -> dict[Way, Fate]:

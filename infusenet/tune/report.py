@@ -25,7 +25,7 @@ FATES = {
     "meets": "meets the target, is slower or less alike",
     "misses": "misses the target, or nearly",
     "slower": "slower than the reference",
-    "halved": "in the worse half",
+    "halved": "not likely to be the fastest that does",
 }
 """What became of a way, in words."""
 SECONDS = (
@@ -83,7 +83,7 @@ def headline(found: Found) -> list[str]:
     """The outcome in sentences."""
     chosen, reference = found.race.chosen, found.request.reference
     if chosen is None:
-        nearest = min(found.race.entries, key=lambda entry: entry.standing.shortfall(found.request.target, -DOUBT))
+        nearest = min(found.race.entries, key=lambda entry: entry.standing.shortfall(found.request.target, DOUBT))
         lacks = " and ".join(TITLES.get(name, name) for name in nearest.standing.misses(found.request.target, DOUBT))
         return [f"No way meets the target: the nearest, {nearest.way.name}, misses {lacks}. Ask for less, or try more."]
     if chosen == reference or found.verified is None:

@@ -6,6 +6,7 @@ import math
 from collections import defaultdict
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, fields
+from statistics import NormalDist
 
 from ..errors import SettingsError
 from ..sweep.report.stats import interval
@@ -64,6 +65,16 @@ class Share:
     people: int
     pictures: int
 
+    def chance(self, least: float) -> float:
+        """How likely the share that more pictures would show is `least` or more; no more than a guess of few people.
+
+        Half a picture is the least doubt: that the first ten all obey their prompt does not mean that all do.
+        """
+        if self.high is None:
+            return 0.75 if self.mean >= least else 0.25
+        error = max((self.high - self.mean) / 2, 0.5 / self.pictures)
+        return NormalDist(self.mean, error).cdf(2 * self.mean - least)
+
     def towards(self, share: float) -> float:
         """The mean, moved by a share of the way to its interval's upper end, or (below 0) to the lower one."""
         return self.mean if self.high is None else self.mean + share * (self.high - self.mean)
@@ -120,16 +131,16 @@ class Standing:
         highs = {name: share.high for name, share in self.shares.items()}
         return any((high := highs.get(name)) is not None and high < least for name, least in target.each.items())
 
-    def shortfall(self, target: Target, benefit: float = 0.0) -> float:
-        """How far the worst criterion lies below the target, as a share of it; 0 where none does.
-
-        Args:
-            target: what is wanted.
-            benefit: of the doubt, see `Share.towards`.
-        """
-        least = target.each
-        lacks = [1 - share.towards(benefit) / least[name] for name, share in self.shares.items() if least[name] > 0]
+    def shortfall(self, target: Target, caution: float = 0.0) -> float:
+        """How far the worst criterion lies below the target, as a share of it; 0 where none does. As `misses`."""
+        least = {name: share for name, share in target.each.items() if share > 0 and name in self.shares}
+        lacks = [1 - self.shares[name].towards(-caution) / share for name, share in least.items()]
         return max([0.0, float(self.loses_faces), *lacks])
+
+    def chance(self, target: Target) -> float:
+        """How likely it meets the target: by a normal distribution about each mean, criteria apart."""
+        chances = [share.chance(target.each[name]) for name, share in self.shares.items()]
+        return 0.0 if self.loses_faces else math.prod(chances)
 
     @property
     def identity(self) -> float:

@@ -59,7 +59,17 @@ def test_what_is_sure(mean, half, misses, with_margin, surely):
     one, target = standing(mean, half), Target(identity=0.98)
     assert (one.misses(target), one.misses(target, 0.5), one.surely_misses(target)) == (misses, with_margin, surely)
     assert one.shortfall(target) == pytest.approx(max(1 - mean / 0.98, 0))
-    assert one.shortfall(target, 1.0) == pytest.approx(max(1 - (mean + half) / 0.98, 0))
+    assert one.shortfall(target, 1.0) == pytest.approx(max(1 - (mean - half) / 0.98, 0))
+
+
+def test_a_chance_is_that_of_more_pictures_and_never_quite_sure():
+    assert Share(0.98, 0.93, 1.03, 12, 48).chance(0.98) == pytest.approx(0.5)
+    assert Share(1.0, 0.96, 1.04, 12, 48).chance(0.98) == pytest.approx(0.841, abs=0.001)  # one error above
+    assert Share(1.0, 1.0, 1.0, 12, 12).chance(0.95) < 0.9 < Share(1.0, 1.0, 1.0, 12, 48).chance(0.95)
+    assert Share(1.0, None, None, 3, 3).chance(0.98) > Share(0.9, None, None, 3, 3).chance(0.98)
+    both = {"identity": Share(0.98, 0.93, 1.03, 12, 48), "sharpness": Share(0.85, 0.8, 0.9, 12, 48)}
+    assert Standing(both, 1.0, 0, 48).chance(Target()) == pytest.approx(0.25)
+    assert Standing(both, 1.0, 9, 48).chance(Target()) == 0
 
 
 def test_without_an_interval_nothing_is_sure():
