@@ -177,7 +177,7 @@ def test_a_lora_beside_the_layers_is_what_fusing_gives(folder, tmp_path):
     unet = loaded(folder, text_encoders=False).unet
     layer, x = unet.get_submodule(LAYER), torch.randn(2, 5, 32, generator=torch.Generator().manual_seed(0))
     lora, before = read_lora(path, unet), layer(x)
-    with beside(unet, lora, 0.5):
+    with beside(unet, lora, lambda: 0.5):
         half = layer(x)
     assert torch.equal(layer(x), before)
     fuse(unet, {name: part._replace(scale=0.5 * part.scale) for name, part in lora.items()})
@@ -230,6 +230,12 @@ def test_the_published_pickle_with_its_lora(folder, faceid, tmp_path):
         )
     )
     assert np.array_equal(without, none) and not np.array_equal(with_, none)
+    whole = FaceIdAdapter(None, tmp_path / "ip-adapter-faceid-plusv2_sdxl.bin")
+    closed, plain = (
+        generate(pipeline, condition(), replace(request, **given), adapter=whole).picture
+        for given in ({"start": 1.0}, {"strength": 0.0})
+    )
+    assert np.array_equal(closed, plain)  # outside its window neither the tokens nor the LoRA act
     assert all(torch.equal(value, before[key]) for key, value in pipeline.unet.state_dict().items())
 
 

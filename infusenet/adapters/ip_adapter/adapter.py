@@ -31,6 +31,7 @@ class FaceRun:
         processors: of the layers that attend to them.
         settings: strength, window and branches.
         clock: which step it is.
+        acts: whether the window is open in it.
     """
 
     face: Tensor = field(repr=False)
@@ -38,6 +39,7 @@ class FaceRun:
     processors: Sequence[Any] = field(repr=False)
     settings: Settings
     clock: Clock
+    acts: bool = False
 
     @property
     def both(self) -> bool:
@@ -49,9 +51,9 @@ class FaceRun:
         from ...sampling import conditioning_window
 
         self.clock.step = step
-        acts = conditioning_window(steps, self.settings.start, self.settings.end)[step]
+        self.acts = conditioning_window(steps, self.settings.start, self.settings.end)[step]
         for processor in self.processors:
-            processor.scale = [float(self.settings.strength * acts)]
+            processor.scale = [float(self.settings.strength * self.acts)]
 
 
 class FaceIdAdapter:
@@ -120,7 +122,7 @@ class FaceIdAdapter:
         run = FaceRun(*tokens, processors, settings, Clock())
         with ExitStack() as changes:
             changes.enter_context(attending(unet, weights.processors))
-            changes.enter_context(beside(unet, weights.lora, self._lora_weight))
+            changes.enter_context(beside(unet, weights.lora, lambda: self._lora_weight * run.acts))
             yield {"identity": run, "attention": parse_attention(settings.attention)}
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -90,13 +90,13 @@ def fuse(unet: nn.Module, lora: Lora) -> None:
 
 
 @contextmanager
-def beside(unet: nn.Module, lora: Lora, weight: float = 1.0) -> Iterator[None]:
+def beside(unet: nn.Module, lora: Lora, weight: Callable[[], float] = lambda: 1.0) -> Iterator[None]:
     """While it lasts, linear layers also give what a LoRA adds; their weights stay as they are.
 
     Args:
         unet: the network.
         lora: of its linear layers, on the device and in the dtype in which they run.
-        weight: how much of it.
+        weight: how much of it, asked at every call of a layer.
     """
     layers: dict[str, nn.Module] = dict(unet.named_modules())
     with ExitStack() as hooks:
@@ -105,9 +105,11 @@ def beside(unet: nn.Module, lora: Lora, weight: float = 1.0) -> Iterator[None]:
         yield
 
 
-def _adding(part: LowRank, weight: float) -> Any:
+def _adding(part: LowRank, weight: Callable[[], float]) -> Any:
     def add(layer: nn.Module, given: tuple[Tensor, ...], out: Tensor) -> Tensor:
-        inner = nn.functional.linear(given[0], part.down)
-        return out + weight * part.scale * nn.functional.linear(inner, part.up)
+        scale = weight() * part.scale
+        if scale == 0:
+            return out
+        return out + scale * nn.functional.linear(nn.functional.linear(given[0], part.down), part.up)
 
     return add
