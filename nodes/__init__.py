@@ -20,6 +20,7 @@ from .probe.save import SaveResults
 from .probe.score import Score
 from .probe.seen import serve
 from .renamed import register_renames
+from .sdxl.load import LoadMiniSDXL
 from .sweep.sweep import Sweep
 from .templates import serve_short_names
 
@@ -32,6 +33,7 @@ NODES: list[type[io.ComfyNode]] = [
     EncodeIdentity,
     FacePose,
     ApplyInfuseNet,
+    LoadMiniSDXL,
     LoadIPAdapter,
     ApplyIPAdapter,
     FastFaceGuider,

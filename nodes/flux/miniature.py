@@ -88,8 +88,12 @@ def build_model(path: Path, title: str, dtype: torch.dtype | None, disable_dynam
 
 def load_vae() -> Any:
     """The miniature's autoencoder as the host's VAE."""
+    return load_vae_from(_SHARED / "vae")
+
+
+def load_vae_from(folder: Path) -> Any:
+    """A diffusers folder's AutoencoderKL, of any size, as the host's VAE."""
     check_shipped()
-    folder = _SHARED / "vae"
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     channels, latents = config["block_out_channels"], config["latent_channels"]
     settings = {
@@ -106,7 +110,7 @@ def load_vae() -> Any:
     }
     vae = comfy.sd.VAE(sd=read_weights(folder), config={"params": {"ddconfig": settings, "embed_dim": latents}})
     vae.latent_channels = latents  # the host's guess for its own configs is 4; tiled encoding allocates by it
-    reloadable(vae.patcher, lambda disable_dynamic=False: load_vae().patcher)
+    reloadable(vae.patcher, lambda disable_dynamic=False: load_vae_from(folder).patcher)
     return vae
 
 

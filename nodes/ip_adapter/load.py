@@ -10,12 +10,13 @@ import comfy.model_management
 from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
 
-from ...infusenet.adapters.ip_adapter.layouts import FILES, IPAdapter, read_ip_adapter
-from ...infusenet.errors import SettingsError
+from ...infusenet.adapters.ip_adapter.layouts import IPAdapter, read_ip_adapter
+from ...infusenet.miniature import FACEID
 from .. import paths
 from ..checks import checked, listed
+from ..loaders import chosen
 from ..shared import load_once, show
-from ..sockets import NONE, IPAdapterSocket, schema
+from ..sockets import MINIATURE, NONE, IPAdapterSocket, schema
 from .attention import Projections
 
 
@@ -53,15 +54,16 @@ class LoadIPAdapter(io.ComfyNode):
             "Load IP-Adapter",
             description="Loads IP-Adapter FaceID or FaceID plus v2, which carry a person's identity into SDXL. Nothing "
             "is downloaded. Licence: the published FaceID files are for research only, no commercial use, and so are "
-            "InsightFace's packs that they were trained with.",
+            "InsightFace's packs that they were trained with. The miniature: Apache-2.0.",
             search_aliases=["ip-adapter", "ipadapter", "faceid", "faceid plus", "sdxl face", "fastface"],
             inputs=[
                 io.Combo.Input(
                     "ip_adapter",
-                    options=[NONE, *paths.files(paths.IP_ADAPTER)],
+                    options=[NONE, MINIATURE, *paths.files(paths.IP_ADAPTER)],
                     default=NONE,
                     tooltip="A file from models/ipadapter: ip-adapter-faceid-plusv2_sdxl.bin, or "
-                    "ip-adapter-faceid_sdxl.bin. Its LoRA is in it.",
+                    "ip-adapter-faceid_sdxl.bin. Its LoRA is in it.\n"
+                    "miniature: for Load Miniature SDXL.",
                 ),
             ],
             outputs=[IPAdapterSocket.Output("out_ip_adapter", display_name="ip_adapter")],
@@ -77,11 +79,8 @@ class LoadIPAdapter(io.ComfyNode):
     @checked
     def execute(cls, ip_adapter) -> io.NodeOutput:
         """Load it, unless it is loaded; say what it is."""
-        if ip_adapter == NONE:
-            raise SettingsError(
-                f"Nothing is chosen. Put {FILES} into models/ipadapter, refresh the page (R), and choose it."
-            )
-        path = paths.find(ip_adapter, paths.IP_ADAPTER)
+        what = "an IP-Adapter FaceID for SDXL"
+        path = chosen(ip_adapter, FACEID, what, "ip-adapter-faceid-plusv2_sdxl.bin", paths.IP_ADAPTER)
         loaded = load_once(lambda: load(path), "ip_adapter", path)
         needs = ", needs clip_vision" if loaded.file.layout.reads_look else ""
         show(cls, f"IP-Adapter {loaded.file.layout.title}: {len(loaded.file.layers)} layers{needs}.")

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.attack
 NODES = [
     "LoadBackbone", "Sigmas", "LoadInfuseNet", "LoadIdentityEncoder", "EncodeIdentity", "FacePose", "Apply", "Score",
     "LoadFaceRecognizer", "LoadRecipe", "Measure", "IdentityProbe", "StopAtPeak", "DriftReport", "Sweep",
-    "SaveResults", "DecoupledGuider", "LoadIPAdapter", "ApplyIPAdapter",
+    "SaveResults", "DecoupledGuider", "LoadIPAdapter", "ApplyIPAdapter", "LoadMiniSDXL",
 ]  # fmt: skip
 FIXED = {  # what else than its defaults a node is given, so that a case is cheap
     "LoadInfuseNet": {"infusenet": "miniature"},

@@ -51,6 +51,11 @@ CONTRACT = {
         "pose_image IMAGE, mask MASK, refresh STRING, attention COMBO, attention_scale FLOAT",
         "positive CONDITIONING, negative CONDITIONING",
     ),
+    "LoadMiniSDXL": (
+        "Load Miniature SDXL",
+        "few_steps BOOLEAN",
+        "model MODEL, clip CLIP, vae VAE",
+    ),
     "LoadIPAdapter": (
         "Load IP-Adapter",
         "ip_adapter COMBO",
@@ -275,7 +280,8 @@ TERMS = {  # what a user of each loader's files must have read, in the node's de
     "LoadInfuseNet": ["CC BY-NC 4.0", "commercial use", "Apache-2.0"],
     "LoadIdentityEncoder": ["image_proj_model", "CC BY-NC 4.0", "unstated", "antelopev2", "research", "Apache-2.0"],
     "LoadFaceRecognizer": ["InsightFace", "non-commercial research only", "Apache-2.0"],
-    "LoadIPAdapter": ["FaceID", "research only", "no commercial use", "InsightFace"],
+    "LoadMiniSDXL": ["Apache-2.0"],
+    "LoadIPAdapter": ["FaceID", "Apache-2.0", "research only", "no commercial use", "InsightFace"],
 }
 
 
