@@ -12,7 +12,7 @@ from typing import Any
 
 from . import blueprints
 from .adapter import flux, ksampler, miniature, two_people
-from .fastface import fastface
+from .fastface import fastface, fastface_sdxl
 from .graph import Graph
 from .photo import head, portrait
 from .probe import best_of_eight, probe_dev, probe_ksampler, probe_schnell
@@ -44,6 +44,7 @@ _ORDERED: list[tuple[str, str, Callable[[], Graph]]] = [  # short name, what it 
     ("two_people", "Two people in one FLUX picture", two_people),
     ("thing_or_style", "A thing or a style, not a face", thing),
     ("miniature_fastface", "FastFace, text and identity guided apart", fastface),
+    ("miniature_fastface_sdxl", "FastFace on SDXL with an IP Adapter", fastface_sdxl),
 ]
 TEMPLATES = {name: state for name, _, state in _ORDERED}
 TITLES = {name: f"{number:02d} {title}" for number, (name, title, _) in enumerate(_ORDERED, start=1)}
