@@ -160,6 +160,12 @@ class LoadInfuseNet(io.ComfyNode):
                     "miniature: for the miniature backbones.",
                 ),
                 io.Combo.Input("weight_dtype", options=list(_DTYPES), default="default", tooltip=_DTYPE_TOOLTIP),
+                io.Boolean.Input(
+                    "compile",
+                    default=False,
+                    optional=True,
+                    tooltip="Compiles InfuseNet's blocks with torch. The first picture of each size takes longer.",
+                ),
             ],
             outputs=[InfuseNetSocket.Output("out_infusenet", display_name="infusenet")],
         )
@@ -171,13 +177,14 @@ class LoadInfuseNet(io.ComfyNode):
 
     @classmethod
     @checked
-    def execute(cls, infusenet, weight_dtype) -> io.NodeOutput:
+    def execute(cls, infusenet, weight_dtype, compile=False) -> io.NodeOutput:
         """Load it, unless it is loaded."""
         what = "InfuseNet: the folder InfuseNetModel, or a single file"
         wanted = "infusenet_sim_bf16.safetensors"
         path = chosen(infusenet, shipped.INFUSENET, what, wanted, paths.INFINITE_YOU, "controlnet")
         dtype = _DTYPES[weight_dtype]
-        return io.NodeOutput(load_once(lambda: load_infusenet(path, dtype), "infusenet", path, dtype))
+        settings = (path, dtype, compile)
+        return io.NodeOutput(load_once(lambda: load_infusenet(*settings), "infusenet", *settings))
 
 
 def _infusenet_files() -> list[str]:

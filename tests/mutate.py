@@ -35,6 +35,41 @@ class Mistake:
 
 MISTAKES = (
     Mistake(
+        "schedule: an adaptive stride grows without a bound",
+        "infusenet/speed/schedules.py",
+        "min(GROWTH * before, len(ahead) - 1)",
+        "len(ahead) - 1",
+        ("tests/speed/test_schedules.py",),
+    ),
+    Mistake(
+        "schedule: of a batch the first picture decides",
+        "infusenet/speed/schedules.py",
+        "float((difference / length).max())",
+        "float((difference / length)[0])",
+        ("tests/speed/test_schedules.py",),
+    ),
+    Mistake(
+        "schedule: strengths of steps left out stay",
+        "infusenet/adapters/infusenet/schedule.py",
+        "del self._scales[step + 1 : following]",
+        "pass",
+        ("tests/speed/test_schedules.py",),
+    ),
+    Mistake(
+        "fp8: one scale for the whole matrix",
+        "infusenet/speed/fp8.py",
+        "x.abs().amax(dim=1, keepdim=True)",
+        "x.abs().amax().expand(len(x), 1)",
+        ("tests/speed/test_compiled.py",),
+    ),
+    Mistake(
+        "compile: InfuseNet and FLUX share their code",
+        "infusenet/speed/compiled.py",
+        "codes[kind] = _own_code(kind.forward)",
+        "codes[kind] = kind.forward",
+        ("tests/speed/test_compiled.py",),
+    ),
+    Mistake(
         "joint attention: scores without the division by sqrt(d)",
         "infusenet/guidance/joint.py",
         "mT.float() / query.shape[-1] ** 0.5\n    attention",

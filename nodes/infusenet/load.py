@@ -13,6 +13,7 @@ import comfy.utils
 import torch
 
 from ...infusenet.flux.networks import expected_tensors, flux_config
+from ...infusenet.speed.compiled import compile_alike
 from ...infusenet.weights import check, read_header, read_weights
 from ..flux.layout import fill, host_config
 from .adapter import InfuseNetControl
@@ -22,12 +23,13 @@ log = logging.getLogger(__name__)
 WHAT = "InfuseNet"
 
 
-def load_infusenet(path: Path, dtype: torch.dtype | None = None) -> InfuseNetControl:
+def load_infusenet(path: Path, dtype: torch.dtype | None = None, compiled: bool = False) -> InfuseNetControl:
     """Load InfuseNet's weights into the host's FLUX ControlNet, all of them or none.
 
     Args:
         path: a diffusers folder, sharded or not, or a single file in bf16 or fp8.
         dtype: what the weights are stored in; None = as the host prefers, fp8 files staying fp8.
+        compiled: compile its blocks, at the first picture of each size.
 
     Raises:
         WeightsError: the file is missing, damaged or another model's, or tensors are missing, unexpected or of other
@@ -56,6 +58,8 @@ def load_infusenet(path: Path, dtype: torch.dtype | None = None) -> InfuseNetCon
     fill(network, state, dtype)
     # one residual for each of its own blocks: which of the backbone's blocks get it, is told when that is known
     network.main_model_double, network.main_model_single = config["num_layers"], config["num_single_layers"]
+    if compiled:
+        compile_alike([*network.double_blocks, *network.single_blocks])
     log.info("InfuseNet %s: %s, computed in %s", path.name, dtype, manual_cast or dtype)
     return InfuseNetControl(network.eval(), load_device=device, manual_cast_dtype=manual_cast)
 

@@ -310,3 +310,17 @@ def test_the_rest_of_a_schedule_in_larger_steps(run, parts):
     sigmas, steps = run("Sigmas", **given | {"denoise": 0.5}, keep=99, last_steps=1)
     assert steps == 8 and torch.equal(sigmas, run("Sigmas", **given | {"denoise": 0.5})[0])
     assert run("Sigmas", **given | {"denoise": 0.0}, keep=1, last_steps=1)[1] == 0
+
+
+# ----------------------------------------------------------------------------------------------- compiled
+
+
+@pytest.mark.exact
+def test_a_compiled_infusenet_is_the_infusenet(run, pack, applied, parts, monkeypatch):
+    """By torch's tracer without its code generator. Its blocks have code that FLUX's, of the same class, have not."""
+    monkeypatch.setattr(pack.module("infusenet.speed.compiled"), "BACKEND", "eager")
+    network = run("LoadInfuseNet", infusenet="miniature", weight_dtype="default", compile=True)[0]
+    blocks = [*network.control_model.double_blocks, *network.control_model.single_blocks]
+    assert all("forward" in vars(block) for block in blocks)
+    assert not any("forward" in vars(block) for block in parts.infusenet.control_model.double_blocks)
+    assert torch.equal(sample(parts, applied(infusenet=network)[0]), sample(parts, applied()[0]))

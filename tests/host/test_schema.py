@@ -26,7 +26,7 @@ CONTRACT = {
     ),
     "LoadInfuseNet": (
         "Load InfuseNet Adapter",
-        "infusenet COMBO, weight_dtype COMBO",
+        "infusenet COMBO, weight_dtype COMBO, compile BOOLEAN",
         "infusenet INFUSENET_MODEL",
     ),
     "LoadIdentityEncoder": (
@@ -123,6 +123,7 @@ CONTRACT = {
 OPTIONAL = {
     "Apply": ["negative", "pose_image", "mask", "refresh", "attention", "attention_scale"],
     "Sigmas": ["keep", "last_steps"],
+    "LoadInfuseNet": ["compile"],
     "DecoupledGuider": ["model_without_identity"],
     "ApplyIPAdapter": ["attention", "clip_vision", "block_weights"],
     "IdentityProbe": ["vae", "strangers", "references", "skip_below", "second_recognizer"],
