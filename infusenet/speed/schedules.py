@@ -126,6 +126,10 @@ class Adaptive:
     times the distance. The step is the largest that stays within `error`. Of a batch the picture that changes most
     decides for all.
 
+    It is no default: on the miniature (mini-dev, 12 people, 3 prompts, paired) it took 9.0 of 28 evaluations a picture,
+    and was below 9 fixed ones by .005 of likeness [0, .011] and 1.9 % of sharpness; with 6.7 below 7 fixed ones by .006
+    and 6 %, with 12.8 below 12 by .004 and 0.7 %.
+
     Attributes:
         error: how far a step may miss, as a share of the velocity's length; above 0.
 
