@@ -40,7 +40,9 @@ def by_matrix(query, key, value, kind):
     elif kind == "soft mask, unblended":
         given = soft_mask(paid, 5.0, 0.65, 1.55, invert=(0,)) @ theirs
     else:
-        mask = moved(soft_mask(paid, 5.0, 0.65, 1.55, invert=(0,) if "published" in kind else ()), paid)
+        published = "published" in kind
+        mask = soft_mask(paid, 5.0, 0.65, 1.55, invert=(0,) if published else ())
+        mask = moved(mask if published else mask * paid.amax((1, 2), keepdim=True), paid)
         given = moved(mask @ theirs, paid @ theirs)
     out[:, :, IDENTITY:] += given - paid @ theirs
     return out
