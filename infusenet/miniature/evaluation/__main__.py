@@ -1,6 +1,6 @@
 """The released miniature on people it never saw: `python -m infusenet.miniature.evaluation --out DIR [--quick]`.
 
-With `--only judging`: just the judging recognizer, into judging.json.
+With `--only judging` or `--only sdxl`: just the judging recognizer, or mini-sdxl, into a file of that name.
 
 Through the released files and the library's own code, on the CPU, with seeds of its own. Writes evaluation.json and
 sheets. Nothing is tuned by it: it states targets and what came of them.
@@ -23,6 +23,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from .. import captions
+from . import sdxl
 from .measure import defined
 from .sheets import SHOWN, pages, perception_sheet
 from .subjects import (
@@ -60,6 +61,10 @@ TARGETS = {
     "strength 0 against strangers": ("<=", 0.02),
     "attributes obeyed, mini-dev 28": (">=", 0.85),
     "attributes obeyed, mini-schnell 4": (">=", 0.85),
+    "similarity, mini-sdxl-hyper 4": (">=", 0.40),
+    "rank-1 of 32, mini-sdxl-hyper 4": (">=", 0.80),
+    "mini-sdxl-hyper 4 against strangers": ("<=", 0.03),
+    "attributes obeyed, mini-sdxl-hyper 4": (">=", 0.85),
 }
 T = TypeVar("T")
 R = TypeVar("R")
@@ -129,6 +134,8 @@ def against_targets(record: dict[str, Any]) -> dict[str, Any]:
     values = _of_judging(record["judging"]) if "judging" in record else {}
     if "identity" in record:
         values |= _of_the_rest(record)
+    if "sdxl" in record:
+        values |= _of_sdxl(record["sdxl"])
     tests = {">=": lambda a, b: a >= b, "<=": lambda a, b: a <= b, "<": lambda a, b: a < b}
     return {
         name: {
@@ -151,6 +158,17 @@ def _of_judging(record: dict[str, Any]) -> dict[str, float | None]:
     return {
         "judging recognizer AUC, worst view": _least(view["auc"] for view in views),
         "judging recognizer rank-1, worst view": _least(view["rank_1"] for view in views),
+    }
+
+
+def _of_sdxl(record: dict[str, Any]) -> dict[str, float | None]:
+    few = record["nine_prompts"][name_of(sdxl.FEW)]
+    strangers = few["strangers"]["mean"]
+    return {
+        "similarity, mini-sdxl-hyper 4": few["similarity"]["mean"],
+        "rank-1 of 32, mini-sdxl-hyper 4": few["rank_1"]["mean"],
+        "mini-sdxl-hyper 4 against strangers": None if strangers is None else abs(strangers),
+        "attributes obeyed, mini-sdxl-hyper 4": few["obeyed"]["mean"],
     }
 
 
@@ -188,7 +206,6 @@ def evaluate(out: Path, scale: Scale, workers: int, only: str = "") -> dict[str,
     Returns:
         The record, as written.
     """
-    from ...files import save_picture
     from ...probe.versions import library_versions
 
     start = time.perf_counter()
@@ -223,23 +240,58 @@ def evaluate(out: Path, scale: Scale, workers: int, only: str = "") -> dict[str,
     record["targets"] = against_targets(record)
     record["seconds"] = round(time.perf_counter() - start, 1)
     sheets = {} if only else {"perception": perception_sheet(views), **pages(seen, scale.crowd)}
-    for name, page in sheets.items():
-        save_picture(page, out / f"{name}.png", {"infusenet": {"evaluation": name}})
-    file = out / f"{only or 'evaluation'}.json"
+    _write(record, sheets, out, only or "evaluation")
+    return record
+
+
+def evaluate_sdxl(out: Path, scale: Scale, workers: int) -> dict[str, Any]:
+    """Measure mini-sdxl, its FaceID and its few-step LoRA, and write sdxl.json and a sheet into `out`."""
+    from ...probe.versions import library_versions
+
+    start = time.perf_counter()
+    out.mkdir(parents=True, exist_ok=True)
+    plan = sdxl.jobs(scale.crowd, scale.seeds, scale.part, scale.batch, NINE)
+    with _workers(workers) as pool:
+        seen = _each(pool, sdxl.see, plan, "pictures")
+    record: dict[str, Any] = {
+        "command": f"python -m infusenet.miniature.evaluation{'' if scale == FULL else ' --quick'} --only sdxl",
+        "recognizer": recognizer().name,
+        "judging_recognizer": second_recognizer().name,
+        "versions": library_versions(),
+        "seeds": {"people": IDENTIFIED, "training": 1},
+        "scale": scale.__dict__,
+        "sdxl": sdxl.table(seen, scale.crowd),
+    }
+    record["targets"] = against_targets(record)
+    record["seconds"] = round(time.perf_counter() - start, 1)
+    _write(record, {"sdxl": sdxl.page(seen, scale.crowd)}, out, "sdxl")
+    return record
+
+
+def _write(record: dict[str, Any], sheets: dict[str, Any], out: Path, name: str) -> None:
+    """Write the record, whole or not at all, and its sheets."""
+    from ...files import save_picture
+
+    for sheet, page in sheets.items():
+        save_picture(page, out / f"{sheet}.png", {"infusenet": {"evaluation": sheet}})
+    file = out / f"{name}.json"
     part = out / f".{file.name}.{os.getpid()}.part"
     part.write_text(json.dumps(record, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     os.replace(part, file)
-    return record
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m infusenet.miniature.evaluation", description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="folder for evaluation.json and the sheets")
     parser.add_argument("--quick", action="store_true", help="few people, one seed: tries everything in minutes")
-    parser.add_argument("--only", choices=["judging"], default="", help="measure the judging recognizer alone")
+    parser.add_argument("--only", choices=["judging", "sdxl"], default="", help="measure this alone")
     parser.add_argument("--workers", type=int, default=min(2, os.cpu_count() or 1), help="processes (default: 2)")
     options = parser.parse_args(arguments)
-    record = evaluate(options.out, QUICK if options.quick else FULL, options.workers, options.only)
+    scale = QUICK if options.quick else FULL
+    if options.only == "sdxl":
+        record = evaluate_sdxl(options.out, scale, options.workers)
+    else:
+        record = evaluate(options.out, scale, options.workers, options.only)
     for name, row in record["targets"].items():
         told = {True: "met", False: "NOT met", None: "undefined"}[row["met"]]
         print(f"{name:36} {row['value']!s:>8}  target {row['target']:8} {told}")

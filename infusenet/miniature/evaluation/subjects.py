@@ -206,7 +206,11 @@ def make(job: Job) -> Pictures:
 
 def see(job: Job) -> Seen:
     """Make the pictures of one job and measure them."""
-    pictures = make(job)
+    return measured(job, make(job))
+
+
+def measured(job: Job, pictures: Pictures) -> Seen:
+    """What the instruments say of a job's pictures."""
     embeddings, boxes, best = look(pictures)
     return Seen(job, pictures, embeddings, boxes, judged(pictures), embed(second_recognizer(), pictures, best))
 

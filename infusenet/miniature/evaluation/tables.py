@@ -87,6 +87,12 @@ def _told_apart(embeddings: Any, people: Any) -> dict[str, Any]:
     }
 
 
+def by_both(seen: Sequence[Seen], crowd: int) -> dict[str, Any]:
+    """One setting's pictures by the measuring and by the judging recognizer."""
+    first, _, best = look(references(crowd))
+    return _both(seen, first, embed(second_recognizer(), references(crowd), best))
+
+
 def _both(seen: Sequence[Seen], first: Any, second: Any) -> dict[str, Any]:
     people = np.concatenate([np.array(s.job.people) for s in seen])
     mini = similarities(np.concatenate([s.embeddings for s in seen]), first, people)
