@@ -34,6 +34,7 @@ _NOISE: dict[str, Any] = {  # SDXL's published scheduler settings
     "beta_schedule": "scaled_linear",
     "steps_offset": 1,
 }
+_OTHERS: dict[str, Any] = {"clip_sample": False, "set_alpha_to_one": False}  # what the same file tells other schedulers
 
 
 def unet() -> Any:
@@ -90,18 +91,19 @@ def text_encoders(vocabulary: int, ids: tuple[int, int]) -> tuple[Any, Any]:
     return CLIPTextModel(config), CLIPTextModelWithProjection(config)
 
 
-def scheduler() -> Any:
-    """SDXL's published scheduler."""
+def scheduler_config() -> dict[str, Any]:
+    """SDXL's published scheduler, as its file has it: with what DDIM reads there and Euler does not."""
     from diffusers import EulerDiscreteScheduler
 
-    return EulerDiscreteScheduler(**_NOISE, timestep_spacing="leading")
+    config = EulerDiscreteScheduler(**_NOISE, timestep_spacing="leading").config
+    return {name: value for name, value in config.items() if not name.startswith("_")} | _OTHERS
 
 
 def few_step_scheduler() -> Any:
     """What the few-step LoRA is sampled with, as Hyper-SDXL: DDIM, trailing."""
     from diffusers import DDIMScheduler
 
-    return DDIMScheduler(**_NOISE, timestep_spacing="trailing", set_alpha_to_one=False, clip_sample=False)
+    return DDIMScheduler.from_config(scheduler_config(), timestep_spacing="trailing")
 
 
 # ------------------------------------------------------------------------------------------ IP-Adapter FaceID

@@ -143,7 +143,10 @@ def export_sdxl(run: Run, folder: Path) -> None:
         save_module(part, home / name)
     for name in ("tokenizer", "tokenizer_2"):
         build_clip_tokenizer(home / name)
-    sdxl.scheduler().save_pretrained(home / "scheduler")
+    (home / "scheduler").mkdir(exist_ok=True)
+    stated = {"_class_name": "EulerDiscreteScheduler", "_diffusers_version": diffusers.__version__}
+    config = json.dumps(stated | sdxl.scheduler_config(), indent=2, sort_keys=True) + "\n"
+    (home / "scheduler" / "scheduler_config.json").write_text(config)
     index = {
         "_class_name": "StableDiffusionXLPipeline",
         "_diffusers_version": diffusers.__version__,
