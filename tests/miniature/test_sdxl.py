@@ -130,3 +130,19 @@ def test_training_moves_the_loss_that_it_names() -> None:
     ups = {name: p.grad for name, p in lora.named_parameters() if "lora_up" in name}
     assert len(ups) == len(lora.names) and all(grad is not None for grad in ups.values())
     assert len({id(p) for p in faceid.parameters()} & {id(p) for p in unet.parameters()}) == 26  # of 13 layers, shared
+
+
+def test_the_quick_pipeline_is_sampled_as_it_was_taught() -> None:
+    """DDIM over the folder's own settings must not clip: latents are no pictures."""
+    from infusenet.loading import load_pipeline
+
+    scheduler = load_pipeline("mini-sdxl-4step", device="cpu", text_encoders=False).scheduler
+    taught = sdxl.few_step_scheduler()
+    assert type(scheduler) is type(taught) and not scheduler.config.clip_sample
+    for each in (scheduler, taught):
+        each.set_timesteps(4)
+    x, noise = drawn(1, 4, 16, 16), drawn(1, 4, 16, 16, seed=1)
+    for t in taught.timesteps:
+        want = taught.step(noise, t, x).prev_sample
+        torch.testing.assert_close(scheduler.step(noise, t, x).prev_sample, want)
+        x = want

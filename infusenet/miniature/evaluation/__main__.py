@@ -61,10 +61,10 @@ TARGETS = {
     "strength 0 against strangers": ("<=", 0.02),
     "attributes obeyed, mini-dev 28": (">=", 0.85),
     "attributes obeyed, mini-schnell 4": (">=", 0.85),
-    "similarity, mini-sdxl-hyper 4": (">=", 0.40),
-    "rank-1 of 32, mini-sdxl-hyper 4": (">=", 0.80),
-    "mini-sdxl-hyper 4 against strangers": ("<=", 0.03),
-    "attributes obeyed, mini-sdxl-hyper 4": (">=", 0.85),
+    "similarity, mini-sdxl-4step 4": (">=", 0.40),
+    "rank-1 of 32, mini-sdxl-4step 4": (">=", 0.80),
+    "mini-sdxl-4step 4 against strangers": ("<=", 0.03),
+    "attributes obeyed, mini-sdxl-4step 4": (">=", 0.85),
 }
 T = TypeVar("T")
 R = TypeVar("R")
@@ -165,10 +165,10 @@ def _of_sdxl(record: dict[str, Any]) -> dict[str, float | None]:
     few = record["nine_prompts"][name_of(sdxl.FEW)]
     strangers = few["strangers"]["mean"]
     return {
-        "similarity, mini-sdxl-hyper 4": few["similarity"]["mean"],
-        "rank-1 of 32, mini-sdxl-hyper 4": few["rank_1"]["mean"],
-        "mini-sdxl-hyper 4 against strangers": None if strangers is None else abs(strangers),
-        "attributes obeyed, mini-sdxl-hyper 4": few["obeyed"]["mean"],
+        "similarity, mini-sdxl-4step 4": few["similarity"]["mean"],
+        "rank-1 of 32, mini-sdxl-4step 4": few["rank_1"]["mean"],
+        "mini-sdxl-4step 4 against strangers": None if strangers is None else abs(strangers),
+        "attributes obeyed, mini-sdxl-4step 4": few["obeyed"]["mean"],
     }
 
 

@@ -38,10 +38,10 @@ from .subjects import (
 )
 from .tables import by_both, summarise
 
-BASE, FEW = Setting("mini-sdxl", 20), Setting("mini-sdxl-hyper", 4)
-WITHOUT = Setting("mini-sdxl-hyper", 4, 0.0)
-STRENGTHS = tuple(Setting("mini-sdxl-hyper", 4, strength) for strength in (0.5, 0.8, 1.5, 2.0))
-STEPS = (Setting("mini-sdxl-hyper", 1), Setting("mini-sdxl-hyper", 2))
+BASE, FEW = Setting("mini-sdxl", 20), Setting("mini-sdxl-4step", 4)
+WITHOUT = Setting("mini-sdxl-4step", 4, 0.0)
+STRENGTHS = tuple(Setting("mini-sdxl-4step", 4, strength) for strength in (0.5, 0.8, 1.5, 2.0))
+STEPS = (Setting("mini-sdxl-4step", 1), Setting("mini-sdxl-4step", 2))
 
 
 @cache
