@@ -13,7 +13,7 @@ from infusenet.weights import catalogue
 from infusenet.weights.entries import SDXL_ENTRIES
 
 HELP = Path(__file__).parents[2] / "nodes" / "web" / "docs"
-ROW = re.compile(r"^ *\| \[(\S+)\]\((\S+)\) \| (.*?) ?\| `(\S+)` \| (.+) \|$", re.MULTILINE)
+ROW = re.compile(r"^ *- \[(\S+)\]\((\S+)\),(?: (\S+ \S+),)? into `(\S+)`: (.+)$", re.MULTILINE)
 LOADED = {  # by the help page that has them
     "LoadBackbone": ["flux1-dev", "flux1-schnell", "clip_l", "t5xxl_fp16", "ae"],
     "LoadInfuseNet": [f"infusenet_{kind}_{size}" for kind in ("sim", "aes") for size in ("bf16", "fp8e4m3fn")],
@@ -159,7 +159,7 @@ def test_advice_names_a_file_once():
 
 
 @pytest.mark.parametrize("page", LOADED)
-def test_the_help_pages_tables_are_the_catalogue(page):
+def test_the_files_on_a_help_page_are_the_catalogues(page):
     rows = ROW.findall((HELP / f"InfuseNet_{page}.md").read_text(encoding="utf-8"))
     assert [name.rpartition(".")[0] for name, *_ in rows] == LOADED[page]
     stated = {(f.path.name, f.page, f.size, str(f.path.parent), f.licence) for f in catalogue.FILES.values()}
