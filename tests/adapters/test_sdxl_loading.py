@@ -474,6 +474,46 @@ def test_the_request_reaches_guidance_and_attention(mini):
     assert apart.max() <= 2, "more than what a batch of two is rounded otherwise"
 
 
+def test_two_people_in_a_batch_are_each_as_alone(mini):
+    from infusenet.guidance.decoupled import Decoupled
+    from infusenet.guidance.manipulation import SoftMask
+    from infusenet.miniature.people import drawn_reference
+
+    pipeline, adapter, _ = mini
+    people = [adapter.encode([drawn_reference(number)]) for number in (0, 1)]
+    prompts = ["a photo of a person", "a painting of a person"]
+    noise = torch.randn(2, 4, 16, 16, generator=torch.Generator().manual_seed(0))
+
+    def made(embeddings, prompts, latents):
+        with adapter.acting(pipeline, FaceCondition(embeddings), GenerateRequest("two people")) as given:
+            options = given | {"attention": SoftMask(), "decoupled": Decoupled("direction", a=2, rescale=0)}
+            return pipeline(prompt=prompts, latents=latents, output_type="latent", **options).images
+
+    embeddings = torch.cat([person.embedding for person in people])
+    together = made(embeddings, prompts, noise)
+    for item in (0, 1):
+        alone = made(embeddings[item : item + 1], prompts[item : item + 1], noise[item : item + 1])
+        torch.testing.assert_close(together[item : item + 1], alone, rtol=1e-3, atol=1e-3)
+    with pytest.raises(SettingsError, match="Expected identities for 2 prompts"):
+        made(torch.cat([embeddings, embeddings[:1]]), prompts, noise)
+
+
+def test_what_was_moved_since_it_was_bound_still_acts(mini, fastface, folder, faceid, tmp_path):
+    save_file(with_lora(faceid, loaded(folder).unet), tmp_path / "faceid.safetensors")
+    pipeline, adapter = loaded(folder), FaceIdAdapter(None, tmp_path / "faceid.safetensors")
+    adapter.bind(pipeline)
+    torch.nn.Module.to(pipeline.unet, torch.float64)
+    run = GenerateRequest("a portrait")
+    with adapter.acting(pipeline, condition(), run) as given:
+        states = given["identity"]
+        states.begin(0, 1)
+        text = torch.zeros(1, 13, 24, dtype=torch.float64)
+        added = {"text_embeds": torch.zeros(1, 16, dtype=torch.float64), "time_ids": torch.zeros(1, 6)}
+        tokens = [states.face[:, None].double()]
+        out = pipeline.unet(torch.ones(1, 4, 8, 8, dtype=torch.float64), 999, (text, tokens), added_cond_kwargs=added)
+    assert out.sample.dtype == torch.float64 and bool(out.sample.isfinite().all())
+
+
 # -- photos ----------------------------------------------------------------------------------------------------------
 
 

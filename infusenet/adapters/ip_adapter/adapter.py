@@ -118,11 +118,13 @@ class FaceIdAdapter:
         assert self._bound is not None
         unet, weights = self._bound
         tokens = tokens_of(weights, condition)
-        processors = list(weights.processors.values())
+        place = {"device": pipeline._execution_device, "dtype": unet.dtype}  # it may have been moved since
+        processors = [processor.to(**place) for processor in weights.processors.values()]
+        lora = {name: part.to(**place) for name, part in weights.lora.items()}
         run = FaceRun(*tokens, processors, settings, Clock())
         with ExitStack() as changes:
             changes.enter_context(attending(unet, weights.processors))
-            changes.enter_context(beside(unet, weights.lora, lambda: self._lora_weight * run.acts))
+            changes.enter_context(beside(unet, lora, lambda: self._lora_weight * run.acts))
             yield {"identity": run, "attention": parse_attention(settings.attention)}
 
 

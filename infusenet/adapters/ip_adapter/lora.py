@@ -25,6 +25,10 @@ class LowRank(NamedTuple):
     up: Tensor
     scale: float = 1.0
 
+    def to(self, **place: Any) -> LowRank:
+        """On another device or in another dtype; itself where it is there."""
+        return self._replace(down=self.down.to(**place), up=self.up.to(**place))
+
     def delta(self) -> Tensor:
         """In the layer's shape, float32."""
         product = self.up.float().flatten(1) @ self.down.float().flatten(1)

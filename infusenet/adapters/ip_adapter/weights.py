@@ -87,7 +87,7 @@ def load_faceid(path: Path, unet: Any) -> FaceIdWeights:
         projection.shortcut = True  # of SDXL there is version 2 alone, whose tokens are the identity's plus the look's
     place = {"device": unet.device, "dtype": unet.dtype}  # slow in diffusers: asked once
     layers = {name: one.to(**place).requires_grad_(False) for name, one in processors.items()}
-    lora = {name: LowRank(down.to(**place), up.to(**place)) for name, down, up in _lora(parts["ip_adapter"], names)}
+    lora = {name: LowRank(down, up).to(**place) for name, down, up in _lora(parts["ip_adapter"], names)}
     if lora:
         check_lora(lora, unet, path)
     return FaceIdWeights(projection.to(**place).eval().requires_grad_(False), plus, layers, lora)
