@@ -57,7 +57,7 @@ def test_quick_is_the_small_size(write: Write) -> None:
         ("steps = [1, 2]", "steps = 4\nstrength = nan", "methods[0].strength", "got nan"),
         ("steps = [1, 2]", "steps = 4\nfirst_steps = [5]", "methods[0].first_steps", "at most the 4 steps"),
         ("steps = [1, 2]", "steps = 4\nstart = 0.5\nend = 0.2", "methods[0].end", "0.5 or more"),
-        ('label = "schnell"', 'label = "dev"', "methods[1].label", "of its own"),
+        ('label = "schnell"', 'label = "dev"', "methods[1].label", "a different label"),
         ('backbone = "schnell"', 'backbone = "turbo"', "methods[1].backbone", "dev, schnell"),
         ('title = "Small"', 'title = "Small"\nmood = 1', "mood", "unknown key"),
         ('title = "Small"', 'title = " "', "title", "a text"),
