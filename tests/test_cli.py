@@ -378,7 +378,7 @@ def test_module_form():
         (["generate", "--steps", "9" * 5000], "999..."),
         (["report", "a\x1b[31m\u202eb"], r"a\x1b[31m\u202eb holds no sweep"),
         (["models", "a" * 5000], "cannot be used (File name too long). Check the path"),
-        (["sweep", "\udcff", "--out", "out"], r"\udcff: no such file"),
+        (["sweep", "\udcff", "--out", "out"], r"\udcff: there is no such file"),
     ],
 )
 def test_a_complaint_is_one_short_line_that_a_terminal_shows_as_it_is(capsys, arguments, told):

@@ -102,7 +102,7 @@ def test_a_picture_that_is_gone_or_cut_off_is_made_again(swept: tuple[SweepPlan,
     assert not is_whole(path)
     summary = report(out)
     assert "11 of 12 pictures made, 0 failed, 1 missing." in summary
-    assert "1 measured, but the picture is gone or damaged" in summary
+    assert "1 measured, but the picture is missing or damaged" in summary
     assert "11 of 12 pictures are made" in (out / "report.html").read_text()
     assert resumed(plan, out) == [plan.jobs[3].id]
     assert path.read_bytes() == whole

@@ -134,7 +134,7 @@ def test_what_a_kind_of_figure_can_show(write: Write, kind: str, text: str, said
 def test_no_toml_and_no_file(tmp_path: Path, write: Write) -> None:
     with pytest.raises(SpecError, match=r"small\.toml: cannot be read as TOML"):
         read_spec(write(('title = "Small"', "title = ")))
-    with pytest.raises(SpecError, match="nothing-like-it: no such file.*main-table"):
+    with pytest.raises(SpecError, match="nothing-like-it: there is no such file.*main-table"):
         find_spec("nothing-like-it")
 
 
