@@ -35,6 +35,13 @@ class Mistake:
 
 MISTAKES = (
     Mistake(
+        "refresh: every k-th step is every k+1st",
+        "infusenet/speed/refresh.py",
+        "return now.step - last.step >= self.steps",
+        "return now.step - last.step > self.steps",
+        ("tests/speed/test_refresh.py",),
+    ),
+    Mistake(
         "schedule: an adaptive stride grows without a bound",
         "infusenet/speed/schedules.py",
         "min(GROWTH * before, len(ahead) - 1)",
@@ -231,8 +238,8 @@ MISTAKES = (
     Mistake(
         "true CFG: the negative branch gets the positive one's residuals",
         "infusenet/adapters/infusenet/run.py",
-        "self.residuals(controlnet, step, self.negative, at)",
-        "self.residuals(controlnet, step, self.positive, at)",
+        "self.residuals(controlnet, now, text, at) if sees.identity",
+        "self.residuals(controlnet, now, self.positive, at) if sees.identity",
         ("tests/adapters/test_pipeline.py",),
     ),
     Mistake(
