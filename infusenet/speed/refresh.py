@@ -103,6 +103,9 @@ class RefreshAt:
 class RefreshWhen:
     """Compute when the latents have turned far enough since the last time. It waits for the device at every step.
 
+    On the miniature (mini-dev, 28 steps, 12 people, 3 prompts, paired) the usual change was below `every 4` by .03 of
+    likeness [0, .06] and 6 % of sharpness.
+
     Attributes:
         change: 1 - cosine between the latents then and now, above 0 and up to 2. The picture of a batch that has
             changed most decides for all.
