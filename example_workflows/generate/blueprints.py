@@ -72,6 +72,7 @@ def _probed(graph: Graph) -> dict[str, Link]:
         samples=("Sampling", 0),
         image=("Decode", 0),
         run=0,
+        step=0,
     )
     given = {"image": ("Decode", 0), "latent": ("Sampling", 0), "chart": ("Report", 0), "faces": ("Report", 1)}
     return {**given, "best_picture": ("Report", 8), "best_similarity": ("Report", 11)}

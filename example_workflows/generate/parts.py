@@ -52,7 +52,9 @@ def backbone(graph: Graph, name: str) -> None:
         weight_dtype="default",
     )
     infusenet = "miniature" if mini else INFUSENET_FILE
-    graph.add("InfuseNet", "InfuseNet_LoadInfuseNet", "Models", infusenet=infusenet, weight_dtype="default")
+    graph.add(
+        "InfuseNet", "InfuseNet_LoadInfuseNet", "Models", infusenet=infusenet, weight_dtype="default", compile=False
+    )
     encoder = dict.fromkeys(ENCODER_FILES, "miniature") if mini else ENCODER_FILES
     graph.add("Identity encoder", "InfuseNet_LoadIdentityEncoder", "Models", **encoder, device="auto")
 
@@ -90,6 +92,9 @@ def apply(graph: Graph, positive: Link, identity: Link, suffix: str = "", **more
         "end_percent": 1.0,
         "gate": "step",
         "on_negative": False,
+        "refresh": "every step",
+        "attention": "none",
+        "attention_scale": 1.55,
     }
     return graph.add(
         f"Apply{suffix}",
@@ -121,7 +126,8 @@ def denoise(
     graph: Graph, positive: Link, latent: Link, prefix: str, model: Link = ("Backbone", 0), share: float = 1.0
 ) -> None:
     """The exact schedule or its last `share`, euler, and the picture."""
-    graph.add("Schedule", "InfuseNet_Sigmas", "Sampling", model=("Backbone", 0), latent=latent, steps=0, denoise=share)
+    levels = {"steps": 0, "denoise": share, "keep": 0, "last_steps": 0}
+    graph.add("Schedule", "InfuseNet_Sigmas", "Sampling", model=("Backbone", 0), latent=latent, **levels)
     graph.add("Noise", "RandomNoise", "Sampling", noise_seed=SEED)
     graph.add("Sampler", "KSamplerSelect", "Sampling", sampler_name="euler")
     run(graph, "Sampling", "Guider", positive, latent, model)
@@ -208,7 +214,7 @@ def score(graph: Graph, images: Link, name: str = "Scores", section: str = "Repo
 
 def report(graph: Graph) -> None:
     """The report on the sampler, its pictures, and the best step decoded."""
-    graph.add("Report", "InfuseNet_DriftReport", "Report", trace=("Probe", 1), samples=("Sampling", 0), run=0)
+    graph.add("Report", "InfuseNet_DriftReport", "Report", trace=("Probe", 1), samples=("Sampling", 0), run=0, step=0)
     graph.add("Chart", "PreviewImage", "Report", images=("Report", 0))
     graph.add("Faces", "PreviewImage", "Seen by the probe", images=("Report", 1))
     graph.add("Decode best", "VAEDecode", "Seen by the probe", samples=("Report", 2), vae=("Backbone", 2))

@@ -54,7 +54,7 @@ def head() -> Graph:
     whole = {"destination": photo, "source": ("Decode", 0), "x": 0, "y": 0, "resize_source": False, "mask": mask}
     graph.add("Together", "ImageCompositeMasked", "Masks", **whole)
     graph.add("Picture", "SaveImage", "Picture", images=("Together", 0), filename_prefix="infusenet_inpainted")
-    graph.add("Report", "InfuseNet_DriftReport", "Report", trace=("Probe", 1), samples=("Sampling", 0), run=0)
+    graph.add("Report", "InfuseNet_DriftReport", "Report", trace=("Probe", 1), samples=("Sampling", 0), run=0, step=0)
     graph.add("Before and after", "ImageBatch", "Compared", image1=photo, image2=("Together", 0))
     score(graph, ("Before and after", 0), section="Compared")
     return graph

@@ -86,7 +86,7 @@ def best_of_eight() -> Graph:
     sample(graph, (applied, 0), 128, 128, "infusenet_best_of_eight", model, batch=8)
     graph.nodes.pop("Picture")
     given = {"trace": ("Probe", 1), "image": ("Decode", 0), "run": 0}
-    graph.add("Report", "InfuseNet_DriftReport", "Report", samples=("Sampling", 0), **given)
+    graph.add("Report", "InfuseNet_DriftReport", "Report", samples=("Sampling", 0), **given, step=0)
     graph.add("Best", "SaveImage", "Picture", images=("Report", 8), filename_prefix="infusenet_best")
     graph.add("All", "PreviewImage", "Picture", images=("Decode", 0))
     graph.add("Save", "InfuseNet_SaveResults", "Report", filename_prefix="infusenet/best_of_eight", **given)

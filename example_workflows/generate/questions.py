@@ -24,7 +24,7 @@ def methods() -> Graph:
     run(graph, "Other", "Other guider", positive, ("Size", 0), model, "Second method")
     graph.add("Decode other", "VAEDecode", "Second method", samples=("Other", 0), vae=("Backbone", 2))
     for name, of in (("", "Sampling"), (" of the other", "Other")):
-        told = {"trace": ("Probe", 1), "samples": (of, 0), "run": 0}
+        told = {"trace": ("Probe", 1), "samples": (of, 0), "run": 0, "step": 0}
         graph.add(f"Report{name}", "InfuseNet_DriftReport", f"Report{name}", **told)
         graph.add(f"Chart{name}", "PreviewImage", f"Report{name}", images=(f"Report{name}", 0))
     graph.add("Both", "ImageBatch", "Compared", image1=("Decode", 0), image2=("Decode other", 0))

@@ -25,7 +25,7 @@ def upscale() -> Graph:
     graph.add("Negative", "CLIPTextEncode", "Prompt and identity", clip=("Backbone", 1), text="")
     applied = apply(graph, positive, identity)
     sample(graph, (applied, 0), SIDE // 2, SIDE // 2, "infusenet_portrait", probe(graph, "Reference", "live"))
-    graph.add("Report", "InfuseNet_DriftReport", "Report", trace=("Probe", 1), samples=("Sampling", 0), run=0)
+    graph.add("Report", "InfuseNet_DriftReport", "Report", trace=("Probe", 1), samples=("Sampling", 0), run=0, step=0)
     refined = _tiles(graph, applied)
     kept = _keep(graph, refined)
     graph.add("Upscaled", "SaveImage", "Picture", images=kept, filename_prefix="infusenet_upscaled")

@@ -8,7 +8,7 @@ import pytest
 TEMPLATES = Path(__file__).parents[2] / "example_workflows" / "api"
 SHIPPED = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(TEMPLATES.glob("*.json"))}
 TRIED_ELSEWHERE = ("miniature", "portrait", "probe_", "sweep_")  # test_server, test_probe_server, test_sweep_server
-NOT_YET = {"InfuseNet_LoadRecipe", "InfuseNet_LoadIPAdapter", "InfuseNet_ApplyIPAdapter"}
+NOT_YET = {"InfuseNet_LoadRecipe"}
 ALONE = [
     name
     for name, graph in SHIPPED.items()
