@@ -315,8 +315,8 @@ MISTAKES = (
     Mistake(
         "BGR order: the conditioning recognizer is given RGB",
         "infusenet/adapters/infusenet/encoder.py",
-        "np.ascontiguousarray(norm_crop(turned.picture, chosen.kps)[..., ::-1])",
-        "norm_crop(turned.picture, chosen.kps)",
+        "np.ascontiguousarray(norm_crop(picture, face.kps, size)[..., ::-1])",
+        "norm_crop(picture, face.kps, size)",
         ("tests/adapters/test_encoder.py",),
     ),
     Mistake(
@@ -336,8 +336,8 @@ MISTAKES = (
     Mistake(
         "shift of schnell: dev's",
         "infusenet/backbones.py",
-        '"shift": 1.0',
-        '"shift": 3.0',
+        '"shift": 1.0,\n}',
+        '"shift": 3.0,\n}',
         ("tests/test_sampling.py",),
     ),
     Mistake(
