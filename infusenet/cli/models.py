@@ -37,7 +37,9 @@ def run(arguments: argparse.Namespace) -> int:
     for folder in folders:
         print(f"  {one_line(folder, 4096)}{'' if folder.is_dir() else '  (does not exist)'}")
     print(f"  (to add a folder, name it after the command or in {catalogue.ENVIRONMENT}, or create ./models)\n")
-    print("Miniature: mini-schnell, mini-dev and everything they need\n  comes with this package, Apache-2.0")
+    print(
+        "Miniature: mini-schnell, mini-dev, mini-sdxl and everything they need\n  comes with this package, Apache-2.0"
+    )
     shipped = all(path.exists() for path in miniature.BACKBONES.values())
     print(f"  {'found' if shipped else 'MISSING'}: {miniature.WEIGHTS}")
     for weights in catalogue.CATALOGUE:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 _TUNE = """\
 examples:
-  on the miniature, with drawn people, about ten minutes on two cores:
+  on the miniature, with drawn people:
     infusenet tune --out out/tune
   on your own photos (12 people or more, one a file or subfolder) and real weights:
     infusenet tune --people photos --backbone-dev flux-dev --backbone-schnell flux-schnell --clip clip --out out/tune

@@ -170,7 +170,7 @@ def _falls(steps: tuple[int, ...]) -> bool:
 def _refused(text: str) -> SettingsError:
     return SettingsError(
         f'Expected refresh as "every step", "every 4", steps of the run in rising order such as "1,3", or "adaptive", '
-        f"got {text!r}."
+        f"got {text!r:.80}."
     )
 
 

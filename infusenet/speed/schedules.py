@@ -213,5 +213,5 @@ def parse_schedule(text: str | Schedule) -> Schedule:
 def _refused(text: str) -> SettingsError:
     return SettingsError(
         'Expected a schedule as "exact", "2+4" (its first 2 steps, then 4 larger ones), falling noise levels such as '
-        f'"1, 0.75, 0.5", or "adaptive", got {text!r}.'
+        f'"1, 0.75, 0.5", or "adaptive", got {text!r:.80}.'
     )

@@ -423,7 +423,7 @@ class TestCommand:
             capsys, photos / "reference", "--with", faces / "same0.png", "--face-pack", PACK, "--out", tmp_path
         )
         assert code == 2
-        assert "Name another folder" in err
+        assert "Choose another folder" in err
 
     def test_an_unknown_device_is_refused(self, capsys, photos):
         code, _, err = run(

@@ -201,10 +201,10 @@ def of_save(given, made):
 
 
 def of_sweep(given, made):
-    chart, sheet, best, _, table = made
+    chart, sheet, best, _, table, pictures = made
     if not torch.isfinite(best["samples"]).all():
         return "a latent that is not finite"
-    return bad_pictures(chart, sheet) if len(table.splitlines()) > 1 else "an empty table"
+    return bad_pictures(chart, sheet, pictures) if len(table.splitlines()) > 1 else "an empty table"
 
 
 RIGHT = {

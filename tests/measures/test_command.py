@@ -28,8 +28,8 @@ def test_a_run_is_followed_by_clip_and_by_its_prompt(command, tmp_path, clip_fol
 
 def test_what_does_not_fit_together_is_said_in_a_line(command, tmp_path, clip_folder):
     for more, words in (
-        (("--measure", "clip-image", "--measure-model", clip_folder), "add --probe"),
-        (("--probe", "--measure", "clip-image"), "add --measure-model DIR"),
+        (("--measure", "clip-image", "--measure-model", clip_folder), "Add --probe"),
+        (("--probe", "--measure", "clip-image"), "Add --measure-model DIR"),
         (("--probe", "--measure", "taste"), "Known: face, clip-image, dino, clip-text"),
         (("--adapter", "magic"), "Known: infusenet"),
     ):

@@ -64,5 +64,5 @@ def test_a_measure_that_needs_weights_is_asked_for_them(write: Write, tmp_path: 
 
 def test_an_adapter_that_does_not_fit_is_told(added: None, write: Write) -> None:
     spec = read_spec(write(("steps = 1\n", 'steps = 1\nadapter = "brightness"\n')))
-    with pytest.raises(SettingsError, match="made for ramps, not for flux"):
+    with pytest.raises(SettingsError, match="works with ramps, not with flux"):
         make_plan(spec, Models(), "x")

@@ -262,7 +262,7 @@ def test_a_folder_of_sweeps_is_reported_as_a_whole(folder: Path) -> None:
 def test_it_says_that_it_rests_on_one_training_seed(folder: Path) -> None:
     page = (folder / "report.html").read_text()
     assert "comes from one set of weights, that is, one training seed" in page
-    assert "nothing here is a finding about FLUX" in " ".join(page.split())
+    assert "Nothing here is a finding about FLUX" in " ".join(page.split())
 
 
 def test_a_sweep_that_has_not_begun_has_a_page_too(folder: Path) -> None:

@@ -155,7 +155,7 @@ def test_without_them_the_reason_says_what_to_give(write: Write, plan_of: PlanOf
 
 
 def test_the_first_recognizer_is_no_second(write: Write) -> None:
-    with pytest.raises(SettingsError, match="measures first.*--second-recognizer DIR"):
+    with pytest.raises(SettingsError, match="already the first recognizer.*--second-recognizer DIR"):
         make_plan(read_spec(asking(write, FURTHER)), Models(second=miniature.FACE_PACK), "")
 
 
