@@ -214,7 +214,7 @@ def test_an_adapter_acts_in_a_run_and_is_gone_after_it(toys):
 
 
 def test_an_adapter_is_refused_where_it_does_not_fit(toys):
-    with pytest.raises(generate.SettingsError, match="made for flux, not for ramps"):
+    with pytest.raises(generate.SettingsError, match="works with flux, not with ramps"):
         files_for("ramp", (), adapter="infusenet", face_pack=miniature.FACE_PACK)
     with pytest.raises(generate.SettingsError, match="Known: infusenet, ip-adapter-faceid, constant"):
         files_for("mini-dev", (), adapter="nothing")

@@ -37,7 +37,8 @@ def speed_up(pipeline: Any, speed: Speed, device: torch.device) -> None:
         SettingsError: another word, networks that are no FLUX, or a card that cannot multiply in 8 bits.
     """
     check_speed(speed, device)
-    networks = [network for network in (pipeline.transformer, pipeline.controlnet) if network is not None]
+    found = [getattr(pipeline, name, None) for name in ("transformer", "controlnet")]
+    networks = [network for network in found if network is not None] or [pipeline.unet]  # which is refused in words
     for network in networks:
         blocks = blocks_of(network)
         if speed == "fp8":

@@ -193,7 +193,9 @@ def _request(job: Job) -> GenerateRequest:
     """What a job asks of `generate`."""
     same: tuple[str, ...] = ("prompt", "steps", "guidance", "strength", "start", "end", "seed", "size")
     same += ("true_cfg", "branches", "refresh", "schedule", "decoupled", "attention")
-    negative = job.negative if job.true_cfg != 1 or job.decoupled != NONE else None
+    negative = job.negative if job.true_cfg != 1 else None
+    if job.decoupled != NONE:
+        negative = job.negative or None  # nothing written is the backbone's own: zeros on SDXL
     request = GenerateRequest(**{name: getattr(job, name) for name in same}, negative=negative)
     for name, value in job.axes:
         request = AXES[name].applied(request, value)

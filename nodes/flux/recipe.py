@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from comfy_api.latest import io
 
 from ...infusenet.errors import SettingsError
@@ -123,7 +121,7 @@ class LoadRecipe(io.ComfyNode):
         try:
             return stamp(paths.find_recipe(recipe))
         except SettingsError:
-            return stamp(Path())
+            return 0, 0
 
     @classmethod
     @checked

@@ -8,7 +8,7 @@ from typing import Any
 from ...infusenet.errors import SettingsError
 from ...infusenet.guidance.decoupled import CONTENTS, Kind, Third
 from ..infusenet.adapter import InfuseNetControl, chain
-from ..infusenet.apply import Conditioning, attach
+from ..infusenet.apply import Conditioning, attach, with_shared
 
 
 def conditions(kind: Kind, positive: Conditioning, negative: Conditioning) -> dict[Third, Conditioning]:
@@ -23,6 +23,8 @@ def conditions(kind: Kind, positive: Conditioning, negative: Conditioning) -> di
         SettingsError: the negative prompt needs the identity, and the prompt's parts have several.
     """
     found: dict[Third, Conditioning] = {}
+    # what the host would share with branches that carry no ControlNet, with our InfuseNets in its chain
+    negative = with_shared(without_identity(positive), negative)
     for third, seen in CONTENTS[kind].items():
         text = positive if seen.prompt else negative
         if not seen.identity:

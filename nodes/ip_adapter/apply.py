@@ -75,7 +75,9 @@ def bound(model: Any, adapter: LoadedAdapter, binding: Binding, layers: Sequence
         model.set_model_attn2_replace(patch, *layer.key)
     model.set_additional_models(f"{KEY}:{id(adapter)}", [adapter.patcher])
     model.set_attachments(KEY, binding)
-    if lora_strength and adapter.file.lora:
+    once = f"{KEY}:lora:{adapter.file.path}"  # several people by one file have its LoRA once
+    if lora_strength and adapter.file.lora and model.get_attachment(once) is None:
+        model.set_attachments(once, lora_strength)
         targets, state = lora_names(list(layers), dict(adapter.file.lora))
         model.add_patches(comfy.lora.load_lora(state, targets), lora_strength)
     return model

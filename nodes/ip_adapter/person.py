@@ -68,7 +68,7 @@ def read_person(
             )
     if fuse:
         embedding = fused(embedding)
-        look = None if look is None else look.mean(0, keepdim=True)
+        look = None if look is None else look[:1]  # of the first photo, as in the library
     face = adapter.projection(embedding, look)
     nobody = adapter.projection(torch.zeros_like(embedding[:1]), nothing)
     return Tokens(face, nobody, np.stack([bgr_crop(*one) for one in found]), tuple(notices))

@@ -83,6 +83,8 @@ class Executions:
             return known
         for key in [key for key in self.newest if key[0] == sampler.node and sampler.index in (0, key[1])]:
             self.earlier.append(self.newest.pop(key))
+            for run in self.earlier[-1].runs:
+                run.recorder.kept = {}
         while len(self.earlier) > 1 and sum(one.bytes for one in self.earlier) > MEMORY:
             self.earlier.popleft()
         self.newest[place] = Execution(sampler)
@@ -95,6 +97,9 @@ class Executions:
         if self.newest.get(place) is execution:
             self.newest[place] = self.newest.pop(place)  # the latest last
         kept = list(self.newest.values())
+        for one in (each for known in kept for each in known.runs if each is not run):
+            if sum(known.bytes for known in kept) > MEMORY:
+                one.recorder.kept = {}  # its steps' latents go before whole records
         while len(kept) > 1 and sum(one.bytes for one in kept) > MEMORY:  # of a long list, or of a loop
             oldest = kept[0]
             if oldest.runs:

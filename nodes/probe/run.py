@@ -206,6 +206,7 @@ class Run:
         if before is None:
             self._send(gone=True)
         else:
+            seen.RUNS[self.name] = before
             before.tell()
 
     def tell(self) -> None:

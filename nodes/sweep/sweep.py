@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from functools import partial
 from typing import Any
 
 import comfy.samplers
 from comfy_api.latest import io
+from comfy_execution.graph import ExecutionBlocker
 
 from ...infusenet.axes import AXES, MOST, NOTHING, Tried, best_of, in_words, parse_values, to_csv
 from ...infusenet.errors import require
@@ -19,6 +21,10 @@ from ..shared import show
 from ..sockets import recognizer_input, reference_input, schema
 from . import trials
 
+_UNKEPT = (
+    "Nothing was connected to pictures when Identity Sweep ran, so it kept none. Change one of its inputs, such as "
+    "seed, and queue again."
+)
 _EXACT = 2**53  # beyond it a page's numbers are rounded
 
 
@@ -189,7 +195,7 @@ class Sweep(io.ComfyNode):
             with_samples(latent_image, best),
             NOTHING if found is None else float(found.value),
             table,
-            pictures_to_image(whole or small[:1]),
+            pictures_to_image(whole) if keep else ExecutionBlocker(_UNKEPT),
             ui={"text": [words], "csv": [table], "use": [] if found is None else changes(axis, found)},
         )
 
@@ -198,7 +204,7 @@ def is_linked(cls: type[io.ComfyNode], output: str) -> bool:
     """Whether anything takes this output; True where the prompt does not tell."""
     hidden = getattr(cls, "hidden", None)
     prompt, node = getattr(hidden, "prompt", None), str(getattr(hidden, "unique_id", None))
-    if not prompt:
+    if not prompt or node not in prompt:
         return True
     slot = [one.id for one in cls.define_schema().outputs].index(output)
     return any([node, slot] == value for entry in prompt.values() for value in entry.get("inputs", {}).values())
@@ -214,7 +220,8 @@ def changes(axis: str, best: Tried) -> list[list[Any]]:
         "strength": (apply, "strength", value),
         "guidance": (["FluxGuidance", "CLIPTextEncodeFlux"], "guidance", value),
         "true_cfg": ([], "cfg", value),
-        "first_steps": (apply, "end_percent", value / max(best.steps, 1)),
+        # up to a thousandth, to which the page rounds: rounded down, the last of these steps would be left out
+        "first_steps": (apply, "end_percent", min(1.0, math.ceil(1000 * value / max(best.steps, 1)) / 1000)),
         "seed": ([], "noise_seed|seed", value),
     }
     return [list(known[axis])] if axis in known else []

@@ -46,11 +46,12 @@ function set(node, name, value) {
 // did, or why it could not.
 export function use(from, changes) {
     const near = upstream(from), others = (from.graph ?? app.graph).nodes.filter((node) => !near.includes(node));
-    const found = changes.map(([kinds, names, value]) => {
+    const found = changes.flatMap(([kinds, names, value]) => {
         const nameOn = (node) => names.split("|").find((name) => widgetOf(node, name));
         const fits = (node) => (kinds.length ? kinds.includes(node.type) : node !== from) && nameOn(node) && node.mode === 0;
-        const node = near.find(fits) ?? others.find(fits);
-        return { kinds, name: node ? nameOn(node) : names.split("|")[0], value, node };
+        const known = kinds.length ? near.filter(fits) : [near.find(fits)].filter(Boolean); // of two people both
+        const nodes = known.length ? known : [others.find(fits)];
+        return nodes.map((node) => ({ kinds, name: node ? nameOn(node) : names.split("|")[0], value, node }));
     });
     const missing = found.find(({ node }) => !node), taken = found.find(({ node, name }) => node && isLinked(node, name));
     if (missing) {

@@ -403,9 +403,9 @@ def test_another_backbone_is_refused(folder, tmp_path):
         loaded(wrong)
     with pytest.raises(WeightsError, match="no weights at"):
         loaded("nowhere", expected="sdxl")
-    with pytest.raises(SettingsError, match="made for sdxl, not for flux"):
+    with pytest.raises(SettingsError, match="works with sdxl, not with flux"):
         files_for("mini-dev", (), adapter="ip-adapter-faceid")
-    with pytest.raises(SettingsError, match="InfuseNet is made for flux, not for sdxl"):
+    with pytest.raises(SettingsError, match="InfuseNet works with flux, not with sdxl"):
         files_for(folder, ())
 
 

@@ -191,7 +191,7 @@ def test_a_trajectory_is_another_thing_than_a_budget(folder: Path) -> None:
     page = (folder / "report.html").read_text()
     assert page.count("not a run with that many steps") >= 1
     assert "early window" not in page
-    assert page.count("separate runs from the same noise") >= 1
+    assert page.count("separate runs that start from the same noise") >= 1
 
 
 def test_blocks_and_steps(folder: Path) -> None:

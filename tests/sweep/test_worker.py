@@ -50,7 +50,7 @@ def test_out_of_memory_it_goes_on_with_less_on_the_gpu(
     with caplog.at_level(logging.WARNING):
         assert worker.do(plan.jobs[0]) == {"offload": True}
         assert worker.do(plan.jobs[1]) == {"offload": True}
-    assert [record.message.split(":")[0] for record in caplog.records] == ["GPU ran out of memory"]  # told once
+    assert [record.message.split(".")[0] for record in caplog.records] == ["The GPU ran out of memory"]  # told once
 
 
 def test_out_of_memory_all_the_same_is_an_error(write: Write, plan_of: PlanOf, tmp_path: Path) -> None:
