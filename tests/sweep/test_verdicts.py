@@ -123,7 +123,7 @@ def test_a_column_that_is_not_there_is_not_measured() -> None:
     "wrong, words",
     [
         ('of = {method = "dev"}\nthan = {}', "a paper's figure, a sign"),
-        ("of = {colour = 1}\nthan = {}\nsign = 1", "settings out of method, prompt"),
+        ("of = {colour = 1}\nthan = {}\nsign = 1", "settings from method, prompt"),
         ('of = {}\nthan = {}\nsign = 1\nvalue = "beauty"', "one of similarity"),
         ("of = {}\nthan = {}\nsign = 1\nbound = 3", "unknown key"),
     ],
