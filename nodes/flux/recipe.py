@@ -30,8 +30,8 @@ def read_recipe(name: str, text: str) -> Recipe:
         return Recipe.load(paths.find_recipe(name))
     if not text.strip():
         raise SettingsError(
-            "Choose a recipe: put the recipe.json that infusenet tune has written into ComfyUI's input folder and "
-            "refresh the page (R), or paste its content into text."
+            "Choose a recipe: copy the recipe.json from infusenet tune into ComfyUI's input folder and refresh the "
+            "page (R), or paste its content into text."
         )
     return Recipe.from_json(text)
 
@@ -63,7 +63,7 @@ def two_rates(recipe: Recipe) -> tuple[int, int]:
         return schedule.keep, schedule.last
     if schedule == EXACT:
         return 0, 0
-    raise SettingsError(f"No node sets the schedule {recipe.schedule:.60}. Tune with --schedules exact 2+4.")
+    raise SettingsError(f"No node sets the schedule {recipe.schedule:.60}. Tune again with --schedules exact 2+4.")
 
 
 def _is_number(value: object) -> bool:
@@ -79,13 +79,14 @@ class LoadRecipe(io.ComfyNode):
         return schema(
             "LoadRecipe",
             "Load Recipe",
-            description="Outputs the steps, strength and refresh that the command infusenet tune has found to be the "
-            "fastest at the quality you asked for, on your own people. Connect them to FLUX Sigmas and Apply InfuseNet "
-            "Identity. Refuses a recipe that was made for another kind of model.",
+            description="Outputs the steps, strength and refresh that the command infusenet tune found to be fastest "
+            "at the quality you asked for, on your own people. Connect them to FLUX Sigmas and Apply InfuseNet "
+            "Identity. A recipe made for another kind of model is refused.",
             search_aliases=["recipe", "tune", "speed", "fast settings"],
             inputs=[
                 io.Model.Input(
-                    "model", tooltip="The FLUX model that will be sampled. A recipe for dev is none for schnell."
+                    "model",
+                    tooltip="The FLUX model that will be sampled. A recipe for dev cannot be used with schnell.",
                 ),
                 io.Combo.Input(
                     "recipe",
@@ -97,7 +98,7 @@ class LoadRecipe(io.ComfyNode):
                     "text",
                     multiline=True,
                     default="",
-                    tooltip="The content of a recipe file, pasted. Used where recipe is none.",
+                    tooltip="The pasted content of a recipe file. Used if recipe is none.",
                 ),
             ],
             outputs=[
@@ -106,7 +107,7 @@ class LoadRecipe(io.ComfyNode):
                 io.Int.Output("last_steps", display_name="last_steps", tooltip="For FLUX Sigmas."),
                 io.Float.Output("strength", display_name="strength", tooltip="For Apply InfuseNet Identity."),
                 io.String.Output("refresh", display_name="refresh", tooltip="For Apply InfuseNet Identity."),
-                io.String.Output("about", display_name="about", tooltip="What the search has found, in words."),
+                io.String.Output("about", display_name="about", tooltip="What the search found, in words."),
             ],
         )
 

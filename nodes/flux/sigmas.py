@@ -71,7 +71,7 @@ class Sigmas(io.ComfyNode):
                     min=0,
                     max=200,
                     optional=True,
-                    tooltip="With last_steps: so many steps at the beginning are left as they are.",
+                    tooltip="With last_steps: how many steps at the beginning are left as they are.",
                 ),
                 io.Int.Input(
                     "last_steps",
@@ -79,7 +79,7 @@ class Sigmas(io.ComfyNode):
                     min=0,
                     max=200,
                     optional=True,
-                    tooltip="The rest of the schedule is taken in so many larger steps. 0 = all of them, as they are.",
+                    tooltip="How many larger steps take the rest of the schedule. 0 = the schedule stays as it is.",
                 ),
             ],
             outputs=[

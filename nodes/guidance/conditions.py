@@ -94,8 +94,8 @@ def shared(conditioning: Conditioning) -> list[InfuseNetControl]:
         ] = nets
     if len(found) > 1:
         raise SettingsError(
-            "The parts of the prompt carry different identities, so it is not clear whose the negative prompt shall "
-            "have. Choose kind = direction, or give the people masks in Apply InfuseNet Identity, after the prompt's "
-            "parts are combined."
+            "The parts of the prompt carry different identities, so it is not clear which one the negative prompt "
+            "should carry. Choose kind = direction, or combine the parts first and then give each person a mask in "
+            "Apply InfuseNet Identity."
         )
     return next(iter(found.values()), [])

@@ -33,7 +33,7 @@ def weights(text: str, name: str) -> list[float]:
         values = []
     if not values:
         raise SettingsError(
-            f'FastFace Guider: {name} must be numbers, one for each step, as "1, 1.5, 1.5, 1"; got {text!r:.80}.'
+            f'FastFace Guider: {name} must be numbers, one for each step, such as "1, 1.5, 1.5, 1"; got {text!r:.80}.'
         )
     return values
 
@@ -47,45 +47,45 @@ class FastFaceGuider(io.ComfyNode):
         return schema(
             "DecoupledGuider",
             "FastFace Guider",
-            description="Guides the text and the identity apart, each with its own weight at each step (FastFace's "
+            description="Guides text and identity separately, each with its own weight at each step (FastFace's "
             "decoupled guidance). For SamplerCustomAdvanced. A step costs up to 3 evaluations of the model (2 with "
-            "direction): with FastFace's weights, 4 steps take as long as 10. Made for models of few steps, which use "
-            "no CFG.",
+            "direction): with FastFace's weights, 4 steps take as long as 10. Made for few-step models, which run "
+            "without CFG.",
             search_aliases=["fastface", "decoupled guidance", "identity guidance", "dcg", "faceid", "ip-adapter"],
             inputs=[
                 io.Model.Input(
                     "model",
-                    tooltip="The model that is sampled. If the identity is in the model (IP-Adapter, InstantID, "
-                    "PuLID), the one behind its node.",
+                    tooltip="The model to sample. If the identity is in the model (IP-Adapter, InstantID, PuLID), "
+                    "connect the output of its node.",
                 ),
                 io.Conditioning.Input(
-                    "positive", tooltip="The prompt. With InfuseNet: from Apply InfuseNet Identity, with the identity."
+                    "positive", tooltip="The prompt. With InfuseNet: the positive output of Apply InfuseNet Identity."
                 ),
                 io.Conditioning.Input(
                     "negative",
-                    tooltip="The negative prompt, as a rule empty. With InfuseNet: from Apply InfuseNet Identity, "
-                    "which outputs an empty one. direction does not use it.",
+                    tooltip="The negative prompt, usually empty. With InfuseNet: from Apply InfuseNet Identity, which "
+                    "outputs an empty one by default. direction does not use it.",
                 ),
                 io.Combo.Input(
                     "kind",
                     options=list(KINDS),
                     default=KINDS[0],
                     tooltip="What a and b weigh.\n"
-                    "identity: FastFace's own: a adds the identity to the negative prompt, b adds the prompt to that.\n"
-                    "text-then-identity: a adds the prompt to the negative one, b adds the identity to that.\n"
+                    "identity: FastFace's own. a adds the identity to the negative prompt, then b adds the prompt.\n"
+                    "text-then-identity: a adds the prompt to the negative one, then b adds the identity.\n"
                     "separate: a adds the prompt, b adds the identity, each to the negative prompt.\n"
                     "direction: a adds the identity to the prompt; b and negative are not used. 2 evaluations a step.",
                 ),
                 io.String.Input(
                     "a",
                     default="1, 1.5, 1.5, 1",
-                    tooltip="First weight, one number for each step. If there are more steps, the last goes on. "
-                    "1, 1.5, 1.5, 1 is FastFace's for 4 steps.",
+                    tooltip="First weight, one number for each step. If there are more steps, the last number is used "
+                    "for the rest. FastFace uses 1, 1.5, 1.5, 1 for 4 steps.",
                 ),
                 io.String.Input(
                     "b",
                     default="1, 3, 3, 1",
-                    tooltip="Second weight, likewise. 1, 3, 3, 1 is FastFace's for 4 steps.",
+                    tooltip="Second weight, written in the same way. FastFace uses 1, 3, 3, 1 for 4 steps.",
                 ),
                 io.Float.Input(
                     "rescale",
@@ -93,14 +93,14 @@ class FastFaceGuider(io.ComfyNode):
                     min=0.0,
                     max=1.0,
                     step=0.01,
-                    tooltip="Brings the contrast back that large weights add: 0 not at all, 1 wholly. Where a and b "
-                    "are 1 and rescale is 0, a step is the plain model's and costs 1 evaluation.",
+                    tooltip="Removes the contrast that large weights add: 0 none of it, 1 all of it. Where a and b are "
+                    "1 and rescale is 0, a step is the plain model's and costs 1 evaluation.",
                 ),
                 io.Model.Input(
                     "model_without_identity",
                     optional=True,
-                    tooltip="Only if the identity is in the model: the model from before the identity's node. Not "
-                    "needed with Apply InfuseNet Identity, nor with Apply IP-Adapter.",
+                    tooltip="Only if the identity is in the model: the model that goes into the identity's node. Not "
+                    "needed with Apply InfuseNet Identity or Apply IP-Adapter.",
                 ),
             ],
             outputs=[io.Guider.Output("guider", display_name="guider", tooltip="For SamplerCustomAdvanced.")],
@@ -115,9 +115,9 @@ class FastFaceGuider(io.ComfyNode):
         plain = None if model_without_identity is None else WithoutIdentity(model_without_identity, model)
         if plain is None and not any(infusenets(positive)) and model.get_attachment(IP_ADAPTER) is None:
             raise SettingsError(
-                "FastFace Guider finds no identity. With InfuseNet connect positive from Apply InfuseNet Identity "
-                "(strength above 0), with IP-Adapter connect model from Apply IP-Adapter. If another node put the "
-                "identity into the model, connect model_without_identity: the model from before that node."
+                "FastFace Guider finds no identity. With InfuseNet, connect positive from Apply InfuseNet Identity "
+                "(strength above 0); with IP-Adapter, connect model from Apply IP-Adapter. If another node put the "
+                "identity into the model, connect model_without_identity to the model that goes into that node."
             )
         if plain is not None and plain.notice:
             log.warning("FastFace Guider: %s", plain.notice)

@@ -24,8 +24,8 @@ _CONDS: Mapping[Third, str] = {"full": "positive", "negative": "negative", "iden
 """The host's names of our branches: it shares what the positive carries with the others."""
 _ROUNDING = 1e-3  # of a prediction's spread
 _NO_DIFFERENCE = (
-    "With and without the identity the model predicted the same, so FastFace's guidance by identity did nothing. Is "
-    "the identity's strength 0, or does its method change the network itself (then both branches have it)?"
+    "The model predicted the same with and without the identity, so FastFace's guidance by identity did nothing. "
+    "Either the identity's strength is 0, or its method changes the network itself, so that both branches have it."
 )
 
 
@@ -193,7 +193,7 @@ def cost(guidance: Decoupled, steps: int) -> str:
     """What a run costs, in evaluations of the model."""
     each = [len(needed(guidance, step)) for step in range(steps)]
     listed = f"{each[0]} a step" if len(set(each)) <= 1 else "by step " + ", ".join(map(str, each))
-    return f"{sum(each)} evaluations of the model in {steps} steps ({listed}); plain guidance of 1 takes {steps}."
+    return f"{sum(each)} evaluations of the model in {steps} steps ({listed}); without this guidance it takes {steps}."
 
 
 def with_sides(model_options: dict[str, Any], identity: Sequence[bool]) -> dict[str, Any]:

@@ -24,13 +24,13 @@ class WithoutIdentity:
     def __init__(self, patcher: Any, model: Any) -> None:
         if not patcher.is_clone(model):
             raise SettingsError(
-                "model and model_without_identity come from different loaders, so the host would hold two networks. "
-                "Take model_without_identity from the wire that goes into the identity's node."
+                "model and model_without_identity come from different loaders, so ComfyUI would hold two networks. "
+                "Connect model_without_identity to the same output that feeds the identity's node."
             )
         if patcher is model:
             raise SettingsError(
-                "model and model_without_identity are the same, so there is no identity to guide. Take model from "
-                "behind the identity's node, and model_without_identity from before it."
+                "model and model_without_identity are the same, so there is no identity to guide. Connect model "
+                "to the output of the identity's node, and model_without_identity to what goes into that node."
             )
         self._patcher, self._model = patcher, model
         self._options: dict[str, Any] = {}

@@ -200,7 +200,7 @@ class ApplyInfuseNet(io.ComfyNode):
                     "refresh",
                     default=str(EVERY_STEP),
                     optional=True,
-                    tooltip="When InfuseNet is computed anew. In between, its last output is used again, which is "
+                    tooltip="When InfuseNet is computed again. In between, its last output is reused, which is "
                     "faster.\n"
                     "every step: as trained.\n"
                     "every 2, every 4, ...: for dev with its 28 steps.\n"
@@ -212,11 +212,11 @@ class ApplyInfuseNet(io.ComfyNode):
                     options=[NO_ATTENTION, *ATTENTIONS],
                     default=NO_ATTENTION,
                     optional=True,
-                    tooltip="FastFace's attention manipulation, on what the image pays to the identity inside "
+                    tooltip="FastFace's attention manipulation: changes how the image attends to the identity inside "
                     "InfuseNet.\n"
                     "none: as trained.\n"
                     "scale: strong attention becomes stronger, weak attention weaker.\n"
-                    "soft mask: a soft mask with an edge takes its place, for each of the identity's tokens.",
+                    "soft mask: replaces it by a mask with soft edges, one for each of the identity's tokens.",
                 ),
                 io.Float.Input(
                     "attention_scale",
@@ -225,8 +225,8 @@ class ApplyInfuseNet(io.ComfyNode):
                     max=10.0,
                     step=0.01,
                     optional=True,
-                    tooltip="How much of the changed attention there is. 1.55: as published. Without effect if "
-                    "attention is none.",
+                    tooltip="How strongly the changed attention acts. 1.55: as published. Has no effect if attention "
+                    "is none.",
                 ),
             ],
             outputs=[

@@ -53,6 +53,6 @@ def manipulating(network: Any, manipulation: Manipulation | None, tokens: int) -
             hook.remove()
     if calls != len(blocks):
         raise SettingsError(
-            "This ComfyUI did not let InfuseNet's attention be changed. Set attention to none, or use a version that "
+            "InfuseNet's attention cannot be changed in this ComfyUI. Set attention to none, or use a version that "
             "this pack was tested with."
         )

@@ -51,8 +51,8 @@ def block_strengths(text: str, layers: Sequence[Layer]) -> list[float]:
             given[name] = math.nan
         if name not in (*_GROUPS, *blocks) or not math.isfinite(given[name]):
             raise SettingsError(
-                f'Apply IP-Adapter: block_weights must be as "down=1, mid=0, up=0.5"; got {part!r:.60}. Names are '
-                f"{', '.join((*_GROUPS, *blocks))}."
+                f'Apply IP-Adapter: block_weights must look like "down=1, mid=0, up=0.5"; got {part!r:.60}. Names '
+                f"are {', '.join((*_GROUPS, *blocks))}."
             )
     groups = {block: given.get(group, 1.0) for group, block in _GROUPS.items()}
     return [given.get(f"{layer.block}_{layer.number}", groups[layer.block]) for layer in layers]
@@ -92,8 +92,8 @@ class ApplyIPAdapter(io.ComfyNode):
         return schema(
             "ApplyIPAdapter",
             "Apply IP-Adapter",
-            description="Puts a person into an SDXL picture, by IP-Adapter FaceID. For several people, chain one of "
-            "these nodes per person. For FLUX use Apply InfuseNet Identity.",
+            description="Puts a person into an SDXL picture, with IP-Adapter FaceID. For several people, chain one "
+            "of these nodes per person. For FLUX, use Apply InfuseNet Identity.",
             search_aliases=["ip-adapter", "ipadapter", "faceid", "fastface", "face", "identity", "face swap"],
             inputs=[
                 io.Model.Input("model", tooltip="An SDXL model. Few-step LoRAs (Hyper, LCM) go before this node."),
@@ -101,8 +101,8 @@ class ApplyIPAdapter(io.ComfyNode):
                 io.MultiType.Input(
                     "recognizer",
                     types=[RecognizerSocket, EncoderSocket],
-                    tooltip="Who reads the faces: the recognizer that the adapter was trained with. For the published "
-                    "files, Load Face Recognizer with buffalo_l. Measure with another one.",
+                    tooltip="The network that reads the faces. It must be the one the adapter was trained with: for "
+                    "the published files, Load Face Recognizer with buffalo_l. Use a different one to measure.",
                 ),
                 io.Image.Input("image", tooltip="One photo of the person, or a batch of several."),
                 io.Float.Input(
@@ -111,7 +111,7 @@ class ApplyIPAdapter(io.ComfyNode):
                     min=0.0,
                     max=3.0,
                     step=0.01,
-                    tooltip="How strongly the identity acts. 0.8 is FastFace's. 0: the model is left unchanged.",
+                    tooltip="How strongly the identity acts. FastFace uses 0.8. 0 leaves the model unchanged.",
                 ),
                 io.Float.Input(
                     "start_percent",
@@ -144,17 +144,17 @@ class ApplyIPAdapter(io.ComfyNode):
                     min=0.0,
                     max=2.0,
                     step=0.01,
-                    tooltip="Strength of the LoRA in the file. 1: as trained. It acts in the whole run.",
+                    tooltip="Strength of the LoRA in the file. 1: as trained. It acts throughout the run.",
                 ),
                 io.Combo.Input(
                     "attention",
                     options=list(MANIPULATIONS),
                     default="none",
                     optional=True,
-                    tooltip="FastFace's ways of reshaping the attention that the picture pays to the person.\n"
-                    "none: as it is.\n"
-                    "scale: strengthens what is attended much, weakens what is attended little.\n"
-                    "soft mask: sharpens where the person is attended at all.",
+                    tooltip="FastFace's attention manipulation: changes how the picture attends to the person.\n"
+                    "none: unchanged.\n"
+                    "scale: makes strong attention stronger and weak attention weaker.\n"
+                    "soft mask: sharpens where the picture attends to the person at all.",
                 ),
                 io.ClipVision.Input(
                     "clip_vision",
@@ -165,8 +165,8 @@ class ApplyIPAdapter(io.ComfyNode):
                     "block_weights",
                     default="",
                     optional=True,
-                    tooltip='What weight is multiplied by in parts of the model, as "down=1, mid=1, up=0.5" or '
-                    '"output_0=0". Empty: 1 everywhere.',
+                    tooltip='Factors that weight is multiplied by in parts of the model, such as "down=1, mid=1, '
+                    'up=0.5" or "output_0=0". Empty: 1 everywhere.',
                 ),
             ],
             outputs=[

@@ -136,4 +136,4 @@ class IdentityAttention:
         Raises:
             SettingsError: always; the other order works.
         """
-        raise SettingsError("Put Apply IP-Adapter behind the nodes of IPAdapter_plus, not before them.")
+        raise SettingsError("Put Apply IP-Adapter after the nodes of IPAdapter_plus, not before them.")

@@ -54,7 +54,7 @@ def layers_of(model: Any) -> list[Layer]:
     found = list(_walk(network)) if hasattr(network, "input_blocks") else []
     if not found:
         raise SettingsError(
-            "Apply IP-Adapter needs a MODEL with Stable Diffusion's UNet, as SDXL. For FLUX use Apply InfuseNet "
+            "Apply IP-Adapter needs a MODEL with Stable Diffusion's UNet, such as SDXL. For FLUX, use Apply InfuseNet "
             "Identity."
         )
     return found

@@ -53,8 +53,8 @@ class LoadIPAdapter(io.ComfyNode):
             "LoadIPAdapter",
             "Load IP-Adapter",
             description="Loads IP-Adapter FaceID or FaceID plus v2, which carry a person's identity into SDXL. Nothing "
-            "is downloaded. Licence: the published FaceID files are for research only, no commercial use, and so are "
-            "InsightFace's packs that they were trained with. The miniature: Apache-2.0.",
+            "is downloaded. Licences: the published FaceID files, and the InsightFace packs they were trained with, "
+            "are for research only, no commercial use. The miniature: Apache-2.0.",
             search_aliases=["ip-adapter", "ipadapter", "faceid", "faceid plus", "sdxl face", "fastface"],
             inputs=[
                 io.Combo.Input(
@@ -62,7 +62,7 @@ class LoadIPAdapter(io.ComfyNode):
                     options=[NONE, MINIATURE, *paths.files(paths.IP_ADAPTER)],
                     default=NONE,
                     tooltip="A file from models/ipadapter: ip-adapter-faceid-plusv2_sdxl.bin, or "
-                    "ip-adapter-faceid_sdxl.bin. Its LoRA is in it.\n"
+                    "ip-adapter-faceid_sdxl.bin. The LoRA is included.\n"
                     "miniature: for Load Miniature SDXL.",
                 ),
             ],

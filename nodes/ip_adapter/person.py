@@ -50,7 +50,7 @@ def read_person(
     """
     if not hasattr(recognizer, "detector"):
         raise SettingsError(
-            "Apply IP-Adapter needs a recognizer of faces. Connect Load Face Recognizer with buffalo_l, not Likeness "
+            "Apply IP-Adapter needs a face recognizer. Connect Load Face Recognizer with buffalo_l, not Likeness "
             "Measure."
         )
     check_vision(adapter, clip_vision)
@@ -79,7 +79,7 @@ def check_vision(adapter: IPAdapter, clip_vision: Any) -> None:
     if adapter.layout.reads_look and clip_vision is None:
         raise SettingsError(
             f"{adapter.path.name} is an IP-Adapter {adapter.layout.title}, which needs CLIP's view of the face. "
-            "Connect clip_vision: Load CLIP Vision with CLIP-ViT-H-14 (laion2B)."
+            "Connect Load CLIP Vision, with CLIP-ViT-H-14 (laion2B), to clip_vision."
         )
 
 
@@ -91,7 +91,7 @@ def check_embedding(adapter: IPAdapter, embedding: Tensor) -> None:
             f"{embedding.shape[-1]}. Load the recognizer that it was trained with: InsightFace's buffalo_l."
         )
     if not bool(torch.isfinite(embedding).all()):
-        raise FaceError("The recognizer gives no finite embedding of this face. Use a clearer picture of it.")
+        raise FaceError("The recognizer gave NaN or infinity for this face. Use a clearer picture of it.")
 
 
 def looks(clip_vision: Any, crops_bgr: Picture) -> tuple[Tensor, Tensor]:

@@ -80,7 +80,7 @@ class DriftReport(io.ComfyNode):
                     min=0,
                     max=100000,
                     optional=True,
-                    tooltip="Which step the best outputs hand on, in completed steps from 1. A click on the chart sets "
+                    tooltip="Which step the best outputs return, in completed steps from 1. A click on the chart sets "
                     "it.\n0: the best step, and the best finished picture of a batch.",
                 ),
             ],

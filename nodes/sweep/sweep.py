@@ -127,7 +127,7 @@ class Sweep(io.ComfyNode):
                 io.Image.Output(
                     "pictures",
                     display_name="pictures",
-                    tooltip="All pictures in full size, in the order of the values, one after the other in a batch.",
+                    tooltip="All pictures in full size, as one batch in the order of the values.",
                 ),
             ],
             hidden=[io.Hidden.unique_id, io.Hidden.prompt],

@@ -179,7 +179,7 @@ def test_a_host_that_does_not_ask_is_told(applied, evaluated, monkeypatch):
 
     stock = attention_pytorch.__wrapped__
     monkeypatch.setattr("comfy.ldm.flux.math.optimized_attention", lambda *args, **named: stock(*args, **named))
-    with pytest.raises(Exception, match="did not let InfuseNet's attention be changed"):
+    with pytest.raises(Exception, match="InfuseNet's attention cannot be changed"):
         evaluated.call(applied(attention="scale")[0])
 
 

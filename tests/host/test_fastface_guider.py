@@ -362,7 +362,7 @@ def test_wrong_graphs_are_refused_in_words(run, parts, mini, pack):
     inputs = {"model": parts.model, "positive": parts.text, "negative": parts.empty}
     with pytest.raises(Exception, match=r"no identity.*Apply InfuseNet Identity.*model_without_identity"):
         guider_of(run, **inputs)
-    with pytest.raises(Exception, match="the same.*behind the identity's node"):
+    with pytest.raises(Exception, match="the same.*to the output of the identity's node"):
         guider_of(run, **inputs, model_without_identity=parts.model)
     with pytest.raises(Exception, match="different loaders"):
         guider_of(run, **inputs, model_without_identity=mini("mini-dev")[0])

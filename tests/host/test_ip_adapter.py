@@ -264,7 +264,7 @@ def test_block_weights(pack, applied, unet):
     assert got == [2.0 if name == blocks[0] else want[layer.block] for name, layer in zip(blocks, layers)]
     assert torch.equal(sample(applied(block_weights="down=0, mid=0, up=0")), sample(unet))
     for wrong in ("left=1", "down", "down=x", "down=nan", "output_99=1"):
-        with pytest.raises(Exception, match=r"block_weights must be as .*output_0"):
+        with pytest.raises(Exception, match=r"block_weights must look like .*output_0"):
             module.block_strengths(wrong, layers)
 
 
@@ -347,7 +347,7 @@ def test_two_people_are_two_nodes_and_the_unet_stays_untouched(applied, unet):
     both = applied((GREEN,), model=one)
     assert not torch.equal(sample(both), sample(one)) and not torch.equal(sample(both), sample(other))
     assert torch.equal(sample(unet), plain) and unet.get_attachment("infusenet_ip_adapter") is None
-    with pytest.raises(Exception, match="behind the nodes of IPAdapter_plus"):
+    with pytest.raises(Exception, match="after the nodes of IPAdapter_plus"):
         next(iter(one.model_options["transformer_options"]["patches_replace"]["attn2"].values())).add(print)
 
 
@@ -363,7 +363,7 @@ def test_another_model_is_refused(applied, run, mini, adapter, reader, unet):
 
 
 def test_recognizers_that_do_not_fit_are_refused(applied, reader, pack):
-    with pytest.raises(Exception, match="recognizer of faces"):
+    with pytest.raises(Exception, match="needs a face recognizer"):
         applied(recognizer=SimpleNamespace(embed=None))
     short = Reader(pack)
     short.embed = lambda crops: np.ones([len(crops), 128], np.float32)
