@@ -169,7 +169,7 @@ class Decoupled:
         """What to tell of weights that end before a run of so many steps does; None if there is nothing to tell."""
         used = {"a": self.a} if self.kind == "direction" else {"a": self.a, "b": self.b}
         short = [f"{name} has {len(values)}" for name, values in used.items() if 1 < len(values) < steps]
-        return f"{' and '.join(short)} of {steps} steps' weights: the last value goes on." if short else None
+        return f"{' and '.join(short)} weights for {steps} steps: the last one is repeated." if short else None
 
     @property
     def needs_negative(self) -> bool:
@@ -185,9 +185,9 @@ class Decoupled:
             instead_of: settings of true CFG that were given, by name.
         """
         short = self.shortage(steps)
-        idle = [f"Decoupled guidance takes the place of true CFG, so {name} changes nothing." for name in instead_of]
+        idle = [f"Decoupled guidance replaces true CFG, so {name} has no effect." for name in instead_of]
         if negative and not self.needs_negative:
-            idle.append(f"With guidance {self} the negative prompt changes nothing.")
+            idle.append(f"With guidance {self}, the negative prompt has no effect.")
         return [*([] if short is None else [short]), *idle]
 
 

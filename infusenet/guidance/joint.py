@@ -62,7 +62,7 @@ def attention_named(name: str, scale: float = ATTENTION_SCALE) -> Manipulation |
         known = ", ".join((NO_ATTENTION, *ATTENTIONS))
         raise SettingsError(f"Unknown attention {name!r}. Known: {known}.")
     if not 0 <= scale < float("inf"):  # NaN fails too
-        raise SettingsError(f"Expected a scale of attention of 0 or more, got {scale}. 1.55 is the published one.")
+        raise SettingsError(f"Expected an attention scale of 0 or more, got {scale}. The published one is 1.55.")
     return ATTENTIONS[name](scale)
 
 

@@ -71,5 +71,5 @@ def parse_attention(text: str | Manipulation | None) -> Manipulation | None:
 def _refused(text: str) -> SettingsError:
     return SettingsError(
         'Expected decoupled guidance as "none", "identity", "text-then-identity", "separate" or "direction", with '
-        f"settings such as a=1,1.5,1.5,1 b=1,3,3,1 rescale=0.75 behind it, got {text!r:.80}."
+        f"settings such as a=1,1.5,1.5,1 b=1,3,3,1 rescale=0.75 after it, got {text!r:.80}."
     )

@@ -109,10 +109,10 @@ def guidance_weights(
 
 def _custom(values: Sequence[float] | None, steps: int) -> list[float]:
     if values is None:
-        raise SettingsError("The schedule 'custom' needs custom=, a list of weights, one a step.")
+        raise SettingsError("The schedule 'custom' needs custom=, a list of weights, one per step.")
     given = as_weights(values, "custom")
     if len(given) < steps:
-        log.warning("%d weights for %d steps: the last, %g, goes on.", len(given), steps, given[-1])
+        log.warning("%d weights for %d steps: the last, %g, is repeated.", len(given), steps, given[-1])
     return [given[min(step, len(given) - 1)] for step in range(steps)]
 
 
@@ -128,9 +128,9 @@ def as_weights(values: Sequence[float], name: str) -> tuple[float, ...]:
     try:
         given = (float(values),) if isinstance(values, (int, float)) else tuple(float(value) for value in values)
     except (TypeError, ValueError):
-        raise SettingsError(f"Expected weights, numbers one a step, as {name}, got {values!r}.") from None
+        raise SettingsError(f"Expected {name} to be weights, one number per step, got {values!r}.") from None
     if not given or not all(map(math.isfinite, given)):
-        raise SettingsError(f"Expected weights, one finite number a step or more, as {name}, got {values!r}.")
+        raise SettingsError(f"Expected {name} to be weights, at least one finite number, got {values!r}.")
     return given
 
 

@@ -20,19 +20,19 @@ def in_words(trace: Trace, other: Trace) -> list[str]:
     figures, name = analyse(other), _name(other)
     if figures.peak is None:
         return [f"{name}, the second recognizer, measured nothing in this run."]
-    told = f"By {name}, the second recognizer: peak {figures.peak.value:.3f} at step {figures.peak.step}"
-    told += "." if figures.final is None else f", finished picture {figures.final:.3f}."
+    told = f"{name}, the second recognizer, measured a peak of {figures.peak.value:.3f} at step {figures.peak.step}"
+    told += "." if figures.final is None else f" and the finished picture at {figures.final:.3f}."
     verdicts = above(trace), above(other)
     if None in verdicts:
         blind = [_name(one) for one, verdict in ((trace, verdicts[0]), (other, verdicts[1])) if verdict is None]
-        return [told, f"Whether the two agree is not known: {' and '.join(blind)} has nothing to judge the end by."]
+        return [told, f"Whether the two agree is not known: {' and '.join(blind)} could not judge the end."]
     if verdicts[0] != verdicts[1]:
         sure, unsure = (_name(one) for one in ((trace, other) if verdicts[0] else (other, trace)))
         return [
             told,
-            f"The two disagree: the end is above its lines by {sure}, and not by {unsure}. Trust neither alone.",
+            f"The two disagree: the end is above the lines of {sure}, but not of {unsure}. Trust neither alone.",
         ]
-    return [told, f"The two agree: by both the end is {'' if verdicts[0] else 'not '}above its lines."]
+    return [told, f"The two agree: for both, the end is {'' if verdicts[0] else 'not '}above their lines."]
 
 
 def figures_of(trace: Trace, other: Trace) -> dict[str, Any]:

@@ -66,12 +66,12 @@ export function use(from, changes) {
 // Hands a step on: sets `step` of a report, or of the reports that a probe's trace goes to; the same step again is 0.
 export function pick(node, report, step) {
     const reports = node.type === report ? [node] : downstream(node).filter((one) => one?.type === report);
-    if (!reports.length) return "Connect trace to an Identity Drift Report to hand a step on.";
+    if (!reports.length) return "Connect trace to an Identity Drift Report to pick a step.";
     const free = reports.filter((one) => widgetOf(one, "step") && !isLinked(one, "step"));
-    if (!free.length) return "step of the report comes from another node. Set it there.";
+    if (!free.length) return "The report's step comes from another node. Set it there.";
     const value = pickedBy(free[0]) === step ? 0 : step;
     change(() => free.forEach((one) => set(one, "step", value)));
-    return value ? `Step ${value} will be handed on. Queue to get it.` : "The best step will be handed on.";
+    return value ? `The report will return step ${value}. Queue to get it.` : "The report will return the best step.";
 }
 
 export function picked(node, report) { // the step that is handed on, 0 for the best one

@@ -117,7 +117,7 @@ def test_weights_are_those_of_the_step_and_the_last_goes_on(pipeline, given, cap
     with caplog.at_level(logging.WARNING):
         short = sampled(pipeline, given, decoupled=Decoupled("direction", (1, 2), 1, 0))
     assert [record.getMessage() for record in caplog.records] == [
-        "a has 2 of 4 steps' weights: the last value goes on."
+        "a has 2 weights for 4 steps: the last one is repeated."
     ]
     long = sampled(pipeline, given, decoupled=Decoupled("direction", (1, 2, 2, 2), 1, 0))
     assert torch.equal(short.latents, long.latents)
@@ -143,7 +143,7 @@ def test_direction_needs_no_negative_prompt(pipeline, given):
 
 
 def test_true_cfg_beside_it_is_refused(pipeline, given):
-    with pytest.raises(SettingsError, match="takes the place of true CFG"):
+    with pytest.raises(SettingsError, match="replaces true CFG"):
         sampled(pipeline, given, decoupled=Decoupled(), true_cfg_scale=2.0)
 
 

@@ -256,7 +256,7 @@ def test_the_denoised_prediction_of_every_scheduler(fastface, unet, golden, kind
 
 def test_a_call_says_what_it_lacks(fastface, ddim, golden):
     embeds = {"prompt_embeds": golden["in/prompt_embeds"], "pooled_prompt_embeds": golden["in/pooled"]}
-    with pytest.raises(SettingsError, match="attention to which"):
+    with pytest.raises(SettingsError, match="needs an identity"):
         ddim(**embeds, attention=ScalePower())
     with pytest.raises(SettingsError, match="step"):
         ddim(**embeds, num_inference_steps=0)
@@ -267,7 +267,7 @@ def test_a_call_says_what_it_lacks(fastface, ddim, golden):
     other = FaceCondition(torch.ones(1, 16))
     with pytest.raises(SettingsError, match="embeddings of 32 numbers, got 16"):
         called(ddim, fastface, golden, Run(), None, condition=other)
-    with pytest.raises(SettingsError, match="needs the face's look"):
+    with pytest.raises(SettingsError, match="needs CLIP's view"):
         called(ddim, fastface, golden, Run(), None, condition=FaceCondition(torch.ones(1, 32)))
     broken = replace(condition_of(golden), embedding=torch.full((1, 32), torch.nan))
     with pytest.raises(NotFiniteError, match="identity tokens"):
@@ -279,7 +279,7 @@ def test_a_call_says_what_it_lacks(fastface, ddim, golden):
 def test_short_weights_go_on_and_are_told_once(fastface, ddim, golden, caplog):
     with caplog.at_level("WARNING"):
         short, _ = called(ddim, fastface, golden, Run(), Decoupled(a=[1, 1.5], b=[1, 3]))
-    told = [record.getMessage() for record in caplog.records if "goes on" in record.getMessage()]
-    assert told == ["a has 2 and b has 2 of 4 steps' weights: the last value goes on."]
+    told = [record.getMessage() for record in caplog.records if "is repeated" in record.getMessage()]
+    assert told == ["a has 2 and b has 2 weights for 4 steps: the last one is repeated."]
     whole, _ = called(ddim, fastface, golden, Run(), Decoupled(a=[1, 1.5, 1.5, 1.5], b=[1, 3, 3, 3]))
     assert torch.equal(short, whole)

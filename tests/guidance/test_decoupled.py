@@ -157,8 +157,8 @@ def test_what_cannot_be_meant_is_told(changed, message):
         ("inv_clamped_pcs", {"c": 1}, "'inv_clamped_pcs' needs s, the exponent"),
         ("pcs", {"s": 0}, "above 0"),
         ("custom", {}, "needs custom="),
-        ("custom", {"custom": []}, "one finite number a step"),
-        ("custom", {"custom": ["much"]}, "numbers one a step"),
+        ("custom", {"custom": []}, "at least one finite number"),
+        ("custom", {"custom": ["much"]}, "one number per step"),
         ("linear", {"total": 100}, "timesteps from 0 to 100"),
     ],
 )
@@ -171,7 +171,7 @@ def test_a_short_list_goes_on_and_says_so_once(caplog):
     with caplog.at_level(logging.WARNING):
         got = guidance_weights("custom", 9, torch.arange(6), custom=[1, 1.5])
     assert got == [1, 1.5, 1.5, 1.5, 1.5, 1.5]
-    assert [record.getMessage() for record in caplog.records] == ["2 weights for 6 steps: the last, 1.5, goes on."]
+    assert [record.getMessage() for record in caplog.records] == ["2 weights for 6 steps: the last, 1.5, is repeated."]
     caplog.clear()
     assert guidance_weights("custom", 9, [999], custom=[1, 1.5]) == [1] and not caplog.records
 
@@ -213,8 +213,8 @@ def test_what_each_third_sees():
 
 def test_short_weights_are_told():
     assert Decoupled().shortage(4) is None and Decoupled(a=2, b=[2]).shortage(9) is None
-    assert Decoupled().shortage(6) == "a has 4 and b has 4 of 6 steps' weights: the last value goes on."
-    assert Decoupled("direction", a=[1, 2]).shortage(3) == "a has 2 of 3 steps' weights: the last value goes on."
+    assert Decoupled().shortage(6) == "a has 4 and b has 4 weights for 6 steps: the last one is repeated."
+    assert Decoupled("direction", a=[1, 2]).shortage(3) == "a has 2 weights for 3 steps: the last one is repeated."
 
 
 @pytest.mark.parametrize(

@@ -96,7 +96,7 @@ def test_a_request_hands_its_guidance_and_attention_on(asked):
 def test_what_does_nothing_beside_it_is_told(asked):
     _, result = asked(decoupled="direction a=1,2 rescale=0", negative="blur", true_cfg=3.0)
     assert result.warnings == (
-        "a has 2 of 4 steps' weights: the last value goes on.",
-        "Decoupled guidance takes the place of true CFG, so true CFG changes nothing.",
-        "With guidance direction a=1,2 rescale=0 the negative prompt changes nothing.",
+        "a has 2 weights for 4 steps: the last one is repeated.",
+        "Decoupled guidance replaces true CFG, so true CFG has no effect.",
+        "With guidance direction a=1,2 rescale=0, the negative prompt has no effect.",
     )

@@ -317,7 +317,7 @@ def test_two_recognizers_have_a_curve_each_with_their_names(page):
         assert (chart["now"], chart["points"], chart["finished"], chart["earlier"]) == (2, 16, 2, 2), kind
         assert chart["outside"] == [] and chart["baselines"] == 4
         assert "half.onnx: peak" in chart["text"] and "rec_mini.onnx: peak" in chart["text"]
-    assert "By half.onnx, the second recognizer: peak" in charts(page, REPORT)[0]["text"]
+    assert "half.onnx, the second recognizer, measured a peak of" in charts(page, REPORT)[0]["text"]
 
 
 @pytest.mark.slow
@@ -428,7 +428,7 @@ def test_a_step_shows_its_face_and_a_click_hands_it_on(page):
     hover(page, PROBE, 0.5)
     page.evaluate(click.replace("KIND", PROBE))
     chosen = page.evaluate(f"return {step}.value")
-    assert 1 <= chosen <= 4 and f"Step {chosen} will be handed on" in charts(page, PROBE)[0]["text"]
+    assert 1 <= chosen <= 4 and f"The report will return step {chosen}" in charts(page, PROBE)[0]["text"]
     run(page)
     assert page.evaluate("return window.heard") == [], "nothing is sampled again"
     assert f"give step {chosen}" in charts(page, REPORT)[0]["text"]

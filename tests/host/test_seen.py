@@ -119,7 +119,7 @@ def test_a_second_recognizer_has_its_own_curve_and_says_whether_it_agrees(pack, 
     assert one.trace.recognizer != two.trace.recognizer and one.trace.means != two.trace.means
     made = pack.nodes["DriftReport"].execute(trace=watch, samples=samples)
     words, curves = made.ui["text"][0], made.ui["infusenet_drift"]
-    assert "By narrow.onnx, the second recognizer: peak" in words
+    assert "narrow.onnx, the second recognizer, measured a peak of" in words
     assert [curve["title"] for curve in curves] == [watch.title, "narrow.onnx"]
     assert curves[0]["pair"] == curves[1]["pair"] == (curves[0]["by"], curves[1]["by"])
     second = json.loads(made.args[6])["report"]["second"]

@@ -31,27 +31,27 @@ def traced(name: str, *values: float | None, strangers: Baseline | None = OTHERS
 @pytest.mark.parametrize(
     "values, agree, words",
     [
-        ((0.3, 0.6), True, "The two agree: by both the end is above its lines."),
-        ((0.3, 0.1), False, "The two disagree: the end is above its lines by one.onnx, and not by two.onnx."),
+        ((0.3, 0.6), True, "The two agree: for both, the end is above their lines."),
+        ((0.3, 0.1), False, "The two disagree: the end is above the lines of one.onnx, but not of two.onnx."),
     ],
 )
 def test_the_ends_are_compared_each_with_its_own_lines(values: tuple[float, ...], agree: bool, words: str) -> None:
     one, two = traced("one.onnx (cpu)", 0.2, 0.5), traced("two.onnx (cpu)", *values)
     assert second.figures_of(one, two)["agree"] is agree
     told = second.in_words(one, two)
-    assert words in told[-1] and told[0].startswith("By two.onnx, the second recognizer: peak")
-    assert f"finished picture {values[-1]:.3f}" in told[0]
+    assert words in told[-1] and told[0].startswith("two.onnx, the second recognizer, measured a peak of")
+    assert f"finished picture at {values[-1]:.3f}" in told[0]
 
 
 def test_both_below_their_lines_agree_too() -> None:
     low = traced("one.onnx", 0.1, 0.15), traced("two.onnx", 0.0, 0.1)
-    assert second.in_words(*low)[-1] == "The two agree: by both the end is not above its lines."
+    assert second.in_words(*low)[-1] == "The two agree: for both, the end is not above their lines."
 
 
 def test_a_network_without_lines_cannot_agree() -> None:
     one, two = traced("one.onnx", 0.5), traced("two.onnx", 0.6, strangers=None)
     assert second.figures_of(one, two)["agree"] is None
-    assert "not known: two.onnx has nothing to judge" in second.in_words(one, two)[-1]
+    assert "not known: two.onnx could not judge" in second.in_words(one, two)[-1]
 
 
 def test_nothing_measured_is_said() -> None:

@@ -133,6 +133,6 @@ def needs_negative(decoupled: Decoupled | None, true_cfg_scale: float, given: bo
         return given and true_cfg_scale != 1
     if true_cfg_scale != 1:
         raise SettingsError(
-            f"Decoupled guidance takes the place of true CFG, which is {true_cfg_scale:g}. Leave true_cfg_scale at 1."
+            f"Decoupled guidance replaces true CFG, but true_cfg_scale is {true_cfg_scale:g}. Leave it at 1."
         )
     return decoupled.needs_negative

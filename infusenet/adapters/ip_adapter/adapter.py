@@ -94,7 +94,7 @@ class FaceIdAdapter:
         weights = load_faceid(self._path, unet)
         if weights.plus and self._encoder is not None and self._encoder.vision is None:
             raise WeightsError(
-                f"{self._path} is FaceID plus, which also reads the face's look. Give the CLIP vision network "
+                f"{self._path} is FaceID plus, which also reads CLIP's view of the face. Give the CLIP vision network "
                 "(image encoder, CLIP-ViT-H-14 as in h94/IP-Adapter, models/image_encoder), or a FaceID file without "
                 "plus."
             )
@@ -142,11 +142,11 @@ def tokens_of(weights: FaceIdWeights, condition: FaceCondition) -> tuple[Tensor,
     if condition.embedding.shape[-1] != first.in_features:
         raise SettingsError(
             f"This adapter takes face embeddings of {first.in_features} numbers, got {condition.embedding.shape[-1]}. "
-            "Use the recognizer that it was made with (buffalo_l for the published ones)."
+            "Use the recognizer it was trained with (buffalo_l for the published ones)."
         )
     if weights.plus and (condition.look is None or condition.blank is None):
         raise SettingsError(
-            "FaceID plus needs the face's look by CLIP, which this condition lacks. Encode photos with it."
+            "FaceID plus needs CLIP's view of the face, which this condition lacks. Encode photos with it."
         )
 
     @torch.no_grad()

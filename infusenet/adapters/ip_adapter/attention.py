@@ -60,10 +60,10 @@ class ReshapedAttention(nn.Module):
             rest = attention_mask, temb, scale, ip_adapter_masks
             return self.stock(attn, hidden_states, encoder_hidden_states, *rest)
         if ip_adapter_masks is not None or any(isinstance(strength, list) for strength in self.stock.scale):
-            raise SettingsError("Attention cannot be reshaped inside regional masks. Leave out the one or the other.")
+            raise SettingsError("Attention cannot be reshaped inside regional masks. Leave out one of the two.")
         if not isinstance(encoder_hidden_states, tuple):
             raise SettingsError(
-                "Expected text and identity tokens apart, as (text, [tokens]). Use ip_adapter_image_embeds."
+                "Expected text and identity tokens separately, as (text, [tokens]). Use ip_adapter_image_embeds."
             )
         text, identities = encoder_hidden_states
 
@@ -122,6 +122,6 @@ def reshaped(unet: nn.Module, manipulation: Manipulation | None, clock: Clock | 
         if (part := part_of(name)) and isinstance(getattr(layer, "processor", None), _STOCK)
     }
     if not ours:
-        raise SettingsError("No IP-Adapter is loaded whose attention could be reshaped. Load one, without xFormers.")
+        raise SettingsError("No IP-Adapter with attention to reshape is loaded. Load one, without xFormers.")
     with attending(unet, ours):
         yield

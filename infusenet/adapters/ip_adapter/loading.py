@@ -54,7 +54,7 @@ def load_sdxl(
     if spec.name in miniature.SDXL and spec.needs:
         lora = lora or miniature.FEW_STEP_LORA
     if "lora" in dict(spec.needs) and lora is None:
-        raise SettingsError(f"{spec.title} is SDXL with a LoRA. Give it too: {spec.source}.")
+        raise SettingsError(f"{spec.title} is SDXL with a LoRA. Give the LoRA too: {spec.source}.")
     path = miniature.SDXL.get(str(backbone), Path(backbone))
     if not path.exists():
         raise WeightsError(f"There are no weights at {path}. Get them from {spec.source}, and give the path.")
@@ -99,7 +99,7 @@ def scheduler_of(spec: BackboneSpec, folder: Path) -> Any:
     if scheduler.config.get("prediction_type", "epsilon") != "epsilon":
         raise WeightsError(
             f"{folder} is for a network that predicts {scheduler.config.prediction_type}, not noise. Use SDXL base, or "
-            "one made of it."
+            "a model made from it."
         )
     return scheduler
 

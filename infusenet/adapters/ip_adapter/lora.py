@@ -76,10 +76,10 @@ def check_lora(lora: Lora, unet: nn.Module, path: Path) -> None:
         if name in layers and (up.shape[0], *down.shape[1:]) != tuple(layers[name].weight.shape)
     ]
     if strange or wrong or not lora:
-        why = f"{len(strange)} of its layers are unknown and {len(wrong)} of another shape" if lora else "it has none"
+        why = f"of {len(lora)} layers {len(strange)} are unknown and {len(wrong)} have another shape"
         first = f" (first {(strange + wrong)[0]})" if strange or wrong else ""
         raise WeightsError(
-            f"{path} does not fit this backbone's UNet: of {len(lora)} layers {why}{first}. "
+            f"{path} does not fit this backbone's UNet: {why if lora else 'it has no layers'}{first}. "
             "Choose a LoRA made for this backbone: an SDXL one for SDXL."
         )
 

@@ -215,10 +215,10 @@ class SDXLPipeline(StableDiffusionXLPipeline):
     @staticmethod
     def _check_attention(attention: Manipulation, identity: FaceRun | None, together: bool) -> None:
         if identity is None:
-            raise SettingsError("There is no identity, attention to which could be reshaped. Give one.")
+            raise SettingsError("Reshaping attention needs an identity. Give one.")
         if not together and getattr(attention, "across", "picture") == "batch":
             raise SettingsError(
-                'With across="batch" the branches change each other, so that they must be evaluated together. '
+                'With across="batch" the branches affect each other, so they must be evaluated together. '
                 'Use across="picture", or together=True.'
             )
 
@@ -240,7 +240,7 @@ class SDXLPipeline(StableDiffusionXLPipeline):
         multiple = self.spec.size_multiple
         size = floor_size(width, height, multiple)
         if size != (width, height):
-            log.warning("%dx%d is made %dx%d: sizes are multiples of %d pixels.", width, height, *size, multiple)
+            log.warning("%dx%d was changed to %dx%d: sizes are multiples of %d pixels.", width, height, *size, multiple)
         return size
 
     def _decode(self, latents: Tensor, output_type: str) -> Any:
