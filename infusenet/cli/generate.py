@@ -128,13 +128,13 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
         default="none",
         metavar="WORDS",
         help='FastFace\'s guidance instead of true CFG: "identity" (published weights), "direction a=1,1,2 rescale=0" '
-        "(weights by steps), none (default); 2 or 3 times the time",
+        "(a weight for each step), none (default); takes 2 or 3 times as long",
     )
     tune.add_argument(
         "--attention",
         default="none",
         metavar="WORDS",
-        help='FastFace\'s attention to the person: "scale 1.55", "soft mask 1.55", none (default)',
+        help='FastFace\'s attention manipulation: "scale 1.55", "soft mask 1.55", none (default)',
     )
     tune.add_argument("--pose", type=Path, metavar="FILE", help="a photo with a face where you want it in the picture")
     tune.add_argument(
@@ -192,7 +192,7 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
     where.add_argument(
         "--speed",
         choices=("compile", "fp8"),
-        help="compile: faster from the second picture of a size on; fp8: also in 8 bits, on an H100 or H200",
+        help="compile: faster from the second picture of each size; fp8: also computes in 8 bits, on an H100 or H200",
     )
     where.add_argument("--offload", action="store_true", help="keep only the network in use on the GPU")
 

@@ -42,7 +42,7 @@ def add_parsers(commands: Any, common: argparse.ArgumentParser) -> None:
         "spec", metavar="SPEC", help="a TOML file, the name of a specification that comes with the package, or all"
     )
     sweep.add_argument("--out", required=True, type=Path, metavar="DIR", help="output folder")
-    sweep.add_argument("--quick", action="store_true", help="use use the specification's small size")
+    sweep.add_argument("--quick", action="store_true", help="use the specification's small size")
     sweep.add_argument(
         "--dry-run",
         action="store_true",
@@ -58,7 +58,7 @@ def add_parsers(commands: Any, common: argparse.ArgumentParser) -> None:
         "(you must know that they are of age)",
     )
     sweep.add_argument(
-        "--recipe", type=Path, metavar="FILE", help="the recipe.json of infusenet tune, as one more method"
+        "--recipe", type=Path, metavar="FILE", help="add the recipe.json from infusenet tune as one more method"
     )
     sweep.add_argument("--retry", action="store_true", help="try failed jobs again")
     add_models(sweep)

@@ -16,22 +16,22 @@ _TUNE = """\
 examples:
   on the miniature, with drawn people:
     infusenet tune --out out/tune
-  on your own photos (12 people or more, one a file or subfolder) and real weights:
+  on your own photos (12 people or more, one file or subfolder per person) and real weights:
     infusenet tune --people photos --backbone-dev flux-dev --backbone-schnell flux-schnell --clip clip --out out/tune
-  schnell alone, more likeness wanted than prompt following:
+  schnell alone, with more weight on likeness than on the prompt:
     infusenet tune --among schnell --identity 100 --prompt-following 90 --out out/tune
-  then, with the backbone that the recipe is for:
+  then make pictures, with the backbone that the recipe is for:
     infusenet generate --recipe out/tune/recipe.json --backbone mini-dev --face me.png --prompt "a hat" --out hat.png
 
-Every second person and every third prompt is held out: the choice is verified on them. Shares are of the first
-backbone's own way: its usual steps, InfuseNet in each, strength 1.
-Stop it at any time: the same command goes on where it was, and ends with the same recipe.
+Every second person and every third prompt is held out, to verify the choice on them. Percentages are relative to
+the reference: the first backbone at its usual steps, with InfuseNet in each of them and strength 1.
+You can stop it at any time. The same command resumes where it stopped, and ends with the same recipe.
 """
 
 
 def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
     """The arguments of tune, under a command."""
-    text = "the fastest steps, strength and reuse of InfuseNet that keep a wanted quality on your people: a recipe"
+    text = "find the fastest settings that keep the quality you ask for on your people, and write them as a recipe"
     tune = commands.add_parser(
         "tune",
         help=text,
@@ -40,20 +40,20 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         parents=[common],
     )
-    tune.add_argument("--out", required=True, type=Path, metavar="DIR", help="where to write")
-    tune.add_argument("--people", type=Path, metavar="DIR", help="photos, one person a file or subfolder")
-    tune.add_argument("--drawn", type=int, metavar="N", help="how many drawn people, for the miniature (default: 24)")
+    tune.add_argument("--out", required=True, type=Path, metavar="DIR", help="output folder")
+    tune.add_argument("--people", type=Path, metavar="DIR", help="a folder of photos, one file or subfolder per person")
+    tune.add_argument("--drawn", type=int, metavar="N", help="for the miniature: how many drawn people (default: 24)")
     several: dict[str, Any] = {"nargs": "+", "action": "extend"}
-    tune.add_argument("--prompts", metavar="TEXT", help="three scenes or more (default: six)", **several)
+    tune.add_argument("--prompts", metavar="TEXT", help="three or more scenes (default: six)", **several)
     tune.add_argument(
         "--among", metavar="NAME", help="backbones to search, the reference first (default: dev schnell)", **several
     )
-    wanted = tune.add_argument_group("what is wanted, in percent of the reference way's")
+    wanted = tune.add_argument_group("what to keep, in percent of the reference's")
     wanted.add_argument("--identity", type=float, default=98.0, metavar="X", help="likeness (default: 98)")
     wanted.add_argument("--prompt-following", type=float, default=95.0, metavar="Y", help="(default: 95)")
     wanted.add_argument("--sharpness", type=float, default=85.0, metavar="Z", help="(default: 85)")
-    grid = tune.add_argument_group("what is searched (default: each backbone's usual)")
-    grid.add_argument("--steps", type=int, metavar="N", help="numbers of steps", **several)
+    grid = tune.add_argument_group("what to try (default: each backbone's usual values)")
+    grid.add_argument("--steps", type=int, metavar="N", help="step counts", **several)
     grid.add_argument(
         "--schedules", metavar="WHICH", help="exact, 2+4 (the first 2 steps, then 4 large ones) ...", **several
     )
@@ -61,7 +61,7 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
     grid.add_argument(
         "--refresh", metavar="WHEN", help='when InfuseNet is computed: "every step" "every 2" "1,3" ...', **several
     )
-    grid.add_argument("--exhaustive", action="store_true", help="every way on all pictures, however long it takes")
+    grid.add_argument("--exhaustive", action="store_true", help="try every way on all pictures, however long")
     sweep.add_models(tune)
 
 
@@ -75,7 +75,7 @@ def request_of(arguments: argparse.Namespace) -> TuneRequest:
     from ..tune.standing import Target
 
     if arguments.people is not None and arguments.drawn is not None:
-        raise SettingsError("--people and --drawn: give one of them.")
+        raise SettingsError("Give --people or --drawn, not both.")
     names = {
         "roles": "among",
         "steps": "steps",

@@ -285,7 +285,9 @@ def table(found: Sequence[Timed]) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command."""
     parser = argparse.ArgumentParser(prog="python -m infusenet.speed.bench", description=__doc__)
-    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="gets bench.json and bench.md")
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="FOLDER", help="where bench.json and bench.md are written"
+    )
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--tiny", action="store_true", help="small networks, to try the command itself")
     parser.add_argument("--without", nargs="*", default=[], choices=("compile", "fp8"), help="leave these ways out")

@@ -47,7 +47,7 @@ def speed_up(pipeline: Any, speed: Speed, device: torch.device) -> None:
         compile_alike(blocks)
     if pipeline.vae is not None:
         compile_alike([pipeline.vae.decoder])
-    log.info("Compiled for speed: the first picture of each size and text length takes up to some minutes longer.")
+    log.info("Compiled for speed: the first picture of each size and text length takes up to a few minutes longer.")
 
 
 def check_speed(speed: str, device: torch.device) -> None:

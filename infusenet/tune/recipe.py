@@ -47,9 +47,9 @@ class Recipe:
         for name, kind in _KINDS.items():
             value = getattr(self, name)
             if not isinstance(value, kind) or isinstance(value, bool):
-                raise SettingsError(f"recipe: {name} is {value!r:.60}, which cannot be meant. {_AGAIN}")
+                raise SettingsError(f"recipe: {name} is {value!r:.60}, which cannot be right. {_AGAIN}")
         if not 1 <= self.steps <= 10_000 or not 0 <= self.strength <= 1000:  # NaN fails too
-            raise SettingsError(f"recipe: {self.steps} steps of strength {self.strength} cannot be meant. {_AGAIN}")
+            raise SettingsError(f"recipe: {self.steps} steps at strength {self.strength} cannot be right. {_AGAIN}")
         parse_refresh(self.refresh)
         parse_schedule(self.schedule)
 
@@ -57,7 +57,7 @@ class Recipe:
         """Raise SettingsError where a backbone is not of the kind that it was made for."""
         if (family, variant) != (self.family, self.variant):
             raise SettingsError(
-                f"This recipe was made for {self.family} {self.variant}, and this backbone is {family} {variant}. "
+                f"This recipe was made for {self.family} {self.variant}, but this backbone is {family} {variant}. "
                 f"Load a {self.family} {self.variant}, or tune again with this one."
             )
 
@@ -90,7 +90,7 @@ class Recipe:
         except (ValueError, RecursionError):
             data = None
         if not isinstance(data, dict) or data.get("format") != FORMAT:
-            raise SettingsError(f"This is no recipe: expected JSON with the format {FORMAT!r}. {_AGAIN}")
+            raise SettingsError(f"This is not a recipe: expected JSON with the format {FORMAT!r}. {_AGAIN}")
         names = [each.name for each in fields(cls)]
         if missing := [name for name in ("backbone", "family", "variant", "steps") if name not in data]:
             raise SettingsError(f"recipe: {', '.join(missing)} is missing. {_AGAIN}")
@@ -108,14 +108,14 @@ class Recipe:
                 text = file.read(MOST_BYTES + 1)
         except OSError as error:
             raise SettingsError(
-                f"{path} cannot be read ({error.strerror}). Name the recipe.json of a search."
+                f"{path} cannot be read ({error.strerror}). Give the recipe.json from infusenet tune."
             ) from None
         if len(text) > MOST_BYTES:
-            raise SettingsError(f"{path} is too large for a recipe. Name the recipe.json of a search.")
+            raise SettingsError(f"{path} is too large for a recipe. Give the recipe.json from infusenet tune.")
         try:
             return cls.from_json(text)
         except SettingsError as error:
             raise SettingsError(f"{path}: {error}") from None
 
 
-_AGAIN = "Take the recipe.json that infusenet tune has written."
+_AGAIN = "Use the recipe.json from infusenet tune."

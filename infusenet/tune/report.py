@@ -22,16 +22,16 @@ RECIPE, TABLE, PAGE, FIGURE = "recipe.json", "ways.csv", "tune.html", "pareto.pn
 FATES = {
     "chosen": "chosen",
     "reference": "the reference",
-    "meets": "meets the target, is slower or less alike",
-    "misses": "misses the target, or nearly",
+    "meets": "meets the target, but is slower or less like the person",
+    "misses": "misses the target, or nearly does",
     "slower": "slower than the reference",
-    "halved": "not likely to be the fastest that does",
+    "halved": "unlikely to be the fastest that meets the target",
 }
 """What became of a way, in words."""
 SECONDS = (
-    "From the prompt to the picture, models loaded; on a CPU the processor's time, which other work hardly changes. Of "
-    "what was held out: medians, measured in turn. In figure and table: fitted to all pictures, so much a picture, "
-    "a step and an InfuseNet of each backbone."
+    "From the prompt to the picture, with the models loaded; on a CPU, processor time, which other work hardly "
+    "changes. For held-out pictures: medians, measured alternately. In the figure and the table: fitted to all pictures, "
+    "as a cost per picture, per step and per InfuseNet of each backbone."
 )
 _SETTINGS = {field.name for field in fields(Way)}  # columns that the way's name tells too
 TITLES = {"identity": "likeness", "prompt": "prompt following", "sharpness": "sharpness"}
@@ -165,7 +165,7 @@ def _tiles(found: Found) -> list[tuple[str, float, str, str]]:
     """Colour, value, label and note of the large figures."""
     if (verified := found.verified) is None:
         return []
-    tiles = [("curve-1", verified.reference_seconds / verified.seconds, "times as fast", "as the reference way")]
+    tiles = [("curve-1", verified.reference_seconds / verified.seconds, "times as fast", "as the reference")]
     for name, share in verified.standing.shares.items():
         note = f"of the reference's, held out; wanted {found.request.target.each[name]:.2f}"
         tiles.append(("curve-3" if share.mean >= found.request.target.each[name] else "curve-2", share.mean,
@@ -183,8 +183,8 @@ def _facts(found: Found) -> Mapping[str, str]:
         "People": f"{len(people[0])} to search on, {len(people[1])} held out",
         "Prompts to search on": "; ".join(prompts[0]),
         "Held-out prompts": "; ".join(prompts[1]),
-        "Judge of what was held out": found.verified.judge if found.verified else "none was needed",
+        "Judge of the held-out pictures": found.verified.judge if found.verified else "none was needed",
         "Seconds": f"{SECONDS} On {found.machine}.",
         "Versions": ", ".join(f"{name} {version}" for name, version in found.versions.items()),
-        "Provenance": "every picture is AI-generated and marked so in its metadata",
+        "Provenance": "every picture is AI-generated, and its metadata says so",
     }

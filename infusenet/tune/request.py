@@ -125,12 +125,12 @@ def too_few(people: int, held_out: int, shared: bool) -> list[str]:
     """What the number of people does not allow to say, in sentences."""
     enough = f"Give {2 * LEAST_PEOPLE} or more."
     if shared:
-        return [f"With one person nobody is held out: whether the recipe holds for others is not known. {enough}"]
+        return [f"With one person nobody is held out, so it is not known whether the recipe holds for others. {enough}"]
     found = []
     if people < LEAST_PEOPLE:
         found.append(f"{_count(people)} too few to search on: the choice is a guess. {enough}")
     if held_out < LEAST_PEOPLE:
-        found.append(f"{_count(held_out)} too few to verify on: no interval can be told. {enough}")
+        found.append(f"{_count(held_out)} too few to verify on: no interval can be given. {enough}")
     return found
 
 

@@ -78,10 +78,12 @@ class Found:
         searched, held_out = self.people
         found = too_few(len(searched), len(held_out), searched == held_out)
         if self.prompts[0] == self.prompts[1]:
-            found.append("With one prompt none is held out. Give three or more.")
+            found.append("With one prompt, none is held out. Give three or more.")
         found += [f"Nothing measured {_NEEDS[name]}, so that target was not judged." for name in self.unmeasured]
         if self.disturbed:
-            found.append("Something else was at work on this machine: seconds are less sure than on a quiet one.")
+            found.append(
+                "Something else was running on this machine, so the seconds are less certain than on an idle one."
+            )
         return found
 
 
@@ -259,7 +261,7 @@ class _Pictures:
     def _none_made(self, what: str) -> SettingsError:
         results = self.request.out / "results"
         return SettingsError(
-            f"No picture of {what} could be made; the reasons are in {results}. Mend that and run the command again, "
+            f"No picture of {what} could be made; the reasons are in {results}. Fix that and run the command again, "
             "or name other backbones with --among."
         )
 
@@ -268,7 +270,7 @@ class _Pictures:
         seen = {key for key, result in theirs.items() if result.similarity is not None}
         if not seen:
             raise SettingsError(
-                f"None of {len(theirs)} pictures of {self.request.reference.name} shows a face, so that nothing can be "
+                f"None of {len(theirs)} pictures of {self.request.reference.name} shows a face, so nothing can be "
                 f"compared. The reasons are in {self.request.out / 'results'}."
             )
         shares: dict[str, Share] = {}

@@ -37,7 +37,7 @@ class Target:
         """Raise SettingsError where a share cannot be meant."""
         for name, share in self.each.items():
             if not 0 <= share <= 2:  # NaN fails too
-                raise SettingsError(f"Expected {name} as 0 to 200 % of the reference way's, got {100 * share:g} %.")
+                raise SettingsError(f"Expected {name} from 0 to 200 % of the reference's, got {100 * share:g} %.")
 
     @property
     def each(self) -> dict[str, float]:

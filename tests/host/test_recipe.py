@@ -51,7 +51,7 @@ def test_the_text_is_used_where_no_file_is_chosen(run, mini, recipe):
 def test_another_variant_is_refused_in_words(pack, run, mini, recipe):
     model, *_ = mini("mini-schnell")
     with pytest.raises(
-        pack.module("infusenet.errors").SettingsError, match="made for flux dev, and this backbone is flux schnell"
+        pack.module("infusenet.errors").SettingsError, match="made for flux dev, but this backbone is flux schnell"
     ):
         run("LoadRecipe", model=model, recipe="none", text=recipe.to_json())
 
@@ -60,7 +60,7 @@ def test_another_variant_is_refused_in_words(pack, run, mini, recipe):
     ("name", "text", "words"),
     [
         ("none", "  ", "Choose a recipe"),
-        ("none", "{}", "This is no recipe"),
+        ("none", "{}", "This is not a recipe"),
         ("gone.json", "", "was not found"),
         ("../secret recipe.json", "", "was not found"),
         ("../secret recipe.json [output]", "", "was not found"),

@@ -55,7 +55,7 @@ def test_generate_refuses_a_recipe_for_another_backbone(tmp_path: Path, recipe: 
         code, out = generate(tmp_path, "--recipe", recipe, backbone=backbone)
         told = capsys.readouterr().err
         assert code == 2 and not out.exists()
-        assert "made for flux schnell, and this backbone is flux dev" in told and told.count("\n") == 1
+        assert "made for flux schnell, but this backbone is flux dev" in told and told.count("\n") == 1
 
 
 def test_a_sweep_has_the_recipe_as_one_more_method(tmp_path: Path, recipe: str, capsys) -> None:
@@ -84,7 +84,7 @@ def test_tune_asks_for_what_its_arguments_say(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("words", "told"),
-    [("--identity 300", "0 to 200 %"), ("--drawn 0", "1 person or more"), ("--people x --drawn 3", "give one of them"),
+    [("--identity 300", "0 to 200 %"), ("--drawn 0", "1 person or more"), ("--people x --drawn 3", "not both"),
      ("--refresh never", "Expected refresh"), ("--among nothing", "Unknown backbone"),
      ("--steps 0", "whole number of steps"), ("--strengths 7", "strengths of 0..3")],
 )  # fmt: skip

@@ -43,13 +43,13 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path):
     with pytest.raises(SettingsError, match="nowhere.json cannot be read"):
         Recipe.load(tmp_path / "nowhere.json")
     (tmp_path / "picture.json").write_bytes(b"\x89PNG")
-    with pytest.raises(SettingsError, match="picture.json: This is no recipe"):
+    with pytest.raises(SettingsError, match="picture.json: This is not a recipe"):
         Recipe.load(tmp_path / "picture.json")
 
 
 def test_another_backbone_is_refused_in_words():
     RECIPE.check("flux", BACKBONES["flux-dev"].variant)
-    with pytest.raises(SettingsError, match="made for flux dev, and this backbone is flux schnell"):
+    with pytest.raises(SettingsError, match="made for flux dev, but this backbone is flux schnell"):
         RECIPE.check("flux", "schnell")
 
 
