@@ -114,7 +114,7 @@ _SDXL_SPECS = (
     ),
     BackboneSpec(
         "sdxl-hyper",
-        "SDXL with the Hyper-SDXL LoRA of 4 steps",
+        "SDXL with the 4-step Hyper-SDXL LoRA",
         "hyper",
         **_SDXL | {"source": "https://huggingface.co/ByteDance/Hyper-SD", "license": "terms unstated"},
         scheduler="DDIMScheduler",
@@ -124,7 +124,7 @@ _SDXL_SPECS = (
     ),
     BackboneSpec(
         "sdxl-lightning",
-        "SDXL-Lightning of 4 steps",
+        "4-step SDXL-Lightning",
         "lightning",
         **_SDXL | {"source": "https://huggingface.co/ByteDance/SDXL-Lightning"},
         scheduler="EulerDiscreteScheduler",
@@ -183,7 +183,7 @@ BACKBONES: dict[str, BackboneSpec] = {
         ),
         BackboneSpec(
             "mini-sdxl-4step",
-            "Miniature SDXL with its LoRA of 4 steps",
+            "Miniature SDXL with its 4-step LoRA",
             "hyper",
             **_MINI_SDXL,
             scheduler="DDIMScheduler",

@@ -63,7 +63,7 @@ def pareto_figure(
     """
     look = theme_named(theme)
     figure = new_figure(width, 5.0, look)
-    axes = dress(figure.add_subplot(), look, x="seconds a picture", y="likeness, % of the reference way's")
+    axes = dress(figure.add_subplot(), look, x="seconds per picture", y="likeness, % of the reference's")
     colours = tones({point.backbone: point.backbone for point in points})
     _corner(axes, points, least, most, look)
     edge = frontier(points)
@@ -149,9 +149,9 @@ def _legend(figure: Figure, colours: Mapping[str, Tone], theme: Theme, with_edge
     handles += [
         handle("meets the target", **quiet, ms=7, mfc=theme.quiet),
         handle("misses part of it", **quiet, ms=7, mfc=theme.paper),
-        handle("left early, few pictures", **quiet, ms=4.5, mfc=theme.quiet, alpha=0.35),
+        handle("dropped early, few pictures", **quiet, ms=4.5, mfc=theme.quiet, alpha=0.35),
     ]
-    handles += [handle("none is faster and more alike", color=theme.quiet, lw=1.2)] if with_edge else []
+    handles += [handle("best trade-offs", color=theme.quiet, lw=1.2)] if with_edge else []
     options = {"labelcolor": theme.ink, "loc": "outside upper left", "ncols": 3 if figure.get_figwidth() > 6 else 1}
     legend(figure, handles, LARGE - 1.5, **options)
 

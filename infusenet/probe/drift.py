@@ -114,8 +114,8 @@ def _stopped(trace: Trace, peak: Peak) -> str:
     cut = trace.stopped_after
     if cut is None and trace.records and trace.records[-1].step == trace.steps:
         return (
-            f"The run was finished, and the prediction of step {step} was kept because it is the most alike one "
-            "that is sharp enough."
+            f"The run was finished, and the prediction of step {step} was kept: of those sharp enough, it is the "
+            "most like the reference."
         )
     if cut is None or step <= cut:
         return f"Sampling was stopped, and the picture is the prediction of step {step}."

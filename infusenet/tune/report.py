@@ -85,7 +85,9 @@ def headline(found: Found) -> list[str]:
     if chosen is None:
         nearest = min(found.race.entries, key=lambda entry: entry.standing.shortfall(found.request.target, DOUBT))
         lacks = " and ".join(TITLES.get(name, name) for name in nearest.standing.misses(found.request.target, DOUBT))
-        return [f"No way meets the target: the nearest, {nearest.way.name}, misses {lacks}. Ask for less, or try more."]
+        return [
+            f"No way meets the target: the nearest, {nearest.way.name}, misses {lacks}. Ask for less, or try more ways."
+        ]
     if chosen == reference or found.verified is None:
         return [f"Nothing faster than {reference.name} meets the target."]
     verified = found.verified
@@ -167,7 +169,7 @@ def _tiles(found: Found) -> list[tuple[str, float, str, str]]:
         return []
     tiles = [("curve-1", verified.reference_seconds / verified.seconds, "times as fast", "as the reference")]
     for name, share in verified.standing.shares.items():
-        note = f"of the reference's, held out; wanted {found.request.target.each[name]:.2f}"
+        note = f"of the reference's, on held-out pictures; wanted {found.request.target.each[name]:.2f}"
         tiles.append(("curve-3" if share.mean >= found.request.target.each[name] else "curve-2", share.mean,
                       TITLES[name], note))  # fmt: skip
     return tiles

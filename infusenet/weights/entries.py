@@ -47,7 +47,7 @@ SDXL_ENTRIES = (
     _sdxl("sdxl-turbo", "SDXL-Turbo", "stabilityai/sdxl-turbo", "Stability AI's own: see its page", "sdxl-turbo"),
     CatalogueEntry(
         "sdxl-lightning",
-        "SDXL-Lightning, a UNet of 4 steps",
+        "SDXL-Lightning, a 4-step UNet",
         ("sdxl_lightning_4step_unet.safetensors",),
         False,
         f"{_HUB}/ByteDance/SDXL-Lightning",
@@ -65,7 +65,7 @@ SDXL_ENTRIES = (
     ),
     CatalogueEntry(
         "hyper-sdxl-lora",
-        "Hyper-SDXL's LoRA of 4 steps",
+        "Hyper-SDXL's 4-step LoRA",
         ("Hyper-SDXL-4steps-lora.safetensors",),
         False,
         f"{_HUB}/ByteDance/Hyper-SD",
