@@ -78,7 +78,7 @@ SDXL_ENTRIES = (
         ("ip-adapter-faceid-plusv2_sdxl*", "ip-adapter-faceid_sdxl*"),
         False,
         f"{_HUB}/h94/IP-Adapter-FaceID",
-        "non-commercial research only, as the recognizer that it was trained with",
+        "non-commercial research only, like the recognizer it was trained with",
     ),
     CatalogueEntry(
         "id-recognizer",

@@ -79,7 +79,7 @@ class Sigmas(io.ComfyNode):
                     min=0,
                     max=200,
                     optional=True,
-                    tooltip="How many larger steps take the rest of the schedule. 0 = the schedule stays as it is.",
+                    tooltip="How many larger steps cover the rest of the schedule. 0 = the schedule stays as it is.",
                 ),
             ],
             outputs=[

@@ -216,7 +216,7 @@ class ApplyInfuseNet(io.ComfyNode):
                     "InfuseNet.\n"
                     "none: as trained.\n"
                     "scale: strong attention becomes stronger, weak attention weaker.\n"
-                    "soft mask: replaces it by a mask with soft edges, one for each of the identity's tokens.",
+                    "soft mask: replaces attention by a mask with soft edges, one for each identity token.",
                 ),
                 io.Float.Input(
                     "attention_scale",
