@@ -105,7 +105,7 @@ def test_the_projection_is_linear_gelu_linear_then_norm_of_each_token(tmp_path):
             "the tensor .* is missing",
         ),
         ({key: value for key, value in faceid().items() if key != "image_proj.proj.2.bias"}, "missing"),
-        ({**faceid(), "image_proj.proj.0.bias": torch.full([32], torch.nan)}, "not finite"),
+        ({**faceid(), "image_proj.proj.0.bias": torch.full([32], torch.nan)}, "NaN or infinity"),
     ],
 )
 def test_wrong_files_are_named_with_what_fits(tmp_path, state, words):

@@ -191,7 +191,7 @@ def test_a_request_names_the_branches(write: Write, plan_of: PlanOf) -> None:
     job = plan_of(write()).jobs[0]
     assert _request(job).branches == "positive"
     assert _request(replace(job, true_cfg=2.0, branches="both")).branches == "both"
-    with pytest.raises(SettingsError, match="branches out of positive, both"):
+    with pytest.raises(SettingsError, match="branches from positive, both"):
         _request(replace(job, branches="negative"))
     assert (_request(job).refresh, _request(replace(job, refresh="1,3")).refresh) == ("every step", "1,3")
     guided = _request(replace(job, decoupled="identity", attention="scale", negative="blur"))
