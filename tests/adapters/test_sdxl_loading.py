@@ -83,7 +83,7 @@ def test_a_folder_makes_a_picture_and_is_probed(folder, faceid):
     adapter.bind(pipeline)
     request = GenerateRequest("a portrait", steps=3, guidance=1.0, seed=1, size=(70, 64))
     plain = generate(pipeline, condition(), request, adapter=adapter)
-    assert plain.picture.shape == (64, 64, 3) and "multiples of 8" in plain.warnings[0]
+    assert plain.picture.shape == (64, 64, 3) and "multiple of 8" in plain.warnings[0]
     nobody = generate(pipeline, None, request, adapter=adapter)
     assert not np.array_equal(plain.picture, nobody.picture)
     measure = Edges()
