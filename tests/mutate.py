@@ -6,6 +6,7 @@ that this list follows the code. Exits with 1 when a mistake goes unnoticed, 2 w
     python tests/mutate.py             all of them
     python tests/mutate.py guidance    those whose name contains the word
     python tests/mutate.py --passed    all of them; the tests are known to pass without a mistake, as after a whole run
+    python tests/mutate.py --share 3   every third, another third with every commit: what .ci/run has time for
 """
 
 import os
@@ -18,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-PASSED = "--passed"
+PASSED, SHARE = "--passed", "--share"
 COPIED = ("infusenet", "tests", "pyproject.toml", "requirements.txt", "README.md")
 
 
@@ -657,16 +658,21 @@ def tests_the_copy(folder: Path) -> bool:
     return Path(done.stdout.strip()).resolve().is_relative_to(folder.resolve())
 
 
+def check(mistake: Mistake) -> None:
+    """Exit unless its text is in the code once."""
+    found = (ROOT / mistake.file).read_text(encoding="utf-8").count(mistake.right)
+    if found != 1:
+        print(
+            f"{mistake.name}: expected {mistake.right!r} exactly once in {mistake.file}, found it {found} times. Bring "
+            "tests/mutate.py up to date with the code."
+        )
+        sys.exit(2)
+
+
 def try_mistake(folder: Path, mistake: Mistake) -> str | None:
     """The test that notices, None if none does. The copy is put right again."""
     path = folder / mistake.file
     text = path.read_text(encoding="utf-8")
-    if text.count(mistake.right) != 1:
-        print(
-            f"{mistake.name}: expected {mistake.right!r} exactly once in {mistake.file}, found it "
-            f"{text.count(mistake.right)} times. Bring tests/mutate.py up to date with the code."
-        )
-        sys.exit(2)
     path.write_text(text.replace(mistake.right, mistake.wrong), encoding="utf-8")
     try:
         _, output = run_tests(folder, mistake.tests)
@@ -676,9 +682,19 @@ def try_mistake(folder: Path, mistake: Mistake) -> str | None:
     return found[1] if found else None
 
 
+def commit_number() -> int:
+    """A number that every commit has another of; 0 without git."""
+    done = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True)
+    return int(done.stdout[:8], 16) if done.returncode == 0 else 0
+
+
 def main(words: list[str]) -> int:
     passed, words = PASSED in words, [word for word in words if word != PASSED]
+    every, words = (int(words[1]), words[2:]) if words[:1] == [SHARE] else (1, words)
     chosen = [mistake for mistake in MISTAKES if all(word in mistake.name for word in words)]
+    chosen = chosen[commit_number() % every :: every]
+    for mistake in MISTAKES:  # all of them, whichever are tried
+        check(mistake)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         copy_to(folder)

@@ -98,8 +98,7 @@ export class Chart {
         this.svg = make("svg", { role: "img", width: "100%", height: "100%" });
         this.svg.style.display = "block";
         this.tip = html({ position: "fixed", pointerEvents: "none", padding: "4px 8px", color: INK, background: MENU,
-            border: `1px solid ${GRID}`, borderRadius: "4px", zIndex: 10000, font: "11px/1.45 Inter, Arial, sans-serif",
-            boxShadow: "0 2px 8px rgba(0, 0, 0, 0.35)" });
+            border: `1px solid ${GRID}`, borderRadius: "4px", zIndex: 10000, font: "11px/1.45 Inter, Arial, sans-serif" });
         this.tip.className = "infusenet-tip";
         this.tipText = html({ whiteSpace: "pre" });
         this.face = Object.assign(document.createElement("img"), { alt: "" });

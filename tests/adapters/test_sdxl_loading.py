@@ -351,7 +351,7 @@ def test_a_file_for_another_base_is_named(true_unet, folder, tmp_path, faceid):
     sd15 = adapter_shapes(true_unet, plus=False, width=768, lora=False)
     keys = [key for key in sd15 if not key.startswith("ip_adapter.")] + [key for key in sd15 if "_ip." in key][:32]
     path = header_only(tmp_path / "ip-adapter-faceid_sd15.safetensors", {key: sd15[key] for key in keys})
-    with pytest.raises(WeightsError, match=r"for Stable Diffusion 1.5, in 16 layers; this backbone \(SDXL\) has 70"):
+    with pytest.raises(WeightsError, match=r"for Stable Diffusion 1.5, with 16 layers; this backbone \(SDXL\) has 70"):
         load_faceid(path, true_unet)
     with torch.device("meta"):
         old = UNet2DConditionModel(cross_attention_dim=768)
