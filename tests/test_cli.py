@@ -376,7 +376,7 @@ def test_module_form():
     ("arguments", "told"),
     [
         (["generate", "--steps", "9" * 5000], "999..."),
-        (["report", "a\x1b[31m\u202eb"], r"a\x1b[31m\u202eb holds no sweep"),
+        (["report", "a\x1b[31m\u202eb"], r"a\x1b[31m\u202eb does not hold a readable sweep"),
         (["models", "a" * 5000], "cannot be used (File name too long). Check the path"),
         (["sweep", "\udcff", "--out", "out"], r"\udcff: there is no such file"),
     ],
