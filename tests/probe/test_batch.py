@@ -48,7 +48,7 @@ def test_in_words() -> None:
     ]
     assert in_words(trace_of((0.5,), final=(0.5,))) == []
     many = in_words(trace_of((0.5,) * 20, final=(0.5,) * 20))
-    assert len(many) == TOLD + 2 and many[-1] == "The other 12 are in the record."
+    assert len(many) == TOLD + 2 and many[-1] == "The other 12 pictures are in the record."
 
 
 def test_what_measured_is_named() -> None:
