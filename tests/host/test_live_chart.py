@@ -344,7 +344,7 @@ def test_a_node_that_samples_three_times_has_three_curves_and_says_which_is_told
         picture(page, f"three-times-{kind}")
         assert (chart["now"], chart["points"], chart["earlier"]) == (1, 3, 2)
         assert "run 2 of 3: 3 of 3 steps" in chart["text"]
-    assert "Run 2 of 3 by node" in charts(page, REPORT)[0]["text"] and "you chose its number" in chart["text"]
+    assert "This is run 2 of 3 by node" in charts(page, REPORT)[0]["text"] and "you chose its number" in chart["text"]
 
 
 CAUGHT = """
