@@ -31,7 +31,8 @@ def text(conditioned):
 @pytest.fixture(scope="module")
 def painting(person, mini):
     """`painting(batch, masked)`: an empty LATENT, or a picture to be painted anew but for its left side."""
-    picture = mini("mini-schnell")[2].encode(person)
+    with torch.inference_mode():  # fixtures of a module are made before a test's own
+        picture = mini("mini-schnell")[2].encode(person)
     mask = torch.zeros(1, 128, 128)
     mask[..., 40:] = 1
 

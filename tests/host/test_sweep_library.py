@@ -102,7 +102,7 @@ def in_the_node(pack, run, mini, mini_infusenet, identity, recognizer, person, m
             gate="step",
             on_negative=False,
         )
-        *_, table = run(
+        *_, table, _ = run(
             "Sweep",
             model=model,
             positive=positive,
