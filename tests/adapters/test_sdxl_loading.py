@@ -356,7 +356,7 @@ def test_a_file_for_another_base_is_named(true_unet, folder, tmp_path, faceid):
     with torch.device("meta"):
         old = UNet2DConditionModel(cross_attention_dim=768)
     sdxl = header_only(tmp_path / "ip-adapter-faceid_sdxl.safetensors", adapter_shapes(true_unet, lora=False))
-    with pytest.raises(WeightsError, match=r"for SDXL, in 70 layers; this backbone \(Stable Diffusion 1.5\) has 16"):
+    with pytest.raises(WeightsError, match=r"for SDXL, with 70 layers; this backbone \(Stable Diffusion 1.5\) has 16"):
         load_faceid(sdxl, old)
     with pytest.raises(WeightsError, match="h94/IP-Adapter-FaceID"):
         load_faceid(faceid, true_unet)
