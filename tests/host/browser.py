@@ -145,6 +145,7 @@ class Browser:
         """Save what is seen, or a box of it: left, top, width, height."""
         clip = {"clip": {**dict(zip(("x", "y", "width", "height"), box, strict=True)), "scale": 1}} if box else {}
         result = self(("Page.captureScreenshot", {"format": "png", **clip}))[0]
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(base64.b64decode(result["data"]))
 
     def close(self) -> None:
