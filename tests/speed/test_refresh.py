@@ -195,6 +195,21 @@ def test_each_branch_of_true_cfg_keeps_its_own(mini, tokens, branches, times):
     assert not torch.allclose(kept, plain, atol=1e-3)
 
 
+def test_kept_residuals_go_to_the_branch_that_computed_them(mini, tokens):
+    seen = []  # the two branches in turn, step by step
+    handle = mini.transformer.register_forward_pre_hook(
+        lambda _m, _a, values: seen.append(values["controlnet_block_samples"]), with_kwargs=True
+    )
+    try:
+        sample(mini, tokens, refresh="every 2", negative_prompt="blurred", true_cfg_scale=2.0, branches="both")
+    finally:
+        handle.remove()
+    cond, uncond = seen[::2], seen[1::2]
+    for step in (1, 3):
+        assert cond[step] is cond[step - 1] and uncond[step] is uncond[step - 1]
+        assert cond[step] is not uncond[step]
+
+
 def test_a_window_counts_the_steps_of_the_run(mini, tokens):
     _, calls = sample(mini, tokens, refresh="1,4", control_guidance_start=0.2)
     assert calls == [1, 3]
@@ -253,6 +268,32 @@ def test_nothing_is_kept_after_a_run_and_after_one_that_broke(mini, tokens):
     with pytest.raises(KeyboardInterrupt):
         sample(mini, tokens, refresh="1", callback_on_step_end=note(1), **inputs)
     assert kept and all(one() is None for one in kept)
+
+
+def test_what_was_kept_is_freed_before_the_picture_is_decoded(mini, tokens, monkeypatch):
+    kept, alive = [], []
+
+    def note(_pipeline, _i, _t, values):
+        kept.extend(weakref.ref(tensor) for tensor in values["controlnet_block_samples"])
+        return {}
+
+    decode = mini._decode
+
+    def look(*given):
+        alive.extend(one() is not None for one in kept)
+        return decode(*given)
+
+    monkeypatch.setattr(mini, "_decode", look)
+    inputs = ["controlnet_block_samples"]
+    sample(
+        mini,
+        tokens,
+        refresh="1",
+        output_type="pt",
+        callback_on_step_end=note,
+        callback_on_step_end_tensor_inputs=inputs,
+    )
+    assert alive and not any(alive)
 
 
 def test_what_cannot_be_meant_is_refused_before_the_run(mini, tokens):
