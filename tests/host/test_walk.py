@@ -42,14 +42,18 @@ await app.loadGraphData(flow, true, true, 'NAME');
 await new Promise((done) => setTimeout(done, 800));
 """
 LOOK = """
-const nodes = app.graph.nodes.filter((node) => KINDS.includes(node.type));
-return nodes.map((node) => {
+const seen = [];
+for (const node of app.graph.nodes.filter((node) => KINDS.includes(node.type))) {
+    app.canvas.centerOnNode(node); // what is outside the window is not drawn
+    app.canvas.setDirty(true, true);
+    await new Promise((done) => setTimeout(done, 600));
     const chart = node.widgets.find((widget) => widget.name === 'infusenet_chart').element;
     const box = chart.getBoundingClientRect(), texts = [...chart.querySelectorAll('svg text')];
     const outside = (at) => at.left < box.left - 1 || at.right > box.right + 1 || at.bottom > box.bottom + 1;
-    return {curves: chart.querySelectorAll('path.now, path.item').length, height: box.height,
-        outside: texts.filter((text) => outside(text.getBoundingClientRect())).map((text) => text.textContent)};
-});
+    seen.push({curves: chart.querySelectorAll('path.now, path.item').length, height: box.height,
+        outside: texts.filter((text) => outside(text.getBoundingClientRect())).map((text) => text.textContent)});
+}
+return seen;
 """
 
 
