@@ -53,8 +53,8 @@ def two_people() -> Graph:
     """Two identities, each in its half."""
     graph = Graph(
         "## Two people\n\nOne *Apply* for each person, chained, each with a mask. The mask limits the identity, not "
-        "the picture: the prompt says where people are.\n\nFor masks of your own, put *Load Image (as Mask)* in the "
-        f"place of *Left half*. This takes FLUX: the miniature draws one face a picture. {FILES_NOTE}\n\n{LICENCES}"
+        "the picture: the prompt says where people are.\n\nFor masks of your own, replace *Left half* with "
+        f"*Load Image (as Mask)*. This needs FLUX: the miniature draws one face a picture. {FILES_NOTE}\n\n{LICENCES}"
     )
     backbone(graph, "flux-schnell")
     first, second = person(graph), person(graph, " 2", REFERENCE_2)

@@ -56,10 +56,11 @@ def fastface_sdxl() -> Graph:
     """FastFace where it was made: SDXL in 4 steps with IP-Adapter FaceID, its published weights."""
     graph = Graph(
         "## FastFace on SDXL\n\nSDXL in 4 steps with IP-Adapter FaceID. *Guider* is FastFace's own guidance with its "
-        "published weights, *Plain* the same seed without it: *Scores* compares both (the guided one first). Seeds "
-        "differ much: try several.\n\nFastFace's other half: *attention* in *Apply*, scale or soft mask. Its own "
-        "*weight* is 0.8.\n\nIt runs on the small SDXL that comes with the pack. For SDXL itself: *Load Checkpoint* "
-        "and Hyper-SDXL's LoRA in the place of *Backbone*, your files in *IP-Adapter*, buffalo_l in *Face network*."
+        "published weights, *Plain* the same seed without it: *Scores* compares both (the guided one first). Results "
+        "vary a lot with the seed: try several.\n\nFastFace's other half: *attention* in *Apply*, scale or soft "
+        "mask. Its own *weight* is 0.8.\n\nIt runs on the small SDXL that comes with the pack. For SDXL itself: "
+        "*Load Checkpoint* and Hyper-SDXL's LoRA instead of *Backbone*, your files in *IP-Adapter*, "
+        "buffalo_l in *Face network*."
     )
     graph.add("Backbone", "InfuseNet_LoadMiniSDXL", "Models", few_steps=True)
     graph.add("IP-Adapter", "InfuseNet_LoadIPAdapter", "Models", ip_adapter="miniature")

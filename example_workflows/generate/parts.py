@@ -28,14 +28,14 @@ ENCODER_FILES = {
 
 CONSENT = "Use a photo of someone who agrees."
 YOURS = (
-    f"As it comes it runs on the miniature, on any machine. For FLUX choose your files in *Models*, and a face pack in "
+    f"As shipped, it runs on the miniature, on any machine. For FLUX choose your files in *Models*, and a face pack in "
     f"*Recognizer* that is not the one that carries the identity. {CONSENT}"
 )
 LICENCES = (
     "InfiniteYou's weights are CC BY-NC 4.0, FLUX.1 dev is non-commercial, FLUX.1 schnell is Apache-2.0, InsightFace's "
     f"packs are for non-commercial research. {CONSENT}"
 )
-FILES_NOTE = "The help of each loader in *Models* tells where its files come from and where they go."
+FILES_NOTE = "Each loader's help page in *Models* says where to get its files and where to put them."
 SMILING = "a photo of a smiling person at the beach"
 
 

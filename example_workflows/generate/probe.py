@@ -75,7 +75,7 @@ def best_of_eight() -> Graph:
     """Eight pictures, and the one to keep."""
     graph = Graph(
         "## The best of eight\n\nOne run makes eight pictures of one prompt. *Best* keeps the one most like "
-        "*Reference*; *Save* writes all of them, the chart and the figures to *output/infusenet*.\n\nFor other eight "
+        "*Reference*; *Save* writes all of them, the chart and the figures to *output/infusenet*.\n\nFor another eight "
         f"change *noise_seed* in *Noise*. For more or fewer change *batch_size* in *Size*.\n\n{YOURS}"
     )
     backbone(graph, "mini-schnell")
@@ -96,7 +96,7 @@ def best_of_eight() -> Graph:
 def probe_ksampler() -> Graph:
     """Any model, any way of carrying identity."""
     graph = Graph(
-        "## Probe any model\n\nPut your own loader in the place of *Backbone*: any image model, with PuLID, InstantID, "
+        "## Probe any model\n\nReplace *Backbone* with your own loader: any image model, with PuLID, InstantID, "
         "a LoRA or nothing to carry the identity. Here nothing does, so the curve stays at the strangers' line.\n\n"
         "*Probe* goes between the model and its sampler, and changes nothing in the picture.\n\nIn *Recognizer* choose "
         "a face pack that your method does not use itself: PuLID and InstantID use antelopev2, which would flatter "

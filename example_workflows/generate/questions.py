@@ -37,7 +37,8 @@ def checklist() -> Graph:
     graph = Graph(
         "## Why does my face not look like me?\n\nRun it with your photo and go through the notes from 1 to 5. Each "
         "says what to look at and what to change.\n\nChange one thing at a time and keep the seed: the curve of the "
-        f"run before stays in the chart.\n\nIt runs on the miniature; for FLUX choose your files in *Models*. {CONSENT}"
+        f"previous run stays in the chart.\n\nIt runs on the miniature; for FLUX choose your files in *Models*. "
+        f"{CONSENT}"
     )
     graph.remark(
         "1 The photo",
