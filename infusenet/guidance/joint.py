@@ -25,13 +25,14 @@ class SoftMaskOfShare(SoftMask):
     """A soft mask for identity tokens that have a share of the attention alone, beside thousands of image tokens.
 
     FastFace's adapter gives its tokens a softmax of their own, so that the largest attention is near 1 and a mask of
-    height 1.55 is a little more than that. Here the height counts in each token's largest attention in the picture. A
-    mask of 1.55 itself for each of eight tokens ruins the picture.
+    height 1.55 is a little more than that. Here everything counts in each token's largest share in the picture: the
+    height, because a mask of 1.55 itself for each of eight tokens ruins the picture, and the quantile, because the
+    mask's edge lies in a map of 0..1, where a quantile of the shares themselves would be next to 0, whichever it is.
     """
 
     def _changed(self, attention: Tensor, part: Part, step: int) -> Tensor:
-        largest = attention.amax((1, 2), keepdim=True)
-        return super()._changed(attention, part, step) * largest
+        largest = attention.amax((1, 2), keepdim=True).clamp(min=torch.finfo(attention.dtype).tiny)
+        return super()._changed(attention / largest, part, step) * largest
 
 
 ATTENTIONS: Mapping[str, Callable[[float], Manipulation]] = {

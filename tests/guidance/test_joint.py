@@ -8,7 +8,7 @@ import torch
 from infusenet.errors import SettingsError
 from infusenet.guidance import joint
 from infusenet.guidance.attention import soft_mask
-from infusenet.guidance.joint import attention_named, attention_with_logsumexp, manipulated_attention
+from infusenet.guidance.joint import SoftMaskOfShare, attention_named, attention_with_logsumexp, manipulated_attention
 from infusenet.guidance.manipulation import ScalePower, SoftMask
 
 IDENTITY, IMAGE = 8, 300  # more queries than one chunk of the fallback holds
@@ -41,8 +41,8 @@ def by_matrix(query, key, value, kind):
         given = soft_mask(paid, 5.0, 0.65, 1.55, invert=(0,)) @ theirs
     else:
         published = "published" in kind
-        mask = soft_mask(paid, 5.0, 0.65, 1.55, invert=(0,) if published else ())
-        mask = moved(mask if published else mask * paid.amax((1, 2), keepdim=True), paid)
+        largest = 1 if published else paid.amax((1, 2), keepdim=True)
+        mask = moved(largest * soft_mask(paid / largest, 5.0, 0.65, 1.55, invert=(0,) if published else ()), paid)
         given = moved(mask @ theirs, paid @ theirs)
     out[:, :, IDENTITY:] += given - paid @ theirs
     return out
@@ -105,6 +105,23 @@ def test_a_picture_does_not_depend_on_its_neighbour(qkv, kind):
 def test_a_schedule_is_followed(qkv):
     first, second = (manipulated_attention(*qkv, IDENTITY, SoftMask(), step) for step in (0, 1))
     assert float((first - second).abs().max()) > 0.01
+
+
+def test_the_quantile_moves_the_edge_even_of_a_small_share():
+    """Of two tokens' shares as on FLUX, some thousandths of the whole, as of the same map in an adapter of its own."""
+    whole = torch.rand(1, 3, IMAGE, 2, generator=torch.Generator().manual_seed(3)).square()
+    settings = {"blend": None, "sharpness": (50.0,), "down": (1.0,), "inverted": False}
+
+    def kept(quantile, scale):
+        """How much of the map is above half of its largest value."""
+        given = SoftMaskOfShare(quantile=quantile, **settings).map(scale * whole, "down", 0)
+        return float((given > given.amax() / 2).float().mean())
+
+    assert kept(0.3, 0.004) == pytest.approx(0.7, abs=0.03)
+    assert kept(0.9, 0.004) == pytest.approx(0.1, abs=0.03)
+    assert kept(0.65, 0.004) == pytest.approx(kept(0.65, 1.0), abs=0.01)
+    nothing = SoftMaskOfShare(**settings).map(torch.zeros(1, 1, 4, 2), "down", 0)
+    assert torch.equal(nothing, torch.zeros(1, 1, 4, 2))
 
 
 def test_only_power_1_and_scale_1_change_nothing():
