@@ -92,6 +92,20 @@ MISTAKES = (
         ("tests/guidance/test_joint.py",),
     ),
     Mistake(
+        "joint attention: the soft mask's edge is a quantile of the share itself",
+        "infusenet/guidance/joint.py",
+        "super()._changed(attention / largest, part, step)",
+        "super()._changed(attention, part, step)",
+        ("tests/guidance/test_joint.py",),
+    ),
+    Mistake(
+        "SDXL: a negative prompt is always read",
+        "infusenet/adapters/ip_adapter/pipeline.py",
+        "do_classifier_free_guidance=guidance.needs_negative",
+        "do_classifier_free_guidance=True",
+        ("tests/adapters/test_sdxl_loading.py",),
+    ),
+    Mistake(
         "joint attention: the identity's own queries are changed too",
         "infusenet/guidance/joint.py",
         """    scores = query[:, :, tokens:].float()""",

@@ -20,6 +20,7 @@ from infusenet.backbones import BACKBONES
 from infusenet.errors import SettingsError, WeightsError
 from infusenet.generate import GenerateRequest, files_for, generate, load_adapter
 from infusenet.generate import load_pipeline as load_prepared
+from infusenet.guidance.decoupled import Decoupled
 from infusenet.loading import load_pipeline
 
 
@@ -93,6 +94,24 @@ def test_a_folder_makes_a_picture_and_is_probed(folder, faceid):
     assert probed.trace.status == "complete" and [one.step for one in probed.trace.records] == [1, 2, 3]
     assert list(probed.trace.sigmas) == sorted(probed.trace.sigmas, reverse=True)
     assert (probed.trace.run.sampler, probed.trace.run.scheduler) == ("euler", "sdxl")
+
+
+@pytest.mark.parametrize(
+    ("options", "texts"),
+    [
+        ({"guidance_scale": 1.0}, 1),
+        ({"guidance_scale": 0.0}, 1),  # as SDXL-Turbo's own code calls it
+        ({"guidance_scale": 2.0}, 2),
+        ({"decoupled": Decoupled("direction", a=2, rescale=0)}, 1),
+        ({"decoupled": Decoupled(a=1, b=1, rescale=0)}, 1),
+        ({"decoupled": Decoupled()}, 2),
+    ],
+)
+def test_a_negative_prompt_is_read_where_a_branch_sees_it(folder, options, texts):
+    pipeline, read = loaded(folder), []
+    pipeline.text_encoder.register_forward_pre_hook(lambda *_: read.append(1))
+    pipeline("a portrait", negative_prompt="hats", num_inference_steps=1, output_type="latent", **options)
+    assert len(read) == texts
 
 
 @pytest.mark.parametrize(
@@ -475,7 +494,6 @@ def test_the_request_reaches_guidance_and_attention(mini):
 
 
 def test_two_people_in_a_batch_are_each_as_alone(mini):
-    from infusenet.guidance.decoupled import Decoupled
     from infusenet.guidance.manipulation import SoftMask
     from infusenet.miniature.people import drawn_reference
 

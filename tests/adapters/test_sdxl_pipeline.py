@@ -129,6 +129,8 @@ def draws(monkeypatch, golden):
 class Everything(Decoupled):
     """All three thirds at every step, as the original evaluates them."""
 
+    needs_negative = True
+
     def branches_at(self, step):
         return tuple(self.contents)
 

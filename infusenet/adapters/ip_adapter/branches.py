@@ -19,6 +19,10 @@ class Guidance(Protocol):
     def contents(self) -> Mapping[Third, Contents]:
         """What each branch sees."""
 
+    @property
+    def needs_negative(self) -> bool:
+        """Whether a branch sees the negative prompt."""
+
     def branches_at(self, step: int) -> tuple[Third, ...]:
         """The branches that a step needs."""
 
@@ -43,6 +47,11 @@ class TrueCfg:
         """What each branch sees."""
         return {"negative": Contents(False, self.both), "full": Contents(True, True)}
 
+    @property
+    def needs_negative(self) -> bool:
+        """Whether a branch sees the negative prompt."""
+        return self.scale != 1
+
     def branches_at(self, step: int) -> tuple[Third, ...]:
         """The branches that a step needs."""
         return ("full",) if self.scale == 1 else ("negative", "full")
@@ -59,7 +68,8 @@ class Inputs:
     """What a call's branches are made of.
 
     Attributes:
-        text: (embeddings [B, tokens, dim], pooled [B, dim]) with the prompt, and with the negative one.
+        text: (embeddings [B, tokens, dim], pooled [B, dim]) with the prompt, and with the negative one where a branch
+            sees it.
         tokens: identity tokens [B, 4, dim] of the person, and of nobody; None for the plain backbone.
         time_ids: size conditions, [B, 6], the same for all branches.
     """

@@ -131,7 +131,7 @@ class SDXLPipeline(StableDiffusionXLPipeline):
             prompt_2=prompt_2,
             device=device,
             num_images_per_prompt=batch.copies,
-            do_classifier_free_guidance=len(guidance.contents) > 1,
+            do_classifier_free_guidance=guidance.needs_negative,
             negative_prompt=negative_prompt,
             negative_prompt_2=negative_prompt_2,
             prompt_embeds=prompt_embeds,
@@ -139,7 +139,9 @@ class SDXLPipeline(StableDiffusionXLPipeline):
             pooled_prompt_embeds=pooled_prompt_embeds,
             negative_pooled_prompt_embeds=negative_pooled_prompt_embeds,
         )
-        text = {True: (positive, pooled), False: (negative, negative_pooled)}
+        text = {True: (positive, pooled)}
+        if guidance.needs_negative:
+            text[False] = negative, negative_pooled
         inputs = Inputs(
             text, self._tokens(identity, batch), self._time_ids(height, width, pooled).repeat(batch.size, 1)
         )
