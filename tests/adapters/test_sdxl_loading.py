@@ -361,6 +361,57 @@ def test_a_lightning_unet_of_true_size_has_the_layout(true_unet, tmp_path, monke
         _unet(short, tmp_path, torch.float16, torch.device("cpu"))
 
 
+def quick_shapes(unet, named, rank=64):
+    """A quick LoRA of kohya's layout at true size, as LCM's: all layers but the first, the last and the embeddings."""
+    shapes = {}
+    for name, layer in unet.named_modules():
+        inside = name.startswith(("down_blocks", "mid_block", "up_blocks")) and hasattr(layer, "weight")
+        if not inside or layer.weight.ndim == 1 or (written := named(name)) is None:
+            continue
+        out, into, *kernel = layer.weight.shape
+        shapes[f"lora_unet_{written}.alpha"] = ()
+        shapes[f"lora_unet_{written}.lora_down.weight"] = (rank, into, *kernel)
+        shapes[f"lora_unet_{written}.lora_up.weight"] = (out, rank, *[1] * len(kernel))
+    return shapes
+
+
+def as_published(name):
+    return name.replace(".", "_")
+
+
+def as_first_published(name):
+    """By the numbers that Stability gave SDXL's blocks, as training programs write it; those have attention alone."""
+    half, block, kind, layer, *rest = name.split(".") if name[0] in "du" else ("mid", 0, *name.split(".")[1:])
+    if kind != "attentions":
+        return None
+    number = {"down_blocks": 3 * int(block) + int(layer) + 1, "up_blocks": 3 * int(block) + int(layer)}.get(half, 1)
+    where = {"down_blocks": f"input_blocks_{number}_1", "up_blocks": f"output_blocks_{number}_1"}
+    return "_".join([where.get(half, "middle_block_1"), *rest])
+
+
+@pytest.mark.parametrize(("named", "layers"), [(as_published, 788), (as_first_published, 722)])
+def test_a_quick_lora_of_true_size_loads(true_unet, tmp_path, named, layers):
+    path = header_only(tmp_path / "pytorch_lora_weights.safetensors", quick_shapes(true_unet, named))
+    lora, known = read_lora(path, true_unet), dict(true_unet.named_modules())
+    assert len(lora) == layers
+    for name, (down, up, _) in lora.items():
+        assert (up.shape[0], *down.shape[1:]) == tuple(known[name].weight.shape)
+
+
+def test_a_quick_lora_for_another_base_is_refused(true_unet, tmp_path):
+    from diffusers import UNet2DConditionModel
+
+    with torch.device("meta"):
+        old = UNet2DConditionModel(cross_attention_dim=768)
+    for shapes, unet in (
+        (quick_shapes(old, as_published, 4), true_unet),
+        (quick_shapes(true_unet, as_published, 4), old),
+    ):
+        path = header_only(tmp_path / "pytorch_lora_weights.safetensors", shapes)
+        with pytest.raises(WeightsError, match="does not fit this backbone's UNet: of .* layers .* are unknown"):
+            read_lora(path, unet)
+
+
 # -- what does not fit -----------------------------------------------------------------------------------------------
 
 
