@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from . import blueprints
-from .adapter import flux, ksampler, miniature, two_people
+from .adapter import flux, ksampler, miniature, tuned, two_people
 from .fastface import fastface, fastface_sdxl
 from .graph import Graph
 from .photo import head, portrait
@@ -45,6 +45,7 @@ _ORDERED: list[tuple[str, str, Callable[[], Graph]]] = [  # short name, what it 
     ("thing_or_style", "A thing or a style, not a face", thing),
     ("miniature_fastface", "FastFace, text and identity guided apart", fastface),
     ("miniature_fastface_sdxl", "FastFace on SDXL with an IP Adapter", fastface_sdxl),
+    ("miniature_recipe", "Settings from a recipe", tuned),
 ]
 TEMPLATES = {name: state for name, _, state in _ORDERED}
 TITLES = {name: f"{number:02d} {title}" for number, (name, title, _) in enumerate(_ORDERED, start=1)}

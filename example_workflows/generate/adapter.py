@@ -1,6 +1,8 @@
-"""Templates of the adapter: one person, two people, the plain KSampler."""
+"""Templates of the adapter: one person, two people, the plain KSampler, settings from a recipe."""
 
 from __future__ import annotations
+
+import json
 
 from .graph import Graph
 from .parts import (
@@ -102,4 +104,36 @@ def ksampler() -> Graph:
         denoise=1.0,
     )
     picture(graph, "infusenet_ksampler")
+    return graph
+
+
+RECIPE = {  # shows the form, and claims nothing
+    "format": "infusenet recipe 1",
+    "backbone": "dev",
+    "family": "flux",
+    "variant": "dev",
+    "steps": 14,
+    "strength": 1.0,
+    "refresh": "every 2",
+    "schedule": "exact",
+}
+
+
+def tuned() -> Graph:
+    """Steps, strength and refresh from a recipe of `infusenet tune`."""
+    graph = Graph(
+        "## Settings from a recipe\n\n*Recipe* sets the steps, the strength and how often InfuseNet is computed. The "
+        "command `infusenet tune` searches for the fastest settings that keep the quality you ask for, on your own "
+        "people, and writes them as recipe.json.\n\nPut that file in ComfyUI's input folder, press R, and choose it in "
+        "*Recipe*. The shipped text is only an example, not the result of a search.\n\nAs shipped, this runs on the "
+        f"miniature. For FLUX choose your files in *Models*; a recipe for dev fits dev alone. {CONSENT}"
+    )
+    backbone(graph, "mini-dev")
+    identity = person(graph)
+    positive = prompt(graph, SMILING)
+    text = json.dumps(RECIPE, indent=1)
+    graph.add("Recipe", "InfuseNet_LoadRecipe", "Prompt and identity", model=("Backbone", 0), recipe="none", text=text)
+    applied = apply(graph, positive, identity, strength=("Recipe", 3), refresh=("Recipe", 4))
+    levels = {"steps": ("Recipe", 0), "keep": ("Recipe", 1), "last_steps": ("Recipe", 2)}
+    sample(graph, (applied, 0), 128, 128, "infusenet_recipe", **levels)
     return graph

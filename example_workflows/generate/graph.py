@@ -33,6 +33,7 @@ _TALL = {  # pictures, texts and charts
     "SaveImage": 300,
     "InfuseNet_IdentityProbe": 265,
     "InfuseNet_DriftReport": 430,
+    "InfuseNet_LoadRecipe": 210,
 }
 _PLUMBING = {  # kinds that are drawn as their title alone, since little in them is ever set
     "BasicGuider",

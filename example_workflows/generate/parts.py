@@ -116,18 +116,25 @@ def sample(
     prefix: str,
     model: Link = ("Backbone", 0),
     batch: int = 1,
+    **levels: Link,
 ) -> None:
-    """Pure noise, the exact schedule, euler, and the picture."""
+    """Pure noise, the exact schedule, euler, and the picture; `levels` are links to inputs of FLUX Sigmas."""
     graph.add("Size", "EmptySD3LatentImage", "Sampling", width=width, height=height, batch_size=batch)
-    denoise(graph, positive, ("Size", 0), prefix, model)
+    denoise(graph, positive, ("Size", 0), prefix, model, **levels)
 
 
 def denoise(
-    graph: Graph, positive: Link, latent: Link, prefix: str, model: Link = ("Backbone", 0), share: float = 1.0
+    graph: Graph,
+    positive: Link,
+    latent: Link,
+    prefix: str,
+    model: Link = ("Backbone", 0),
+    share: float = 1.0,
+    **levels: Link,
 ) -> None:
-    """The exact schedule or its last `share`, euler, and the picture."""
-    levels = {"steps": 0, "denoise": share, "keep": 0, "last_steps": 0}
-    graph.add("Schedule", "InfuseNet_Sigmas", "Sampling", model=("Backbone", 0), latent=latent, **levels)
+    """The exact schedule or its last `share`, euler, and the picture; `levels` as in `sample`."""
+    settings = {"steps": 0, "denoise": share, "keep": 0, "last_steps": 0, **levels}
+    graph.add("Schedule", "InfuseNet_Sigmas", "Sampling", model=("Backbone", 0), latent=latent, **settings)
     graph.add("Noise", "RandomNoise", "Sampling", noise_seed=SEED)
     graph.add("Sampler", "KSamplerSelect", "Sampling", sampler_name="euler")
     run(graph, "Sampling", "Guider", positive, latent, model)

@@ -8,7 +8,6 @@ import pytest
 TEMPLATES = Path(__file__).parents[2] / "example_workflows" / "api"
 SHIPPED = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(TEMPLATES.glob("*.json"))}
 TRIED_ELSEWHERE = ("miniature", "portrait", "probe_", "sweep_")  # test_server, test_probe_server, test_sweep_server
-NOT_YET = {"InfuseNet_LoadRecipe"}
 ALONE = [
     name
     for name, graph in SHIPPED.items()
@@ -17,9 +16,8 @@ ALONE = [
 
 
 def test_every_node_is_used_by_a_shipped_workflow(pack):
-    """But those whose files nobody ships; one that is used has to leave the list."""
     used = {node["class_type"] for graph in SHIPPED.values() for node in graph.values()}
-    assert set(pack.by_id) - used == NOT_YET
+    assert set(pack.by_id) - used == set()
 
 
 @pytest.fixture(scope="module")
