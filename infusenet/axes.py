@@ -44,7 +44,8 @@ def replaces(field: str) -> Callable[[Any, Value], Any]:
 
     def apply(request: Any, value: Value) -> Any:
         if not hasattr(request, field):
-            raise SettingsError(f"The axis {field!r} has no apply=, and {type(request).__name__} no field {field!r}.")
+            kind = type(request).__name__
+            raise SettingsError(f"The axis {field!r} has no apply=, and {kind} has no field {field!r}.")
         return replace(request, **{field: value})
 
     return apply

@@ -219,7 +219,7 @@ def generate(
     width, height = made_with["size"]
     exact = made_with["schedule"] == str(EXACT)
     if not exact and pipeline.spec.family != "flux":
-        raise SettingsError(f"schedule works with FLUX. Leave it out with {pipeline.spec.title}.")
+        raise SettingsError(f"schedule works with FLUX only. Leave it out with {pipeline.spec.title}.")
     options: dict[str, Any] = {} if exact else {"schedule": request.schedule}
     if request.negative is not None:
         options |= {"negative_prompt": request.negative, "true_cfg_scale": request.true_cfg}

@@ -262,7 +262,7 @@ def test_a_metric_is_a_number_or_nothing(toys):
 def test_an_axis_changes_a_request(toys):
     values = axes.parse_values("0.25, 1", axes.AXES["push"])
     assert [axes.AXES["push"].applied(GenerateRequest("a"), value).strength for value in values] == [0.5, 2.0]
-    with pytest.raises(generate.SettingsError, match="has no apply=, and GenerateRequest no field 'warmth'"):
+    with pytest.raises(generate.SettingsError, match="has no apply=, and GenerateRequest has no field 'warmth'"):
         axes.Axis("warmth", "warmth", False, 0, 1).applied(GenerateRequest("a"), 0.5)
     with pytest.raises(generate.SettingsError, match="outside 0..1"):
         axes.parse_values("2", axes.AXES["push"])

@@ -42,7 +42,7 @@ def add_parsers(commands: Any, common: argparse.ArgumentParser) -> None:
         "spec", metavar="SPEC", help="a TOML file, the name of a specification that comes with the package, or all"
     )
     sweep.add_argument("--out", required=True, type=Path, metavar="DIR", help="output folder")
-    sweep.add_argument("--quick", action="store_true", help="use the specification's small size")
+    sweep.add_argument("--quick", action="store_true", help="run the small version of the specification")
     sweep.add_argument(
         "--dry-run",
         action="store_true",
@@ -55,7 +55,7 @@ def add_parsers(commands: Any, common: argparse.ArgumentParser) -> None:
         "--filter",
         action="store_true",
         help="keep only people the paper would keep: one face, detector confidence above 0.7, wider than 80 pixels "
-        "(you must know that they are of age)",
+        "(whether they are adults, you must check yourself)",
     )
     sweep.add_argument(
         "--recipe", type=Path, metavar="FILE", help="add the recipe.json from infusenet tune as one more method"

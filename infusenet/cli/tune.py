@@ -61,7 +61,7 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
     grid.add_argument(
         "--refresh", metavar="WHEN", help='when InfuseNet is computed: "every step" "every 2" "1,3" ...', **several
     )
-    grid.add_argument("--exhaustive", action="store_true", help="try every way on all pictures, however long")
+    grid.add_argument("--exhaustive", action="store_true", help="try every way on all pictures, however long it takes")
     sweep.add_models(tune)
 
 

@@ -140,7 +140,7 @@ class _Panel:
         for index, (path, score) in enumerate(self.impostors):
             rest = Baseline.of_impostors([other for i, (_, other) in enumerate(self.impostors) if i != index])
             if rest is not None and rest.std is not None and score > rest.mean + _FAR * rest.std:
-                doubts.append(f"other people, {path} scores {score:.2f}, far above the rest: is it the same person?")
+                doubts.append(f"other people: {path} scores {score:.2f}, far above the rest. Is it the same person?")
         return doubts
 
     def why(self, reading: Reading) -> str:

@@ -146,8 +146,8 @@ def _reading(comparison: Comparison) -> list[str]:
         )
     if judge.published_line is not None:
         texts.append(
-            f"The makers of the recognizer count two faces as the same person from {judge.published_line:g} "
-            "upwards. That is their value for photographs. It was not measured here."
+            f"The makers of the recognizer count two faces as the same person if they score "
+            f"{judge.published_line:g} or more. That is their value for photographs. It was not measured here."
         )
     if comparison.other_photo is not None and judge.other_photo is not None:
         texts.append(

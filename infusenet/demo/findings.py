@@ -137,9 +137,9 @@ def reading(results: DemoResults) -> tuple[str, ...]:
         texts.append(
             "The same InfuseNet, trained on mini-dev only and never changed, gives "
             f"{number(mean(quick.similarities))} on mini-schnell in {quick.steps} steps and "
-            f"{number(mean(slow.similarities))} on mini-dev in {slow.steps} steps and "
-            f"{slow.seconds / quick.seconds:.1f} times the time. One person with nine pictures each is too little "
-            "to rank the two."
+            f"{number(mean(slow.similarities))} on mini-dev in {slow.steps} steps, which take "
+            f"{slow.seconds / quick.seconds:.1f} times as long. Nine pictures each of one person are too few to rank "
+            "the two."
         )
     return tuple(texts)
 

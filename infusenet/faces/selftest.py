@@ -69,7 +69,7 @@ def check_recognizer(embed: Callable[[Picture], NDArray[np.float32]], name: str,
     if faceless.max() > UNLIKE:
         told.append(
             f"The face recognizer {name} mistakes noise or plain grey for a face (cosine {faceless.max():.2f} with "
-            f"a drawn one, expected less than {UNLIKE}); its numbers cannot be trusted. {_ADVICE}"
+            f"a drawn one, expected less than {UNLIKE}), so its numbers cannot be trusted. {_ADVICE}"
         )
     if changed.min() < ALIKE:
         told.append(

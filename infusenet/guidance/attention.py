@@ -108,7 +108,7 @@ def match_moments(values: Tensor, like: Tensor, weight: float = 0.7, dim: int | 
         SettingsError: shapes that differ, or a weight outside 0..1.
     """
     if values.shape != like.shape:
-        raise SettingsError(f"Expected both in one shape, got {tuple(values.shape)} and {tuple(like.shape)}.")
+        raise SettingsError(f"Expected both to have the same shape, got {tuple(values.shape)} and {tuple(like.shape)}.")
     if not 0 <= weight <= 1:
         raise SettingsError(f"Expected a weight between 0 and 1, got {weight}.")
     dims = (dim,) if isinstance(dim, int) else tuple(dim)
@@ -162,13 +162,13 @@ def _check_mask(
     cap: float,
 ) -> None:
     if attention.ndim != 4:
-        raise SettingsError(f"Expected attention of [B, heads, queries, tokens], got {tuple(attention.shape)}.")
+        raise SettingsError(f"Expected attention [B, heads, queries, tokens], got {tuple(attention.shape)}.")
     for name, value in (("sharpness", sharpness), ("scale", scale), ("cap", cap)):
         _check_positive(value, name)
     if quantile is not None and not 0 <= quantile <= 1:
-        raise SettingsError(f"Expected quantile between 0 and 1, or None for a half, got {quantile}.")
+        raise SettingsError(f"Expected quantile between 0 and 1, or None for 0.5, got {quantile}.")
     if across not in ("picture", "batch"):
-        raise SettingsError(f'Expected across as "picture" or "batch", got {across!r}.')
+        raise SettingsError(f'Expected across="picture" or across="batch", got {across!r}.')
     tokens = attention.shape[-1]
     if not all(0 <= token < tokens for token in invert):
         raise SettingsError(f"Expected tokens to invert between 0 and {tokens - 1}, got {list(invert)}.")

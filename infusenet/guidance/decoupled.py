@@ -209,7 +209,7 @@ def _check(
     for name, third in (("negative", negative), ("identity", identity)):
         if third is not None and name in CONTENTS[kind] and third.shape != full.shape:
             shapes = f"{tuple(third.shape)} and {tuple(full.shape)}"
-            raise SettingsError(f"Expected all branches in one shape, got {shapes} ({name} and full).")
+            raise SettingsError(f"Expected all branches to have the same shape, got {shapes} ({name} and full).")
 
 
 def _check_kind(kind: str) -> None:

@@ -112,7 +112,7 @@ def _custom(values: Sequence[float] | None, steps: int) -> list[float]:
         raise SettingsError("The schedule 'custom' needs custom=, a list of weights, one per step.")
     given = as_weights(values, "custom")
     if len(given) < steps:
-        log.warning("%d weights for %d steps: the last, %g, is repeated.", len(given), steps, given[-1])
+        log.warning("Got %d weights for %d steps, so the last one, %g, is repeated.", len(given), steps, given[-1])
     return [given[min(step, len(given) - 1)] for step in range(steps)]
 
 

@@ -58,8 +58,8 @@ METRICS: dict[str, Metric] = {
             "similarity by a second recognizer",
             "cosine",
             "higher",
-            "cosine to the person by a recognizer that neither conditions nor is the main one for measuring; "
-            "empty: no such recognizer, or no face",
+            "cosine to the person, by a recognizer that neither conditions the pictures nor is the main one that "
+            "measures; empty: no such recognizer, or no face",
             lambda subject: subject["second"](subject.picture),
             needs=("second",),
         ),
@@ -68,8 +68,8 @@ METRICS: dict[str, Metric] = {
             "fit to the prompt",
             "share of 0..1, or CLIP's cosine",
             "higher",
-            "for the miniature, how much of what the prompt asks for a judge recognises in the picture, as a "
-            "share; otherwise, the cosine between CLIP's text and image; empty: no CLIP, or the prompt asks for "
+            "for the miniature, the share of what the prompt asks for that a judge recognises in the picture; "
+            "otherwise, the cosine between CLIP's text and image; empty: no CLIP, or the prompt asks for "
             "nothing the judge recognises",
             lambda subject: subject["prompt_fit"](subject.picture),
             needs=("prompt_fit",),

@@ -154,7 +154,7 @@ def caption(scene: Mapping[str, float], identity: Mapping[str, float] | None, le
         SettingsError: The level is unknown.
     """
     if level not in LEVELS:
-        raise SettingsError(f"expected a caption level out of {', '.join(LEVELS)}, got {level!r}; pick one of these")
+        raise SettingsError(f"Expected a caption level from {', '.join(LEVELS)}, got {level!r}.")
     parts = [_subject(scene, identity, level, rng)]
     if level in ("detailed", "complex") or (level == "style" and rng.random() < 0.5):
         parts.append(_worn(scene))

@@ -145,9 +145,7 @@ def _levels(trace: Trace, peak: Peak) -> list[str]:
         lines.append(f"Other pictures of the same {words.model} score {trace.ceiling:.3f}.")
     if trace.published_line is not None:
         name = trace.recognizer.partition(" ")[0]
-        lines.append(
-            f"The authors of {name} count two faces as the same person from {trace.published_line:.3f} upwards."
-        )
+        lines.append(f"The authors of {name} count two faces as the same person at {trace.published_line:.3f} or more.")
     return lines
 
 

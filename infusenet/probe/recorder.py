@@ -86,7 +86,8 @@ class ProbeRecorder:
     ) -> None:
         if when not in ("live", "after") or keep_latents not in ("best", "all", "none"):
             raise SettingsError(
-                f'Expected when "live" or "after", keep_latents "best", "all" or "none": {when!r}, {keep_latents!r}.'
+                'Expected when="live" or "after" and keep_latents="best", "all" or "none", '
+                f"got {when!r} and {keep_latents!r}."
             )
         if every < 1 or batch_size < 1 or capacity < 0:
             raise SettingsError(

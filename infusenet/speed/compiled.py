@@ -53,7 +53,7 @@ def speed_up(pipeline: Any, speed: Speed, device: torch.device) -> None:
 def check_speed(speed: str, device: torch.device) -> None:
     """Raise SettingsError unless this way is known and the device can go it."""
     if speed not in SPEEDS:
-        raise SettingsError(f"Expected speed out of {', '.join(SPEEDS)}, or None, got {speed!r}.")
+        raise SettingsError(f"Expected speed from {', '.join(SPEEDS)}, or None, got {speed!r}.")
     if speed == "fp8":
         check_card(device)
 

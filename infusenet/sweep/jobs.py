@@ -140,8 +140,8 @@ def check_size(spec: Spec, people: int) -> None:
     if pictures > MOST_JOBS:
         raise SpecError(
             f"This sweep would make {pictures:,} pictures ({methods:,} method settings, {people:,} people, "
-            f"{len(spec.prompts):,} prompts, {len(spec.seeds):,} seeds), but the most is {MOST_JOBS:,}. Shorten a "
-            "list, or split the specification."
+            f"{len(spec.prompts):,} prompts, {len(spec.seeds):,} seeds), but at most {MOST_JOBS:,} are allowed. "
+            "Shorten a list, or split the specification."
         )
 
 

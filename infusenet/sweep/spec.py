@@ -94,9 +94,9 @@ class Method(Table):
     @model_validator(mode="after")
     def _fits_the_run(self) -> Method:
         if self.start > self.end:
-            refuse(f"{self.start:g} or more, its start", self.end, key="end")
+            refuse(f"{self.start:g} or more (the start)", self.end, key="end")
         if self.decoupled != NONE and set(self.axes.get("true_cfg", (1,))) != {1}:
-            refuse("no true CFG: it takes its place", self.decoupled, key="decoupled")
+            refuse("no true CFG beside it, because it replaces it", self.decoupled, key="decoupled")
         fewest, last = min(self.axes["steps"]), max(self.axes.get("first_steps", (0,)))
         if last > fewest:
             refuse(f"at most the {fewest} steps", last, key="first_steps")

@@ -30,8 +30,8 @@ FATES = {
 """What became of a way, in words."""
 SECONDS = (
     "From the prompt to the picture, with the models loaded; on a CPU, processor time, which other work hardly "
-    "changes. For held-out pictures: medians, measured alternately. In the figure and the table: fitted to all "
-    "pictures, as a cost per picture, per step and per InfuseNet of each backbone."
+    "changes. For held-out pictures: medians, measured alternately. In the figure and the table: a fit to all "
+    "pictures, with a cost per picture, per step and per use of InfuseNet for each backbone."
 )
 _SETTINGS = {field.name for field in fields(Way)}  # columns that the way's name tells too
 TITLES = {"identity": "likeness", "prompt": "prompt following", "sharpness": "sharpness"}

@@ -209,7 +209,7 @@ def test_a_wrong_lora_is_refused(folder, tmp_path, faceid):
         path = lora_file(tmp_path / "lora.safetensors", "peft", **options)
         with pytest.raises(WeightsError, match="does not fit this backbone's UNet"):
             loaded(folder, text_encoders=False, lora=path)
-    with pytest.raises(WeightsError, match="does not fit this backbone's UNet: it has no layers|is no LoRA"):
+    with pytest.raises(WeightsError, match="does not fit this backbone's UNet: it has no layers|is not a LoRA"):
         loaded(folder, text_encoders=False, lora=faceid)
     with pytest.raises(SettingsError, match="lora= is for SDXL"):
         load_pipeline("mini-schnell", lora=path, device="cpu")

@@ -103,7 +103,7 @@ def test_table_is_aligned_and_short(results):
 
 def test_reading_says_only_what_is_there(results):
     assert len(reading(results)) == 3
-    assert "4.0 times the time" in reading(results)[-1]
+    assert "4.0 times as long" in reading(results)[-1]
     without = replace(results, genuine=())
     assert len(reading(without)) == 2
     nobody = replace(without, backbones=tuple(replace(each, pictures=()) for each in results.backbones))

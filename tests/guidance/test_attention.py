@@ -131,7 +131,7 @@ def test_moments_of_what_does_not_vary():
         ({"quantile": 1.5}, "quantile between 0 and 1"),
         ({"sharpness": -1}, "0 or more as sharpness"),
         ({"scale": math.nan}, "0 or more as scale"),
-        ({"across": "images"}, '"picture" or "batch", got \'images\''),
+        ({"across": "images"}, 'across="picture" or across="batch", got \'images\''),
         ({"invert": (4,)}, r"between 0 and 3, got \[4\]"),
     ],
 )
@@ -144,7 +144,7 @@ def test_what_cannot_be_meant_is_told(changed, message):
 def test_the_smaller_ones_check_too():
     with pytest.raises(SettingsError, match="0 or more as power"):
         scale_power(soft(), 1, power=-1)
-    with pytest.raises(SettingsError, match="one shape"):
+    with pytest.raises(SettingsError, match="the same shape"):
         match_moments(soft(), soft(batch=1))
     with pytest.raises(SettingsError, match="between 0 and 1, got 2"):
         match_moments(soft(), soft(), 2)

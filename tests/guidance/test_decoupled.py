@@ -136,7 +136,10 @@ def test_nothing_at_all_gives_no_nan():
         ({"rescale": 1.5}, "rescale between 0"),
         ({"rescale": math.nan}, "rescale between 0"),
         ({"renorm": "batch"}, "renorm as False"),
-        ({"identity": THIRDS[1][..., 1:]}, r"one shape, got \(2, 4, 8, 5\) and \(2, 4, 8, 6\) \(identity and full\)"),
+        (
+            {"identity": THIRDS[1][..., 1:]},
+            r"the same shape, got \(2, 4, 8, 5\) and \(2, 4, 8, 6\) \(identity and full\)",
+        ),
         ({"a": torch.ones(3)}, "one weight, or one for each of 2 pictures, got 3"),
     ],
 )
@@ -171,7 +174,8 @@ def test_a_short_list_goes_on_and_says_so_once(caplog):
     with caplog.at_level(logging.WARNING):
         got = guidance_weights("custom", 9, torch.arange(6), custom=[1, 1.5])
     assert got == [1, 1.5, 1.5, 1.5, 1.5, 1.5]
-    assert [record.getMessage() for record in caplog.records] == ["2 weights for 6 steps: the last, 1.5, is repeated."]
+    told = [record.getMessage() for record in caplog.records]
+    assert told == ["Got 2 weights for 6 steps, so the last one, 1.5, is repeated."]
     caplog.clear()
     assert guidance_weights("custom", 9, [999], custom=[1, 1.5]) == [1] and not caplog.records
 

@@ -358,7 +358,7 @@ def test_another_model_is_refused(applied, run, mini, adapter, reader, unet):
     inputs = {"ip_adapter": adapter("x.safetensors"), "recognizer": reader, "image": photos(RED), **PLAIN}
     with pytest.raises(Exception, match="needs a MODEL with Stable Diffusion's UNet.*Apply InfuseNet Identity"):
         run("ApplyIPAdapter", model=mini("mini-schnell")[0], **inputs)
-    with pytest.raises(Exception, match="text is 24 wide.*the MODEL is"):
+    with pytest.raises(Exception, match="text embeddings of width 24.*the MODEL is"):
         run("ApplyIPAdapter", model=unet, **{**inputs, "ip_adapter": adapter("y.safetensors", text=24)})
 
 

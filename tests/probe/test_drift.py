@@ -215,7 +215,7 @@ def test_words_for_no_identity() -> None:
 
 def test_a_published_line_is_shown_as_what_it_is() -> None:
     say = said(trace_of(STEADY, recognizer="sface.onnx 0123456789ab (CPU)", published_line=0.363))
-    assert say("The authors of sface.onnx count two faces as the same person from 0.363 upwards.")
+    assert say("The authors of sface.onnx count two faces as the same person at 0.363 or more.")
     assert not say("published", "above")
 
 

@@ -92,7 +92,7 @@ def test_a_compiled_picture_is_the_picture(monkeypatch):
 def test_who_cannot_is_told_what_to_do(monkeypatch):
     with pytest.raises(SettingsError, match=r'speed="fp8" needs an NVIDIA card .*got cpu. Use speed="compile"'):
         load_pipeline("mini-schnell", device="cpu", speed="fp8")
-    with pytest.raises(SettingsError, match="Expected speed out of compile, fp8, or None, got 'warp'"):
+    with pytest.raises(SettingsError, match="Expected speed from compile, fp8, or None, got 'warp'"):
         load_pipeline("mini-schnell", device="cpu", speed="warp")
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (8, 6))
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "RTX 3090")

@@ -121,7 +121,7 @@ class FaceIdEncoder:
         embedding = torch.as_tensor(self._embed(crops)).float().cpu()
         if not bool(torch.isfinite(embedding).all()):
             raise WeightsError(
-                "The recognizer gives no finite embedding. Its weights are damaged: download them again."
+                "The recognizer's embedding is not finite, so its weights are damaged. Download them again."
             )
         look = blank = None
         if self.vision is not None:

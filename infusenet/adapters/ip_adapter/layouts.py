@@ -98,7 +98,7 @@ class IPAdapter:
 
 def base_of(text_width: int) -> str:
     """The backbone whose text is so wide, in words."""
-    return _BASES.get(text_width, f"a backbone whose text is {text_width} wide")
+    return _BASES.get(text_width, f"a backbone with text embeddings of width {text_width}")
 
 
 def layout_of(path: Path) -> Layout:

@@ -49,7 +49,7 @@ def read_lora(path: Path, unet: Any) -> dict[str, LowRank]:
     try:
         state, alphas = StableDiffusionXLPipeline.lora_state_dict(state, unet_config=unet.config)
     except Exception as error:  # many kinds, all of them about the file's keys
-        raise WeightsError(f"{path} is no LoRA for SDXL ({error}). It seems to be {describe(path)}.") from error
+        raise WeightsError(f"{path} is not a LoRA for SDXL ({error}). It seems to be {describe(path)}.") from error
     found: dict[str, LowRank] = {}
     for key, down in state.items():
         ending = next((end for end in _DOWN if key.endswith(end)), None)
@@ -76,7 +76,7 @@ def check_lora(lora: Lora, unet: nn.Module, path: Path) -> None:
         if name in layers and (up.shape[0], *down.shape[1:]) != tuple(layers[name].weight.shape)
     ]
     if strange or wrong or not lora:
-        why = f"of {len(lora)} layers {len(strange)} are unknown and {len(wrong)} have another shape"
+        why = f"of its {len(lora)} layers, {len(strange)} are unknown and {len(wrong)} have another shape"
         first = f" (first {(strange + wrong)[0]})" if strange or wrong else ""
         raise WeightsError(
             f"{path} does not fit this backbone's UNet: {why if lora else 'it has no layers'}{first}. "

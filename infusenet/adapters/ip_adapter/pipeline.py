@@ -217,7 +217,7 @@ class SDXLPipeline(StableDiffusionXLPipeline):
     @staticmethod
     def _check_attention(attention: Manipulation, identity: FaceRun | None, together: bool) -> None:
         if identity is None:
-            raise SettingsError("Reshaping attention needs an identity. Give one.")
+            raise SettingsError("Reshaping attention needs an identity. Pass one, or leave attention= out.")
         if not together and getattr(attention, "across", "picture") == "batch":
             raise SettingsError(
                 'With across="batch" the branches affect each other, so they must be evaluated together. '
@@ -242,7 +242,8 @@ class SDXLPipeline(StableDiffusionXLPipeline):
         multiple = self.spec.size_multiple
         size = floor_size(width, height, multiple)
         if size != (width, height):
-            log.warning("%dx%d was changed to %dx%d: sizes are multiples of %d pixels.", width, height, *size, multiple)
+            told = "The size %dx%d was changed to %dx%d because it must be a multiple of %d pixels."
+            log.warning(told, width, height, *size, multiple)
         return size
 
     def _decode(self, latents: Tensor, output_type: str) -> Any:

@@ -121,10 +121,11 @@ def _check_layers(path: Path, unet: Any, names: Sequence[str]) -> None:
     widths, ours = {tensor.shape[-1] for tensor in found.values()}, unet.config.cross_attention_dim
     if len(found) != len(wanted) or widths != {ours}:
         width = min(widths, default=0)
-        base = _BASES.get(width, f"a backbone whose text is {width} wide")
+        base = _BASES.get(width, f"a backbone with text embeddings of width {width}")
         raise WeightsError(
             f"{path} is an IP-Adapter for {base}, with {len(found) // 2} layers; this backbone "
-            f"({_BASES.get(ours, 'another one')}) has {len(wanted) // 2}, of text {ours} wide. On SDXL use {SDXL_FILE}."
+            f"({_BASES.get(ours, 'another one')}) has {len(wanted) // 2}, for text of width {ours}. "
+            f"On SDXL use {SDXL_FILE}."
         )
     check(found, wanted, path, "an IP-Adapter's keys and values for this backbone")
 

@@ -283,8 +283,10 @@ def _write(record: dict[str, Any], sheets: dict[str, Any], out: Path, name: str)
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m infusenet.miniature.evaluation", description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="folder for evaluation.json and the sheets")
-    parser.add_argument("--quick", action="store_true", help="few people, one seed: tries everything in minutes")
-    parser.add_argument("--only", choices=["judging", "sdxl"], default="", help="measure this alone")
+    parser.add_argument(
+        "--quick", action="store_true", help="few people and one seed: goes through everything in minutes"
+    )
+    parser.add_argument("--only", choices=["judging", "sdxl"], default="", help="measure only this")
     parser.add_argument("--workers", type=int, default=min(2, os.cpu_count() or 1), help="processes (default: 2)")
     options = parser.parse_args(arguments)
     scale = QUICK if options.quick else FULL

@@ -37,13 +37,13 @@ def beside_the_paper(folder: Path) -> str:
     lines = [
         _HEAD,
         "",
-        f"Of {len(found)} statements, the paper's and some that follow from it, here {'; '.join(counts)}.",
+        f"Verdicts on {len(found)} statements, the paper's and some that follow from it: {'; '.join(counts)}.",
         "Intervals are over people. Written by `python -m infusenet.miniature.evaluation.beside DIR` from",
-        "`infusenet sweep all --out DIR`. Why likeness falls over steps the page of the step budget tells.",
+        "`infusenet sweep all --out DIR`. The page of the step budget says why likeness falls over steps.",
         "",
         *(f"- **{WORDS[one.status]}**: {one.says} {one.found} ({one.source})" for one in in_order(found)),
         "",
-        "Nothing of it confirms or refutes anything about the real models: this mini-schnell was distilled in one",
+        "None of this confirms or refutes anything about the real models: this mini-schnell was distilled in one",
         "minute, and nothing was tuned towards or away from the paper.",
         "",
     ]

@@ -90,12 +90,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m infusenet.miniature.replay", description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="folder for the record and the page")
     parser.add_argument(
-        "--quick", action="store_true", help=f"{QUICK} runs: tries everything in minutes, proves nothing"
+        "--quick",
+        action="store_true",
+        help=f"only {QUICK} runs: goes through everything in minutes, but proves nothing",
     )
     parser.add_argument("--runs", type=int, help="how many runs (default: all of the crowd)")
-    parser.add_argument("--crowd", choices=["validation", "design"], default="validation", help="whose runs")
+    parser.add_argument(
+        "--crowd",
+        choices=["validation", "design"],
+        default="validation",
+        help="which people to run (default: validation)",
+    )
     parser.add_argument("--device", default="cpu", help='where to sample: "cpu" or "cuda" (default: cpu)')
-    parser.add_argument("--workers", type=int, default=min(2, os.cpu_count() or 1), help="processes that read faces")
+    parser.add_argument("--workers", type=int, default=min(2, os.cpu_count() or 1), help="processes that measure faces")
     parser.add_argument("--batch", type=int, default=8, help="runs at a time (default: 8)")
     options = parser.parse_args(arguments)
     crowd = DESIGN if options.crowd == "design" else VALIDATION

@@ -29,12 +29,16 @@ def main(arguments: list[str] | None = None) -> int:
         default="",
         help="stop after this stage: perception, dev, adapter, schnell; of sdxl: vae, unet, faceid",
     )
-    parser.add_argument("--only", choices=["judging", "sdxl"], help="train (and export) this alone")
+    parser.add_argument("--only", choices=["judging", "sdxl"], help="train (and export) only this")
     parser.add_argument("--people", type=int, default=PEOPLE, help=f"drawn people to learn from (default: {PEOPLE})")
-    parser.add_argument("--scale", type=float, default=1.0, help="multiplies all step counts (0.001 tries the code)")
+    parser.add_argument(
+        "--scale", type=float, default=1.0, help="multiplies all step counts (0.001 is enough to try the code)"
+    )
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--no-compile", action="store_true", help="do not compile the transformer blocks")
-    parser.add_argument("--check", type=Path, help="look at what there is: figures in the log, sheets in this folder")
+    parser.add_argument(
+        "--check", type=Path, help="check the finished parts: figures go to the log, sheets into this folder"
+    )
     parser.add_argument("--export", type=Path, help="write the weight folders here when all parts are done")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(relativeCreated)9.0f %(message)s", stream=sys.stdout)

@@ -115,7 +115,7 @@ def _time_in_words(figure: FigureSpec, frame: pd.DataFrame) -> str:
         known = own[own["alone"].fillna(False).astype(bool) & own["seconds"].notna()]
         if (found := fitted_time(known["steps"].tolist(), known["seconds"].tolist())) is not None:
             fixed, each = (written(value, 3) for value in found)
-            text += f" {name}: {fixed} seconds and {each} for each step."
+            text += f" {name}: {fixed} seconds, plus {each} for each step."
     return text
 
 
@@ -141,8 +141,8 @@ def drift_bars(figure: FigureSpec, frame: pd.DataFrame, levels: Levels) -> Rende
     caption = (
         f"{counted(frame, figure.value)} Bars: the value at {early} minus the value at the end, paired by person, "
         "with both points chosen beforehand. Squares: the same, but from a peak chosen by other people and other "
-        "noises, because any peak lies above the end by chance. Grey area: how far above, in 95 of 100 cases where "
-        f"nothing is lost.{intervals(frame)}"
+        "noises, because any peak lies above the end by chance. Grey area: how far above the end such a peak lies in "
+        f"95 of 100 cases where nothing is lost.{intervals(frame)}"
     )
     label = f"{title(figure.value)} lost to the end"
     make = lambda theme: draw.drifts(groups, bars, tones, label, theme)  # noqa: E731

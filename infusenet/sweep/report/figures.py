@@ -36,7 +36,7 @@ _BLOCKS = {
     "before projection; a norm, not an attention probability",
     "residual_ratio": "norm of InfuseNet's residual as applied, divided by that of the hidden state it is added to",
 }
-_ONE_NOISE = "No claim is made: with one noise, people who were chosen by it look better than they are."
+_ONE_NOISE = "No claim is made. With only one noise, the people it selects look better than they are."
 
 
 @dataclass(frozen=True)
