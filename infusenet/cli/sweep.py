@@ -55,7 +55,7 @@ def add_parsers(commands: Any, common: argparse.ArgumentParser) -> None:
         "--filter",
         action="store_true",
         help="keep only people the paper would keep: one face, detector confidence above 0.7, wider than 80 pixels "
-        "(whether they are adults, you must check yourself)",
+        "(check yourself that they are adults)",
     )
     sweep.add_argument(
         "--recipe", type=Path, metavar="FILE", help="add the recipe.json from infusenet tune as one more method"

@@ -1,8 +1,8 @@
 """What each saving gains at true size: `python -m infusenet.speed.bench --out FOLDER`.
 
-Networks of FLUX.1's and InfuseNet's size with random weights, one set for all ways: seconds do not depend on what they
-say. The ways take turns, round after round, so that a card that grows warm is warm for all. Sampling and decoding are
-counted, text is not.
+The networks have the sizes of FLUX.1 and InfuseNet and random weights, one set for all ways, because seconds do not
+depend on their values. The ways take turns, round after round, so a card that warms up slows them all. Sampling and
+decoding are timed, text encoding is not.
 """
 
 from __future__ import annotations

@@ -56,7 +56,7 @@ def _refuse_the_boundless(text: str, file: str) -> None:
     """Numbers and nesting that Python's reader gives up on without a word of where."""
     for number, line in enumerate(text.splitlines(), 1):
         if re.search(rf"[0-9a-fA-F_]{{{_MOST_DIGITS}}}", line):
-            raise SpecError(f"{file}: line {number}: expected a number of fewer than {_MOST_DIGITS} digits, got more")
+            raise SpecError(f"{file}: line {number}: expected a number with fewer than {_MOST_DIGITS} digits, got more")
         if line.count("[") + line.count("{") > _MOST_BRACKETS:
             raise SpecError(f"{file}: line {number}: expected lists of numbers or texts, got lists within lists")
 

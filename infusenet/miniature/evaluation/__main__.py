@@ -1,9 +1,9 @@
 """The released miniature on people it never saw: `python -m infusenet.miniature.evaluation --out DIR [--quick]`.
 
-With `--only judging` or `--only sdxl`: just the judging recognizer, or mini-sdxl, into a file of that name.
+`--only judging` measures just the judging recognizer, and `--only sdxl` just mini-sdxl, into a file of that name.
 
-Through the released files and the library's own code, on the CPU, with seeds of its own. Writes evaluation.json and
-sheets. Nothing is tuned by it: it states targets and what came of them.
+Runs the released files through the library's own code, on the CPU, with its own seeds. Writes evaluation.json and
+sheets. Nothing is tuned by it: it states targets and whether they were met.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Replay what the pack advises and how it stops: `python -m infusenet.miniature.replay --out DIR [--quick]`.
 
-Writes replay.json, rules.csv, advice.csv and replay.html. No rule was chosen by the people, prompts and noises that it
-takes; `--crowd design` takes those that the rules were chosen by.
+Writes replay.json, rules.csv, advice.csv and replay.html. Its people, prompts and noises are new: no rule was chosen on
+them. `--crowd design` uses those that the rules were chosen on.
 """
 
 from __future__ import annotations

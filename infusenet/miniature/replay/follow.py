@@ -192,4 +192,4 @@ def by_others(lab: Lab) -> Row:
         places.append(int(np.argmax(np.where(enough, chosen[others].mean(0), -2.0))))
     columns = zip(*(one.columns() for one in made), strict=True)
     new = Readings(*(np.stack(column, 1)[np.arange(len(places)), places] for column in columns))
-    return pair("the step count by others with this prompt", new, old, [counts[place] for place in places])
+    return pair("the best step count of others with this prompt", new, old, [counts[place] for place in places])

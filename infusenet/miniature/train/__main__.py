@@ -1,4 +1,4 @@
-"""Train the miniature: `python -m infusenet.miniature.train --folder runs --minutes 9`, again until it says done."""
+"""Train the miniature: `python -m infusenet.miniature.train --folder runs --minutes 9`; repeat until it says done."""
 
 from __future__ import annotations
 
