@@ -408,7 +408,7 @@ def test_a_quick_lora_for_another_base_is_refused(true_unet, tmp_path):
         (quick_shapes(true_unet, as_published, 4), old),
     ):
         path = header_only(tmp_path / "pytorch_lora_weights.safetensors", shapes)
-        with pytest.raises(WeightsError, match="does not fit this backbone's UNet: of .* layers .* are unknown"):
+        with pytest.raises(WeightsError, match="does not fit this backbone's UNet: of its .* layers, .* are unknown"):
             read_lora(path, unet)
 
 
