@@ -223,8 +223,8 @@ class LoadIdentityEncoder(io.ComfyNode):
                     "image_proj",
                     options=[NONE, MINIATURE, *(name for name in weights if not _is_shard(name))],
                     default=NONE,
-                    tooltip="The Resampler: image_proj_model.bin from models/infinite_you, of the same stage as "
-                    "InfuseNet.",
+                    tooltip="The Resampler: image_proj_model.bin from models/infinite_you, from the same stage "
+                    "as InfuseNet.",
                 ),
                 io.Combo.Input(
                     "arcface",

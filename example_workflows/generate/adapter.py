@@ -56,7 +56,7 @@ def two_people() -> Graph:
     graph = Graph(
         "## Two people\n\nOne *Apply* for each person, chained, each with a mask. The mask limits the identity, not "
         "the picture: the prompt says where people are.\n\nFor masks of your own, replace *Left half* with "
-        f"*Load Image (as Mask)*. This needs FLUX: the miniature draws one face a picture. {FILES_NOTE}\n\n{LICENCES}"
+        f"*Load Image (as Mask)*. This needs FLUX: the miniature draws one face per picture. {FILES_NOTE}\n\n{LICENCES}"
     )
     backbone(graph, "flux-schnell")
     first, second = person(graph), person(graph, " 2", REFERENCE_2)
@@ -78,9 +78,9 @@ def two_people() -> Graph:
 def ksampler() -> Graph:
     """The plain KSampler with the closest stock scheduler."""
     graph = Graph(
-        "## The plain KSampler\n\nNo node but *Apply* is needed for a workflow of your own. The scheduler *simple* is "
+        "## The plain KSampler\n\nYour own workflow needs only the loaders and *Apply*. The scheduler *simple* is "
         "schnell's exact schedule at 4 steps.\n\nFor dev: 28 steps, *cfg* 1, and ModelSamplingFlux (max_shift 1.15, "
-        "base_shift 0.5, your size) behind the model. Its noise levels are within 5e-4 of those of *FLUX Sigmas*."
+        "base_shift 0.5, your size) after the model. Its noise levels are within 5e-4 of those of *FLUX Sigmas*."
         f"\n\nFor FLUX choose your files in *Models*. {CONSENT}"
     )
     backbone(graph, "mini-schnell")

@@ -95,7 +95,7 @@ BLUEPRINTS = {
         _scene,
     ),
     "Probe and Report": Blueprint(
-        "Samples under the probe: the picture, and at which step the person was there.",
+        "Samples with the probe: the picture, and the step at which the person appeared.",
         ("face similarity", "identity drift", "likeness", "sampler"),
         {"model": "MODEL", "positive": "CONDITIONING", "latent": "LATENT", "vae": "VAE", "reference": "IMAGE"},
         (("Recognizer", "face_pack"), ("Noise", "noise_seed"), ("Schedule", "steps")),

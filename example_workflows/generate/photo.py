@@ -37,10 +37,10 @@ def portrait() -> Graph:
 def head() -> Graph:
     """A face in one region of a photo, and the rest as it was."""
     graph = Graph(
-        "## A face in a part of a photo\n\n*Face pose image* finds the face in any *Photo*, and only around it "
-        "the person of *Reference* is painted. Let *Prompt* describe the photo.\n\n*expand* in *Around it* says how "
-        "much of the head: 26, 30, 34 and 40 pixels gave this person a likeness of 0.53, 0.62, 0.70 and 0.78. For a "
-        f"mask painted by hand connect the one of *Photo* instead of *Face*.\n\n{YOURS}"
+        "## A face in a part of a photo\n\n*Face pose image* finds the face in any *Photo*. The person in *Reference* "
+        "is painted there and nowhere else. Let *Prompt* describe the photo.\n\n*expand* in *Around it* says how much "
+        "of the head: 26, 30, 34 and 40 pixels gave this person a likeness of 0.53, 0.62, 0.70 and 0.78. To paint the "
+        f"mask by hand, connect *Photo*'s mask instead of *Face*.\n\n{YOURS}"
     )
     backbone(graph, "mini-schnell")
     identity = person(graph)

@@ -9,10 +9,10 @@ from .parts import CONSENT, SMILING, YOURS, apply, backbone, person, probe, prom
 def methods() -> Graph:
     """Two ways to carry an identity, from the same noise, under one probe."""
     graph = Graph(
-        "## Two methods, one probe\n\n*Sampling* carries the person by InfuseNet, *Other* by the prompt alone: the "
-        "same noise, the same probe, a report for each. *Scores* compares the pictures.\n\nPut your own method into "
-        "*Other guider*. One that changes the model (PuLID, a LoRA) goes between *Backbone* and a probe of its own."
-        f"\n\n{YOURS}"
+        "## Two methods, one probe\n\n*Sampling* uses InfuseNet for the person; *Other* uses the prompt alone. Both "
+        "have the same noise and the same probe, and each has a report. *Scores* compares the pictures.\n\nPut your "
+        "own method into *Other guider*. One that changes the model (PuLID, a LoRA) goes between *Backbone* and a "
+        f"probe of its own.\n\n{YOURS}"
     )
     graph.opened.add("Other guider")
     backbone(graph, "mini-schnell")
@@ -49,7 +49,7 @@ def checklist() -> Graph:
     graph.remark(
         "2 The stage",
         "Models",
-        "*infusenet* and *image_proj* must be of the same stage: both sim or both aes. sim keeps the "
+        "*infusenet* and *image_proj* must come from the same stage: both sim or both aes. sim keeps the "
         "person more closely, aes follows the prompt more.",
     )
     graph.remark(
@@ -61,8 +61,8 @@ def checklist() -> Graph:
     graph.remark(
         "4 The probe",
         "Probe",
-        "Above the grey band it is the person. Never above it: back to 1. Above it and falling: *Report* says at which "
-        "step, and what to try next.",
+        "A curve above the grey band is the person. If it never gets there, go back to note 1. If it gets there and "
+        "falls, *Report* says at which step, and what to try next.",
     )
     graph.remark(
         "5 Chance",

@@ -31,8 +31,8 @@ def thing() -> Graph:
         "## A thing or a style, not a face\n\n*Likeness Measure* takes the place of the face recognizer and compares "
         "whole pictures: an object, a style, a scene. It goes wherever a recognizer goes, into the probe and the sweep "
         "as well.\n\nChoose an image encoder in *Encoder*: CLIP for content and style, DINOv2 for the exact object. "
-        "Numbers of two encoders cannot be compared.\n\nPut your picture in *Reference* and your model in the place "
-        "of *Backbone*."
+        "Numbers of two encoders cannot be compared.\n\nPut your picture in *Reference* and "
+        "replace *Backbone* with your own model."
     )
     backbone(graph, "mini-schnell")
     graph.add("Encoder", "CLIPVisionLoader", "Models", clip_name="clip_vision_h.safetensors")

@@ -13,11 +13,11 @@ CORNERS = [(0, 0), (SIDE - TILE, 0), (0, SIDE - TILE), (SIDE - TILE, SIDE - TILE
 def upscale() -> Graph:
     """Portrait, tiles, and the face kept."""
     graph = Graph(
-        "## A portrait, then an upscale that keeps the face\n\nThe portrait is made twice as large and refined in four "
-        "tiles. *Face pose image* finds the face, and *Keep the face* leaves it as it was.\n\n*Scores*: larger (1), "
-        "tiles everywhere (2), face kept (3). On the miniature (12 drawn people) the tiles cost 0.027 of likeness; "
-        "with the face kept nothing (+0.001, the worst -0.017).\n\nOn FLUX and real faces it is untried: look at "
-        f"*Scores*. Crops and masks have the size of the larger picture. {CONSENT}"
+        "## A portrait, then an upscale that keeps the face\n\nThe portrait is made twice as large and refined in "
+        "four tiles. *Face pose image* finds the face, and *Keep the face* leaves it as it was.\n\n*Scores*: larger "
+        "(1), tiles everywhere (2), face kept (3). On the miniature (12 drawn people) the tiles cost 0.027 of "
+        "likeness; with the face kept, they cost nothing (+0.001, the worst -0.017).\n\nOn FLUX and real faces it is "
+        f"untried: look at *Scores*. Crops and masks have the size of the larger picture. {CONSENT}"
     )
     backbone(graph, "mini-schnell")
     identity = person(graph)

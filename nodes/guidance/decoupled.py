@@ -93,8 +93,9 @@ class FastFaceGuider(io.ComfyNode):
                     min=0.0,
                     max=1.0,
                     step=0.01,
-                    tooltip="Removes the contrast that large weights add: 0 none of it, 1 all of it. Where a and b are "
-                    "1 and rescale is 0, a step is the plain model's and costs 1 evaluation (except with separate).",
+                    tooltip="Removes the contrast that large weights add: 0 removes none of it, 1 all of it. Where a "
+                    "and b are 1 and rescale is 0, a step is the plain model's and costs 1 evaluation (except with "
+                    "separate).",
                 ),
                 io.Model.Input(
                     "model_without_identity",

@@ -193,9 +193,9 @@ class StopAtPeak(io.ComfyNode):
             "StopAtPeak",
             "Stop at Identity Peak",
             description="Cuts a run short after a share of its steps, once the face is seen and above the lines, and "
-            "removes the remaining noise in a few larger steps with the same sampler. A run that goes astray is "
-            "sampled to the end. On the miniature this gave nearly the picture of the whole run in little more than "
-            "half the steps. On FLUX and real faces it is untried, so compare.",
+            "removes the remaining noise in a few larger steps with the same sampler. A run that never shows the "
+            "person clearly is sampled to the end. On the miniature this gave nearly the picture of the whole run in "
+            "just over half the steps. On FLUX and real faces it is untried, so compare.",
             search_aliases=["early stop", "identity peak", "likeness", "short tail"],
             inputs=[
                 io.Model.Input(

@@ -27,8 +27,8 @@ class LoadMiniSDXL(io.ComfyNode):
                 io.Boolean.Input(
                     "few_steps",
                     default=True,
-                    tooltip="On: with its LoRA for 4 steps, as Hyper-SDXL: cfg 1, sampler euler, scheduler simple.\n"
-                    "Off: without it: 25 steps or more, cfg about 4.",
+                    tooltip="On: with its LoRA for 4 steps, like Hyper-SDXL's. Use cfg 1, sampler euler, scheduler "
+                    "simple.\nOff: without the LoRA. Use 25 steps or more and a cfg of about 4.",
                 ),
             ],
             outputs=[
