@@ -65,8 +65,9 @@ def files_named(name: str) -> set[str]:
     """What the loaders of a shipped template are set to, but what comes with the pack."""
     graph = json.loads((FOLDER / "api" / f"{name}.json").read_text(encoding="utf-8"))
     loaders = [node["inputs"] for node in graph.values() if node["class_type"].startswith("InfuseNet_Load")]
-    settings = {value for inputs in loaders for key, value in inputs.items() if key not in ("backbone", "device")}
-    return {value for value in settings if isinstance(value, str)} - {"none", "miniature", "default"}
+    settings = [(key, value) for inputs in loaders for key, value in inputs.items() if isinstance(value, str)]
+    named = {value for key, value in settings if key not in ("backbone", "device", "text")}
+    return named - {"none", "miniature", "default"}
 
 
 @pytest.mark.parametrize("name", NAMES)
