@@ -322,7 +322,7 @@ def test_importing_the_pack_is_quick_and_light(host):
     print(sorted(heavy & (set(sys.modules) - before)))
     """
     shares = []
-    while not shares or min(shares) >= 0.1 and len(shares) < 3:  # what else the machine does only adds to it
+    while not shares or (min(shares) >= 0.1 and len(shares) < 3):  # what else the machine does only adds to it
         done = subprocess.run(
             [sys.executable, "-c", textwrap.dedent(script)], cwd=host, capture_output=True, text=True, check=True
         )
