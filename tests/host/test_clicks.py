@@ -11,6 +11,10 @@ PHOTO = 2  # choose file to upload, and the file in the system's dialog, which n
 CLOSE = "document.querySelector('[role=dialog] button[aria-label=Close]')"
 BUTTON = "document.querySelector('button[aria-label=\"{}\"]')"
 WORDS = "[...document.querySelectorAll('*')].findLast(e => e.textContent.trim() === '{}' && e.offsetWidth)"
+SCROLL = (  # the dialog shows the first dozen, in the order of the folder, and more as one scrolls
+    "[...document.querySelectorAll('[role=dialog] *')].filter(e => e.scrollHeight > e.clientHeight + 50)"
+    ".forEach(e => e.scrollTop = e.scrollHeight)"
+)
 RUN = "[...document.querySelectorAll('button')].find(e => e.textContent.trim() === 'Run' && e.offsetWidth)"
 
 
@@ -23,15 +27,21 @@ def server(sibling, host, tmp_path_factory):
     running.stop()
 
 
+def choose(page, title):
+    """Scroll to a template of this pack, and click it."""
+    page.click(BUTTON.format("Templates"))
+    page.click(WORDS.format("ComfyUI-InfuseNet"))
+    page.wait_for(f"({SCROLL}, {WORDS.format(title)})", seconds=60)
+    page.click(WORDS.format(title))
+
+
 def test_from_an_empty_page_to_a_kept_picture(sibling, server):
     browsers, saved = sibling("browser"), server.folder / "output"
     page = browsers.Browser(browsers.find())
     try:
         page.open(server.address)
         assert not list(saved.glob("*.png"))
-        page.click(BUTTON.format("Templates"))
-        page.click(WORDS.format("ComfyUI-InfuseNet"))
-        page.click(WORDS.format("01 A person in a scene, 4 steps"))
+        choose(page, "01 A person in a scene, 4 steps")
         page.wait_for("app.graph._nodes.some(node => node.type === 'InfuseNet_Apply')")
         page.click(RUN)
         end = time.monotonic() + 180
@@ -53,9 +63,7 @@ def test_with_real_weights_and_every_missing_file_shows_its_address(sibling, ser
             "const answer = await post(...given);"
             "if (String(given[0]).endsWith('/prompt')) window.said += await answer.clone().text(); return answer}"
         )
-        page.click(BUTTON.format("Templates"))
-        page.click(WORDS.format("ComfyUI-InfuseNet"))
-        page.click(WORDS.format("14 FLUX schnell, 4 steps"))
+        choose(page, "14 FLUX schnell, 4 steps")
         page.wait_for("app.graph._nodes.some(node => node.type === 'InfuseNet_Apply')")
         time.sleep(3)  # the dialog of missing models, where the host has one
         if page.evaluate(f"return Boolean({CLOSE})"):
