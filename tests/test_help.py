@@ -14,6 +14,7 @@ PANEL = 400  # pixels, of the page's narrow panel
 def test_a_help_page_shows_its_node_in_the_panels_width(name) -> None:
     text, picture = (DOCS / f"{name}.md").read_text(encoding="utf-8"), DOCS / "pictures" / f"{name}.jpg"
     assert f"](pictures/{name}.jpg)" in text, "relative, as the page completes addresses"
+    assert "\n|" not in text, "a list wraps where the panel is narrow; a table is cut off"
     with Image.open(picture) as opened:
         assert opened.width <= PANEL
 
