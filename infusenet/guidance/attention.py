@@ -166,7 +166,7 @@ def _check_mask(
     for name, value in (("sharpness", sharpness), ("scale", scale), ("cap", cap)):
         _check_positive(value, name)
     if quantile is not None and not 0 <= quantile <= 1:
-        raise SettingsError(f"Expected quantile between 0 and 1, or None for 0.5, got {quantile}.")
+        raise SettingsError(f"Expected quantile between 0 and 1, or None for an edge fixed at 0.5, got {quantile}.")
     if across not in ("picture", "batch"):
         raise SettingsError(f'Expected across="picture" or across="batch", got {across!r}.')
     tokens = attention.shape[-1]
