@@ -21,16 +21,16 @@ WAITING = 2  # steps that may wait; a further one drops the oldest
 class BackgroundRecorder(ProbeRecorder):
     """A live `ProbeRecorder` that only copies in the loop; a thread measures, and `finish` what it dropped.
 
-    The trace does not depend on timing: from the first dropped step on, everything is measured again in order, so the
-    values are those of an evaluation after the run (to rounding: other steps share a batch). `on_record` is called from
-    the thread. `when` must be "live".
+    The trace does not depend on timing, to the last bit: from the first dropped step on, everything is measured again
+    in order, each step by itself. The values are those of an evaluation after the run to rounding, where steps share a
+    batch. `on_record` is called from the thread. `when` must be "live".
     """
 
     def start(self, *args: Any, **settings: Any) -> None:
         """Begin a run, as `ProbeRecorder.start`, and its thread."""
         super().start(*args, **settings)
         session = self._running()
-        session.live = False
+        session.live, session.one_by_one = False, True
         self._worker = _Worker(session)
         self._worker.start()
 

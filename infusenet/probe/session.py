@@ -54,6 +54,7 @@ class Session:
     last_step: int = 0
     every_step_reported: bool = False
     cut: int | None = None  # steps after which the run was cut short
+    one_by_one: bool = False  # steps never share a batch, whose size changes the last bits of what is measured
     seconds_in_loop: float = 0.0
     taken: Counter[int] = field(default_factory=Counter)  # how often each step was reported
 
@@ -83,7 +84,8 @@ class Session:
 
     def measure_pending(self) -> None:
         """Measure what was only copied, some pictures at a time, in order of steps."""
-        waiting, size = sorted(self.pending), max(self.batch_size // (self.batch or 1), 1)
+        waiting = sorted(self.pending)
+        size = 1 if self.one_by_one else max(self.batch_size // (self.batch or 1), 1)
         for group in (waiting[i : i + size] for i in range(0, len(waiting), size)):
             self.measure(group, torch.cat([self.store.get(step) for step in group]))
             self._release(group)

@@ -41,8 +41,10 @@ def test_it_gives_what_an_evaluation_after_the_run_gives(
 ) -> None:
     want = run(ProbeRecorder(recognizer, reference, lab.decode, when="after"), lab)
     busy, hold = threading.Event(), threading.Event()
+    together = set()
 
     def decode(latents: Any) -> Any:
+        together.add(len(latents))
         if slow and threading.current_thread().name == "infusenet-probe":
             busy.set()
             assert hold.wait(10)  # everything else is taken, and dropped, in the meantime
@@ -55,6 +57,7 @@ def test_it_gives_what_an_evaluation_after_the_run_gives(
     got = run(background, lab, after_the_first=until_busy, at_the_end=hold.set)
     assert seen(got) == seen(want) and got.evaluation == "live" and got.status == "complete"
     assert busy.is_set() == slow
+    assert together == {1}, "steps in one batch differ in the last bits from the same steps apart: timing would show"
     assert not [thread for thread in threading.enumerate() if thread.name == "infusenet-probe"]
 
 
