@@ -129,15 +129,6 @@ def without_times(record):
     return [without_times(value) for value in record] if isinstance(record, list) else record
 
 
-def alike(one, other, near):
-    """Whether two records are the same; a thread that measures live may share batches otherwise, to rounding."""
-    if isinstance(one, dict):
-        return one.keys() == other.keys() and all(alike(one[key], other[key], near) for key in one)
-    if isinstance(one, list):
-        return len(one) == len(other) and all(alike(*pair, near) for pair in zip(one, other, strict=True))
-    return one == other or (isinstance(one, float) and isinstance(other, float) and abs(one - other) <= near)
-
-
 @pytest.fixture
 def go(pack, parts, recognizer, person, run):
     """`go(kind, injector)`: a run by way of our nodes; (picture, record, the way to its record afterwards)."""
@@ -199,9 +190,7 @@ def test_after_any_fault_the_next_run_is_as_if_it_had_never_been(pack, attacks, 
     for kind in RUNS:
         fresh[kind] = whole(kind, arm(Injector("", 0)))
     same = {kind: whole(kind, arm(Injector("", 0))) for kind in RUNS}
-    assert all(
-        torch.equal(fresh[kind][0], same[kind][0]) and alike(fresh[kind][1], same[kind][1], 1e-4) for kind in RUNS
-    )
+    assert all(torch.equal(fresh[kind][0], same[kind][0]) and fresh[kind][1] == same[kind][1] for kind in RUNS)
 
     def disturbed(kind, injector):
         """What is wrong with a run with a fault, and what it leaves."""
@@ -233,12 +222,7 @@ def test_after_any_fault_the_next_run_is_as_if_it_had_never_been(pack, attacks, 
             return None if "NaN or infinity" in words or told["status"] != "complete" else "NaN, and a complete record"
         if kind != "at the peak" and not torch.equal(made, want):
             return "a fault in looking that changes the picture"
-        if (
-            isinstance(told, dict)
-            and not alike(told, clean, 1e-4)
-            and told["status"] == "complete"
-            and injector.kind in MEMORY
-        ):
+        if isinstance(told, dict) and told != clean and told["status"] == "complete" and injector.kind in MEMORY:
             return None if len(told["warnings"]) > len(clean["warnings"]) else "another record without a word"
         return None
 
@@ -254,7 +238,7 @@ def test_after_any_fault_the_next_run_is_as_if_it_had_never_been(pack, attacks, 
                 made, told = whole(kind, arm(Injector("", 0)))
                 if not torch.equal(made, fresh[kind][0]):
                     return "the next run's picture is another"
-                if not alike(told, fresh[kind][1], 1e-4 if kind == "live" else 0):
+                if told != fresh[kind][1]:
                     return "the next run's record is another"
             return found
 
