@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # before torch comes, as the command does: gentle to busy cores
+os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # what it says when first imported is no warning of ours
 FOLDER = Path(os.environ.get("INFUSENET_GOLDENS") or Path(__file__).parent / "goldens" / "data")
 FASTFACE = Path(os.environ.get("INFUSENET_FASTFACE") or Path(__file__).parent / "goldens" / "fastface")
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
@@ -24,12 +25,14 @@ class Instruments:
         second: a face pack, or the miniature's judging recognizer; None: nothing looks a second time.
         prompt_fit: a CLIP folder, or the miniature's judge; None: no prompt is compared.
         device: where they run.
+        crowd: pictures of everybody, by the name of the person, among whom a face is to be recognised.
     """
 
     lpips: Path | None = None
     second: Path | None = None
     prompt_fit: Path | None = None
     device: str = "cpu"
+    crowd: Mapping[str, Callable[[], Sequence[Pixels]]] = field(default_factory=dict)
     _persons: dict[str, ReferenceData] = field(default_factory=dict)
 
     def weights(self, metric: str) -> Path | None:
@@ -57,9 +60,11 @@ class Instruments:
             prompt: what the picture was asked to show.
         """
         used = self._used(metrics)
+        others = self.crowd.keys() - {person} if "rank_1" in metrics and "second" in used else None
         return {
             "lpips": self.network if "lpips" in used else None,
             "second": partial(self._second_similarity, person, pictures) if "second" in used else None,
+            "nearest": partial(self._is_nearest, person, pictures) if others else None,
             "prompt_fit": partial(self._fit[0], prompt) if "prompt_fit" in used else None,
         }
 
@@ -75,6 +80,7 @@ class Instruments:
             }
         if "second" in used:
             told["second_similarity"] = f"{self.recognizer.name}; {self.recognizer.rule}"
+            told["rank_1"] = f"{told['second_similarity']}; among {len(self.crowd)} people"
         if "prompt_fit" in used:
             told["prompt_fit"] = self._fit[1]
         return {f"{name}_with": text for name, text in told.items() if name in metrics}
@@ -116,13 +122,25 @@ class Instruments:
             return FaceMeasure(miniature.judging_recognizer(device=self.device))
         return FaceMeasure(FaceRecognizer.from_pack(self.second, device=self.device))
 
-    def _second_similarity(self, person: str, pictures: Sequence[Pixels], picture: Pixels) -> float:
+    def _person(self, person: str, pictures: Sequence[Pixels]) -> ReferenceData:
         if person not in self._persons:
             try:
                 self._persons[person] = self.recognizer.reference(pictures)
             except FaceError as error:  # its detector may be another one: the first has seen a face
                 raise Undefined(str(error)) from error
-        return _value(self.recognizer.read([picture], self._persons[person])[0])
+        return self._persons[person]
+
+    def _second_similarity(self, person: str, pictures: Sequence[Pixels], picture: Pixels) -> float:
+        return _value(self.recognizer.read([picture], self._person(person, pictures))[0])
+
+    def _is_nearest(self, person: str, pictures: Sequence[Pixels], picture: Pixels) -> float:
+        """Whether a picture is more like its person than like anybody else: 1 or 0, and 0 without a face."""
+        known = [self._person(person, pictures)]
+        for other, shown in self.crowd.items():
+            with suppress(Undefined):  # whoever the second detector misses cannot be taken for the person
+                known += [] if other == person else [self._person(other, shown())]
+        own, *others = [reading.similarity for (reading,) in self.recognizer.against([picture], known)]
+        return float(own is not None and all(other is None or own > other for other in others))
 
     # -- the prompt ----------------------------------------------------------------------------------------------------
 

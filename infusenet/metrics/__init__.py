@@ -64,6 +64,16 @@ METRICS: dict[str, Metric] = {
             needs=("second",),
         ),
         Metric(
+            "rank_1",
+            "recognised",
+            "share of pictures",
+            "higher",
+            "1 where the second recognizer finds the picture more like its person than like anybody else of the sweep, "
+            "0 where it does not or sees no face; empty: no such recognizer, or nobody else",
+            lambda subject: subject["nearest"](subject.picture),
+            needs=("second", "nearest"),
+        ),
+        Metric(
             "prompt_fit",
             "fit to the prompt",
             "share of 0..1, or CLIP's cosine",

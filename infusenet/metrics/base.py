@@ -30,7 +30,8 @@ class Subject:
             picture RGB uint8 [h, w, 3], "vae" the backbone's own, "lpips" the network of `perceptual.lpips_network`,
             "face" and "reference_face" the aligned faces of picture and reference RGB uint8 [c, c, 3]. Functions of a
             picture that give a number or raise `Undefined`: "second", its cosine with the person by a second
-            recognizer, and "prompt_fit", how well it obeys its prompt.
+            recognizer, "nearest", whether that finds it more like the person than like anybody else (1 or 0), and
+            "prompt_fit", how well it obeys its prompt.
         absent: why there is no such resource, by its name.
     """
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,7 @@ log = logging.getLogger(__name__)
 _ABSENT = {
     "lpips": "no VGG16 weights were given (--lpips PATH)",
     "second": "no second recognizer was given (--second-recognizer DIR)",
+    "nearest": "there is nobody else to take the person for",
     "prompt_fit": "no CLIP was given (--clip DIR)",
 }
 
@@ -58,7 +59,8 @@ class Worker:
 
     @cached_property
     def _instruments(self) -> Instruments:
-        return self.models.instruments(self.plan.spec, self.device)
+        instruments = self.models.instruments(self.plan.spec, self.device)
+        return replace(instruments, crowd={person.digest: person.pictures for person in self.plan.people})
 
     @cached_property
     def _judge(self) -> Measure:

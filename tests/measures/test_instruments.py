@@ -38,6 +38,17 @@ def test_a_second_recognizer_has_an_opinion_of_its_own() -> None:
     assert second.notes(["second_similarity"])["second_similarity_with"].startswith("rec_judge.onnx ")
 
 
+def test_a_picture_is_recognised_among_others_or_not() -> None:
+    crowd = {f"drawn:{number}": (lambda number=number: [drawn_reference(number)]) for number in range(5)}
+    crowd["nobody"] = lambda: [np.full((128, 128, 3), 127, np.uint8)]
+    instruments = Instruments(second=miniature.JUDGING_RECOGNIZER, crowd=crowd)
+    assert [measured(instruments, "rank_1", drawn_again(number))[0] for number in range(5)] == [0, 0, 0, 1, 0]
+    assert measured(instruments, "rank_1", np.full((128, 128, 3), 127, np.uint8)) == (0.0, None), "no face: a failure"
+    assert instruments.notes(["rank_1"])["rank_1_with"].endswith("; among 6 people")
+    alone = Instruments(second=miniature.JUDGING_RECOGNIZER, crowd={"drawn:3": crowd["drawn:3"]})
+    assert measured(alone, "rank_1") == (None, "there is no nearest")
+
+
 def test_a_reference_that_the_second_detector_misses_is_no_failure() -> None:
     instruments, blank = Instruments(second=miniature.JUDGING_RECOGNIZER), np.full((128, 128, 3), 127, np.uint8)
     resources = instruments.resources(["second_similarity"], "nobody", [blank], "a person")
@@ -47,7 +58,9 @@ def test_a_reference_that_the_second_detector_misses_is_no_failure() -> None:
 
 def test_only_what_is_asked_for_is_loaded(tmp_path: Path) -> None:
     instruments = Instruments(*[tmp_path / "nothing"] * 3)
-    assert instruments.resources(["face_sharpness"], "x", [], "") == dict.fromkeys(("lpips", "second", "prompt_fit"))
+    assert instruments.resources(["face_sharpness"], "x", [], "") == dict.fromkeys(
+        ("lpips", "second", "nearest", "prompt_fit")
+    )
     assert instruments.notes(["trajectory", "agreement", "latent_distance"]) == {}
     instruments.check(["face_sharpness"])
     for name in ("lpips", "face_lpips", "prompt_fit"):
