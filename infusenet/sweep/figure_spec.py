@@ -10,7 +10,7 @@ from ..axes import AXES
 from ..metrics import METRICS
 from .toml import Table, number, refuse, text, texts
 
-FIGURES = ("table", "pairs", "people", "curve", "drift", "spread", "map", "trajectory", "blocks", "pictures")
+FIGURES = ("table", "pairs", "people", "curve", "plane", "drift", "spread", "map", "trajectory", "blocks", "pictures")
 STREAMS = ("stream_ratio", "stream_ratio_single", "stream_ratio_all", "residual_ratio")
 RECORDS = ("trajectory", "streams", "agreement")
 
@@ -76,7 +76,8 @@ class FigureSpec(Table):
     kind: Annotated[str, text(lambda: FIGURES)]
     title: Text
     note: Text = ""  # what a reader must know
-    values: Annotated[Texts, texts(values_of)] = ("similarity",)  # of a curve or trajectory several, a panel each
+    values: Annotated[Texts, texts(values_of)] = ("similarity",)
+    """Of a curve or trajectory several, a panel each; of a plane two: the first one up, the second across."""
     x: Along = "steps"
     y: Along = "prompt"  # the rows of a map
     methods: Annotated[Texts, texts()] = ()  # labels shown, in order, all by default; compared with the first
@@ -114,8 +115,9 @@ class FigureSpec(Table):
         which, _, count = self.people.partition(" ")
         if self.people != "all" and (which not in ("first", "top") or not count.isdecimal() or int(count[:9]) == 0):
             refuse("all, first N or top N, such as top 10", self.people, key="people")
-        if len(self.values) > 1 and self.kind not in ("curve", "trajectory"):
-            refuse("one value, unless the kind is curve or trajectory", [*self.values], key="values")
+        if (self.kind == "plane") != (len(self.values) == 2) and self.kind not in ("curve", "trajectory"):
+            needed = "two values (up, across)" if self.kind == "plane" else "one value"
+            refuse(f"{needed}, unless the kind is curve or trajectory", [*self.values], key="values")
         if self.panels and (self.kind not in ("curve", "people") or self.split != "method" or len(self.values) > 1):
             refuse("a curve or people with one value and no other split", self.panels, key="panels")
         if self.kind == "blocks" and self.value not in (known := (STREAMS[0], STREAMS[-1])):

@@ -15,6 +15,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from infusenet.charts.plane import Place, undominated
+from infusenet.charts.statistics import Point, Tone
 from infusenet.sweep.jobs import Job
 from infusenet.sweep.report import write_index
 from infusenet.sweep.report.figures import render_figure
@@ -54,6 +56,10 @@ panels = "prompt"
 kind = "people"
 title = "People by scene"
 panels = "prompt"
+[[figures]]
+kind = "plane"
+title = "Plane"
+values = ["similarity", "sharpness"]
 [[figures]]
 kind = "drift"
 title = "Drift"
@@ -102,6 +108,7 @@ class Maker:
         told = {
             "streams": [one] * job.steps,
             "similarity": value,
+            "sharpness": LEVELS[job.role][job.steps] / 10,
             "reason": None if value else "no face",
             "seconds": job.steps * 1.0,
             "alone": True,
@@ -137,6 +144,19 @@ def numbers(out: Path, name: str) -> list[dict[str, str]]:
     (path,) = (out / "figures").glob(f"*-{name}.csv")
     with path.open(newline="") as file:
         return list(csv.DictReader(file))
+
+
+def test_one_value_against_another(folder: Path) -> None:
+    rows = numbers(folder, "plane")
+    assert [row["method"] for row in rows] == ["dev, steps 1", "dev, steps 2", "dev, steps 3", "schnell"]
+    assert float(rows[3]["similarity"]) == pytest.approx(0.65) and float(rows[3]["sharpness"]) == pytest.approx(0.06)
+    assert rows[0]["similarity low"] == "", "two people have no interval"
+
+
+def test_the_best_trade_offs_are_those_that_no_other_one_beats() -> None:
+    at = {"a": (0.9, 0.2), "b": (0.8, 0.5), "c": (0.7, 0.4), "d": (0.3, 0.6), "e": (0.9, 0.1)}
+    places = [Place(name, Tone(0), *(Point(0, mean, None, None) for mean in means)) for name, means in at.items()]
+    assert [place.label for place in undominated(places)] == ["d", "b", "a"]
 
 
 def test_means_and_differences(folder: Path) -> None:
@@ -225,16 +245,16 @@ def test_the_page_holds_everything(folder: Path) -> None:
     page, reader = (folder / "report.html").read_text(), Reader()
     reader.feed(page)
     assert reader.open == []
-    assert len(reader.sources) == 2 * 12  # light and dark
+    assert len(reader.sources) == 2 * 13  # light and dark
     for source in reader.sources:
         assert base64.b64decode(source.removeprefix("data:image/png;base64,"))[:4] == b"\x89PNG"
-    assert page.count('media="screen and (prefers-color-scheme: dark)"') == 12
+    assert page.count('media="screen and (prefers-color-scheme: dark)"') == 13
     assert "Small &amp; fine" in page
     assert "Means &lt;of all&gt;" in page
     assert "16 of 16 pictures are made; 0 failed; in 2 no face was found." in page
     for text in ("judge.onnx 1234", "mini-dev x", "torch 9", "infusenet sweep small.toml"):
         assert page.count(text) >= 8, text  # below every figure
-    assert len(list((folder / "figures").glob("[0-9]*.png"))) == len(list((folder / "figures").glob("*.csv"))) == 12
+    assert len(list((folder / "figures").glob("[0-9]*.png"))) == len(list((folder / "figures").glob("*.csv"))) == 13
     assert not re.search(r"\bnan\b|None|Traceback", re.sub('base64,[^"]*', "", page))
 
 

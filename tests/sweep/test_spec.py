@@ -119,6 +119,7 @@ def test_errors_of_figures_name_the_place(write: Write, text: str, place: str, s
     ("kind", "text", "said"),
     [
         ("map", "values = ['similarity', 'contrast']", "one value, unless the kind is curve or trajectory"),
+        ("plane", "", "two values (up, across), unless the kind is curve or trajectory"),
         ("blocks", "values = ['contrast']", "stream_ratio or residual_ratio"),
         ("trajectory", "", 'metrics = ["trajectory"]'),
         ("trajectory", "values = ['seconds']", "one of similarity"),

@@ -92,6 +92,19 @@ def test_a_difference_of_differences() -> None:
     assert verdict.status == "size"
 
 
+def test_a_claim_is_about_the_prompts_that_its_figure_shows() -> None:
+    rows = [
+        {"method": method, "person": who, "prompt": prompt, "seed": 0, "similarity": value + who / 100}
+        for (method, prompt), value in {("a", "x"): 0.5, ("b", "x"): 0.3, ("a", "y"): 0.1, ("b", "y"): 0.3}.items()
+        for who in range(6)
+    ]
+    frame = pd.DataFrame(rows).astype({"method": object, "prompt": object})
+    claim = {"says": "x", "of": {"method": "a"}, "than": {"method": "b"}, "sign": 1}
+    for shown, gain in ({}, 0.0), ({"prompts": ["x"]}, 0.2), ({"prompts": ["y"]}, -0.2):
+        figure = FigureSpec(kind="table", title="t", claims=[claim], **shown)
+        assert verdicts(figure, Tables(frame, EMPTY, EMPTY))[0].mean == pytest.approx(gain)
+
+
 def test_the_last_step_of_a_run() -> None:
     rows = [
         {"method": "dev", "person": who, "prompt": "x", "seed": 0, "steps": 3, "step": step, "similarity": step / 10}

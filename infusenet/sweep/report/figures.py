@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from ...charts import statistics as draw
 from ...charts.maps import Map, maps
 from ...charts.palette import png
+from ...charts.plane import Place, plane_figure
 from ...charts.sheet import face_grid, fitted
 from ...errors import PictureError
 from ...files import open_picture
@@ -166,6 +167,25 @@ def _people(figure: FigureSpec, frame: pd.DataFrame, levels: Levels) -> Renderin
     return Rendering(make, rows, caption)
 
 
+def _plane(figure: FigureSpec, frame: pd.DataFrame, levels: Levels) -> Rendering:
+    """A point for each way of making pictures: one value up, another across."""
+    groups, rows, places = series(frame), [], []
+    tones = tones_of(groups)
+    for name, own in groups.items():
+        up, across = (summary(own, value) for value in figure.values)
+        row: Row = {"method": name}
+        for value, found in zip(figure.values, (up, across), strict=True):
+            ends = {"": found.mean, " low": found.low, " high": found.high}
+            row |= {f"{title(value)}{end}": number for end, number in ends.items()}
+        rows.append(row)
+        if up.mean is not None and across.mean is not None:
+            places.append(Place(name, tones[name], point(0, across), point(0, up)))
+    caption = f"{counted(frame, figure.value)}{intervals(frame)} "
+    caption += "The line joins the methods that no other one beats in both."
+    y, x = (title(value) for value in figure.values)
+    return Rendering(lambda theme: plane_figure(places, x, y, theme), rows if places else [], caption)
+
+
 # -- maps and pictures ---------------------------------------------------------------------------------------------
 
 
@@ -236,6 +256,7 @@ _KINDS: dict[str, Callable[[FigureSpec, pd.DataFrame, Levels], Rendering]] = {
     "pairs": _pairs,
     "people": _people,
     "curve": curve,
+    "plane": _plane,
     "drift": drift_bars,
     "spread": spread,
     "map": _table_map,

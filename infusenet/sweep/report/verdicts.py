@@ -71,6 +71,7 @@ def in_order(found: Sequence[Verdict]) -> list[Verdict]:
 def _verdict(claim: Claim, figure: FigureSpec, tables: Tables) -> Verdict:
     of_steps = figure.kind == "trajectory"
     frame = tables.steps if of_steps else tables.points
+    frame = frame[frame["prompt"].isin(figure.prompts)] if figure.prompts else frame
     found = contrast(frame[frame["person"].notna()] if len(frame) else frame, claim, claim.value or figure.value)
     status = _status(found, claim)
     shown = found if not claim.ratio else _as_ratio(found)
