@@ -33,6 +33,10 @@ title = "Means <of all>"
 [figures.paper]
 "schnell" = 0.5
 [[figures]]
+kind = "table"
+title = "Sharpness"
+values = ["sharpness"]
+[[figures]]
 kind = "pairs"
 title = "Pairs"
 x = "prompt"
@@ -170,6 +174,9 @@ def test_means_and_differences(folder: Path) -> None:
     assert float(rows[3]["difference"]) == pytest.approx(0.4)
     assert (rows[3]["pairs"], rows[0]["difference"]) == ("2", "")
     assert float(rows[1]["speed-up"]) == pytest.approx(0.5)
+    assert "ratio" not in rows[1]
+    sharpness = numbers(folder, "sharpness")
+    assert float(sharpness[1]["ratio"]) == pytest.approx(2.5) and sharpness[1]["ratio low"] == ""
 
 
 def test_curves_and_drift(folder: Path) -> None:
@@ -245,16 +252,16 @@ def test_the_page_holds_everything(folder: Path) -> None:
     page, reader = (folder / "report.html").read_text(), Reader()
     reader.feed(page)
     assert reader.open == []
-    assert len(reader.sources) == 2 * 13  # light and dark
+    assert len(reader.sources) == 2 * 14  # light and dark
     for source in reader.sources:
         assert base64.b64decode(source.removeprefix("data:image/png;base64,"))[:4] == b"\x89PNG"
-    assert page.count('media="screen and (prefers-color-scheme: dark)"') == 13
+    assert page.count('media="screen and (prefers-color-scheme: dark)"') == 14
     assert "Small &amp; fine" in page
     assert "Means &lt;of all&gt;" in page
     assert "16 of 16 pictures are made; 0 failed; in 2 no face was found." in page
     for text in ("judge.onnx 1234", "mini-dev x", "torch 9", "infusenet sweep small.toml"):
         assert page.count(text) >= 8, text  # below every figure
-    assert len(list((folder / "figures").glob("[0-9]*.png"))) == len(list((folder / "figures").glob("*.csv"))) == 13
+    assert len(list((folder / "figures").glob("[0-9]*.png"))) == len(list((folder / "figures").glob("*.csv"))) == 14
     assert not re.search(r"\bnan\b|None|Traceback", re.sub('base64,[^"]*', "", page))
 
 

@@ -37,6 +37,7 @@ _BLOCKS = {
     "before projection; a norm, not an attention probability",
     "residual_ratio": "norm of InfuseNet's residual as applied, divided by that of the hidden state it is added to",
 }
+_AS_RATIO = ("sharpness", "contrast", "face_sharpness")  # their unit says little: a share of the first says more
 _ONE_NOISE = "No claim is made. With only one noise, the people it selects look better than they are."
 
 
@@ -81,8 +82,11 @@ def _table(figure: FigureSpec, frame: pd.DataFrame, levels: Levels) -> Rendering
         row |= {**difference(gain), "pairs": gain and gain.n}
         if value != "seconds":
             row |= {title(other): mean_of(own, other) for other in beside} | {"seconds": summary(own, "seconds").mean}
-        times = figure.paper if value == "seconds" else {}
-        row |= _speed_up(own, groups[first], times.get(first), times.get(name)) if gain else {}
+        if gain:
+            row |= _ratio("ratio", own, groups[first], value) if value in _AS_RATIO else {}
+            row |= _ratio("speed-up", groups[first], own, "seconds")
+            paper, theirs = (figure.paper.get(one) if value == "seconds" else None for one in (first, name))
+            row["paper's speed-up"] = paper / theirs if paper and theirs else None
         rows.append(row)
     caption = f"{counted(frame, value)}{intervals(frame)} Differences are to {first or None}, on the same person, "
     caption += "prompt and noise."
@@ -97,16 +101,15 @@ def _table(figure: FigureSpec, frame: pd.DataFrame, levels: Levels) -> Rendering
     return Rendering(make, rows, caption + PAPER * bool(figure.paper))
 
 
-def _speed_up(own: pd.DataFrame, first: pd.DataFrame, paper: float | None, theirs: float | None) -> Row:
-    """How many times faster than the first, on the same person, prompt and noise, with an interval."""
+def _ratio(name: str, own: pd.DataFrame, base: pd.DataFrame, value: str) -> Row:
+    """How many times the base's value this one's is, on the same person, prompt and noise, with an interval."""
     logs = [
-        {key: None if seconds is None else math.log(seconds) for key, seconds in paired_values(side, "seconds").items()}
-        for side in (first, own)
+        {key: math.log(found) if found else None for key, found in paired_values(side, value).items()}
+        for side in (base, own)
     ]
-    found = paired(*logs)
-    ends = {name: None if (log := getattr(found, name)) is None else math.exp(log) for name in ("mean", "low", "high")}
-    row: Row = {"speed-up": ends["mean"], "speed-up low": ends["low"], "speed-up high": ends["high"]}
-    return row | {"paper's speed-up": paper / theirs if paper and theirs else None}
+    found = paired(*reversed(logs))
+    ends = {"": found.mean, " low": found.low, " high": found.high}
+    return {f"{name}{end}": None if log is None else math.exp(log) for end, log in ends.items()}
 
 
 def _pairs(figure: FigureSpec, frame: pd.DataFrame, levels: Levels) -> Rendering:
