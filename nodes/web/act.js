@@ -17,11 +17,12 @@ export function upstream(node) { // the nearest first
     return found;
 }
 
-function downstream(node) { // the nodes that its outputs go to
+function downstream(node) { // the nodes that its outputs go to, through reroutes
     const graph = node.graph ?? app.graph;
     const links = (node.outputs ?? []).flatMap((output) => output.links ?? []);
     return links.map((id) => graph.getLink?.(id) ?? graph.links?.[id]).filter(Boolean)
-        .map(({ target_id }) => graph.getNodeById(target_id));
+        .map(({ target_id }) => graph.getNodeById(target_id))
+        .flatMap((one) => (one?.type === "Reroute" ? downstream(one) : [one]));
 }
 
 const widgetOf = (node, name) => node.widgets?.find((widget) => widget.name === name);

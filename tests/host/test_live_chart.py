@@ -436,6 +436,20 @@ def test_a_step_shows_its_face_and_a_click_hands_it_on(page):
     hover(page, PROBE, 0.5)
     page.evaluate(click.replace("KIND", PROBE))
     assert page.evaluate(f"return {step}.value") == 0, "a second click takes it back"
+    page.evaluate(
+        f"""
+        const first = (kind) => app.graph.nodes.find((node) => node.type === kind);
+        const [probe, report] = ['{PROBE}', '{REPORT}'].map(first);
+        const slot = report.inputs.findIndex((input) => input.name === 'trace');
+        const reroute = LiteGraph.createNode('Reroute');
+        app.graph.add(reroute);
+        probe.connect(probe.outputs.findIndex((output) => output.name === 'trace'), reroute, 0);
+        reroute.connect(0, report, slot);
+        """
+    )
+    hover(page, PROBE, 0.5)
+    page.evaluate(click.replace("KIND", PROBE))
+    assert page.evaluate(f"return {step}.value") == chosen, "through a reroute too"
 
 
 @pytest.mark.slow

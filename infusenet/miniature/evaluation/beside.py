@@ -19,19 +19,20 @@ from ...sweep.request import order_of_reading
 
 CARD = Path(__file__).parents[1] / "MODEL_CARD.md"
 _HEAD = "## Beside the paper"
+_ELSEWHERE = ("fastface", "speed")  # their statements are not the paper's; their own pages and help tell them
 
 
 def beside_the_paper(folder: Path) -> str:
     """The section's text, contradictions first.
 
     Args:
-        folder: of all shipped sweeps, each reported.
+        folder: of all shipped sweeps of the paper, each reported.
 
     Raises:
         OSError: a sweep has no verdicts there.
     """
     found: list[Verdict] = []
-    for name in order_of_reading():
+    for name in (name for name in order_of_reading() if name not in _ELSEWHERE):
         found += [Verdict.of(record) for record in json.loads((folder / name / FOUND).read_bytes())["verdicts"]]
     counts = [f"{WORDS[status]}: {count}" for status in ORDER if (count := sum(one.status == status for one in found))]
     lines = [
