@@ -13,6 +13,8 @@ from typing import Any
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "example_workflows"
+FORMER = {"18 FastFace, text and identity guided apart": "miniature_fastface"}
+"""Titles that were shipped before, and the short names of what they are now: a page that is open lists them still."""
 
 
 def titled(name: str, folder: Path = FOLDER) -> Path | None:
@@ -25,7 +27,7 @@ def titled(name: str, folder: Path = FOLDER) -> Path | None:
 
 
 def serve_short_names(server: Any) -> None:
-    """Answer /workflow_templates/FOLDER/NAME.json for every short name.
+    """Answer /workflow_templates/FOLDER/NAME.json for every short name, and for every former title.
 
     Args:
         server: the host's PromptServer, before it has taken up the routes; None is no server to answer.
@@ -43,3 +45,5 @@ def serve_short_names(server: Any) -> None:
 
     for path in sorted((FOLDER / "api").glob("*.json")):
         server.routes.get(f"/workflow_templates/{ROOT.name}/{path.stem}.json")(answer(path.stem))
+    for title, name in FORMER.items():
+        server.routes.get(f"/workflow_templates/{ROOT.name}/{title}.json")(answer(name))

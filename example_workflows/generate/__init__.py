@@ -43,7 +43,7 @@ _ORDERED: list[tuple[str, str, Callable[[], Graph]]] = [  # short name, what it 
     ("flux_dev_28_steps", "FLUX dev, 28 steps", lambda: flux("flux-dev", "FLUX.1 dev, 28 steps")),
     ("two_people", "Two people in one FLUX picture", two_people),
     ("thing_or_style", "A thing or a style, not a face", thing),
-    ("miniature_fastface", "FastFace, text and identity guided apart", fastface),
+    ("miniature_fastface", "FastFace, text and identity guided separately", fastface),
     ("miniature_fastface_sdxl", "FastFace on SDXL with an IP Adapter", fastface_sdxl),
     ("miniature_recipe", "Settings from a recipe", tuned),
 ]

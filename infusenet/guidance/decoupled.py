@@ -1,4 +1,4 @@
-"""Decoupled guidance: text and identity are guided apart, each with its own weight, step by step.
+"""Decoupled guidance: text and identity are guided separately, each with its own weight, step by step.
 
 After FastFace (https://arxiv.org/abs/2505.21144). A step's prediction is put together from up to three branches of the
 network, which differ in whether they see the prompt and whether they see the identity (`CONTENTS`).

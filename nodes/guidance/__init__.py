@@ -1,1 +1,1 @@
-"""FastFace in the host: text and identity guided apart."""
+"""FastFace in the host: text and identity guided separately."""

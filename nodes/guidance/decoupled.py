@@ -1,4 +1,4 @@
-"""FastFace Guider: text and identity guided apart, step by step."""
+"""FastFace Guider: text and identity guided separately, step by step."""
 
 from __future__ import annotations
 

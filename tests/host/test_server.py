@@ -71,6 +71,12 @@ def test_a_template_is_served_by_its_title_and_by_its_short_name(server, generat
     assert server.get(f"{base}{quote(generate.TITLES[name])}.jpg").startswith(b"\xff\xd8")
 
 
+def test_a_template_is_served_by_a_title_that_it_had_before(server):
+    base = "/api/workflow_templates/ComfyUI-InfuseNet/"
+    for title, name in {"18 FastFace, text and identity guided apart": "miniature_fastface"}.items():
+        assert server.get(f"{base}{quote(title)}.json") == server.get(f"{base}{name}.json")
+
+
 def test_the_templates_pictures_lie_in_the_input_folder(server):
     pictures = list((TEMPLATES / "input").glob("*.png"))
     assert len(pictures) == 2
