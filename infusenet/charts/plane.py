@@ -52,8 +52,8 @@ def plane_figure(places: Sequence[Place], x: str, y: str, theme: str) -> Figure:
         for own, other, turned in ((place.across, at[1], False), (place.up, at[0], True)):
             if own.low is not None and own.high is not None:
                 ends, across = [own.low, own.high], [other] * 2
-                axes.plot(*((across, ends) if turned else (ends, across)), color=colour, lw=1.2, alpha=0.4, zorder=2)
-        axes.plot(*([value] for value in at), **{**place.tone.look(look), "ls": "", "ms": 7.5}, zorder=3)
+                axes.plot(*((across, ends) if turned else (ends, across)), color=colour, lw=1.0, alpha=0.3, zorder=2)
+        axes.plot(*([value] for value in at), "o", color=colour, ms=7.5, zorder=3)
     axes.margins(0.12, 0.1)
     figure.draw_without_rendering()
     labels = Labeller(axes, SIZE - 1)

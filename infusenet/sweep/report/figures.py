@@ -182,7 +182,8 @@ def _plane(figure: FigureSpec, frame: pd.DataFrame, levels: Levels) -> Rendering
             row |= {f"{title(value)}{end}": number for end, number in ends.items()}
         rows.append(row)
         if up.mean is not None and across.mean is not None:
-            places.append(Place(name, tones[name], point(0, across), point(0, up)))
+            label = name.removeprefix(f"{next(iter(groups))}, ")  # what it changes; the first one is named whole
+            places.append(Place(label, tones[name], point(0, across), point(0, up)))
     caption = f"{counted(frame, figure.value)}{intervals(frame)} "
     caption += "The line joins the methods that no other one beats in both."
     y, x = (title(value) for value in figure.values)
