@@ -82,7 +82,12 @@ def shown(value: Any) -> str:
     """A value that was given, for a message."""
     if value is None:
         return "nothing"
-    return f"{value!r:.80}" if isinstance(value, (Real, str)) else f"a {type(value).__name__}"
+    return f"{value!r:.80}" if isinstance(value, (Real, str)) else with_article(type(value).__name__)
+
+
+def with_article(name: str) -> str:
+    """A name after "a" or "an"."""
+    return f"{'an' if name[0] in 'AEIOUaeiou' else 'a'} {name}"
 
 
 def _wanted(entry: Any, value: Any) -> tuple[str, bool]:
@@ -91,7 +96,7 @@ def _wanted(entry: Any, value: Any) -> tuple[str, bool]:
     if options is not None and options[0] == NONE:  # files, which are looked for when they are opened
         return "the name of a file", isinstance(value, str)
     if options is not None:
-        return f"one of: {', '.join(options)}", isinstance(value, str) and value in options
+        return f"one of ({', '.join(options)})", isinstance(value, str) and value in options
     if kind in ("INT", "FLOAT"):
         number, words = (Integral, "a whole number") if kind == "INT" else (Real, "a number")
         fits = isinstance(value, number) and entry.min <= value <= entry.max
@@ -99,12 +104,12 @@ def _wanted(entry: Any, value: Any) -> tuple[str, bool]:
     if kind in ("BOOLEAN", "STRING"):
         return "true or false" if kind == "BOOLEAN" else "text", isinstance(value, bool if kind == "BOOLEAN" else str)
     if kind in ("IMAGE", "MASK"):
-        return f"{'an' if kind == 'IMAGE' else 'a'} {kind}", isinstance(value, Tensor)
+        return with_article(kind), isinstance(value, Tensor)
     if kind == "LATENT":
         return "a LATENT of floats that holds at least one picture", _is_latent(value)
     if kind == "CONDITIONING":
         return "a CONDITIONING with at least one entry", _is_conditioning(value)
-    return f"a {kind}", not isinstance(value, _PLAIN)
+    return with_article(kind.replace(",", " or ")), not isinstance(value, _PLAIN)
 
 
 def _is_latent(value: Any) -> bool:

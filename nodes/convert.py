@@ -22,7 +22,9 @@ def check_image(image: Tensor) -> Tensor:
     """
     if not isinstance(image, Tensor) or image.ndim != 4 or image.shape[-1] not in (1, 3, 4) or 0 in image.shape:
         found = list(image.shape) if isinstance(image, Tensor) else type(image).__name__
-        raise PictureError(f"Expected an IMAGE of shape [batch, height, width, 1, 3 or 4], got {found}.")
+        raise PictureError(
+            f"Expected an IMAGE of shape [batch, height, width, channels] with 1, 3 or 4 channels, got {found}."
+        )
     pixels = image.detach().float().cpu()
     if not image.is_floating_point() or not bool(torch.isfinite(pixels).all()):
         found = "one with NaN or infinity" if image.is_floating_point() else str(image.dtype).removeprefix("torch.")

@@ -25,7 +25,8 @@ log = logging.getLogger(__name__)
 BACKBONE_NAMES = ["mini-schnell", "mini-dev", "flux-schnell", "flux-dev"]
 _DTYPES = {"default": None, "fp8_e4m3fn": torch.float8_e4m3fn, "fp8_e5m2": torch.float8_e5m2}
 _DTYPE_TOOLTIP = (
-    "How the weights are stored. default: as ComfyUI prefers. fp8 halves the memory; it is cast up to compute."
+    "How the weights are stored. default: as ComfyUI prefers. fp8 halves the memory; the weights are cast to a higher "
+    "precision for computing."
 )
 
 
@@ -231,11 +232,11 @@ class LoadIdentityEncoder(io.ComfyNode):
                     options=[NONE, MINIATURE, *(name for name in weights if not _is_shard(name))],
                     default=NONE,
                     tooltip="recognition_arcface_ir_se50.pth from models/infinite_you.\n"
-                    "If image_proj is the miniature's, none means the miniature's too.",
+                    "If image_proj is miniature, none loads the miniature's own.",
                 ),
                 *face_inputs(
                     "The antelopev2 folder from models/insightface. Only its detector is used here.\n"
-                    "If image_proj is the miniature's, none means the miniature's too.",
+                    "If image_proj is miniature, none loads the miniature's own.",
                     "Where faces are read. auto: the GPU if there is one. The node shows what the detector really "
                     "runs on.",
                 ),
@@ -296,8 +297,8 @@ def chosen(name: str, mini: Path, what: str, wanted: str, *folders: str) -> Path
     """
     if name == NONE:
         raise SettingsError(
-            f"Nothing is chosen yet. Choose {what}, or miniature, which comes with the "
-            f"pack.{catalogue.advice(wanted)} Then refresh the page (R)."
+            f"Nothing is chosen yet. Choose {what}, or miniature, which comes with these "
+            f"nodes.{catalogue.advice(wanted)} Then refresh the page (R)."
         )
     if name == MINIATURE:
         miniature.check_shipped()

@@ -167,7 +167,7 @@ def find_recipe(name: str) -> Path:
             return root / inner
     searched = ", ".join(map(str, _recipe_roots().values()))
     raise SettingsError(
-        f"{name:.200} was not found in {searched}. Put the file there, refresh the page (R), choose again."
+        f"{name:.200} was not found in {searched}. Put the file there, refresh the page (R) and choose it again."
     )
 
 

@@ -53,6 +53,6 @@ def strangers_input() -> io.Input:
         "strangers",
         optional=True,
         tooltip="Pictures of other people, at least 5 faces (with Likeness Measure, at least 5 other pictures). Their "
-        "scores are the line that tells you how high is high. Without them this line is unknown. The miniature has "
-        "its own.",
+        "scores are the chart's line 'other people': what a stranger reaches. If not connected, this line is unknown. "
+        "The miniature has its own strangers.",
     )

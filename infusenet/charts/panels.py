@@ -184,9 +184,9 @@ def _drift_handles(names: Sequence[str], bars: Sequence[DriftBar], tones: Mappin
     from matplotlib.patches import Patch
 
     handles: list[Any] = [Patch(fc=tones[name].colour(theme), label=name) for name in names if len(names) > 1]
-    handles.append(handle("from a peak that other people chose", ls="", marker="s", mfc=theme.paper, mec=theme.ink))
+    handles.append(handle("from a peak chosen on other people", ls="", marker="s", mfc=theme.paper, mec=theme.ink))
     if any(bar.by_noise is not None for bar in bars):
-        handles.append(Patch(fc=theme.grid, label="a peak from noise alone, in 95 of 100 cases"))
+        handles.append(Patch(fc=theme.grid, label="noise alone stays below this in 95 of 100 cases"))
     return handles + ([paper_handle(theme)] if any(bar.paper is not None for bar in bars) else [])
 
 

@@ -141,7 +141,7 @@ def forest(
         if theirs is not None:
             left.plot([theirs], [row], **paper_look(look))
     for axes in right:
-        dress(axes, look, x=f"difference to {against}", grid="x")
+        dress(axes, look, x=f"difference from {against}", grid="x")
         axes.axvline(0, color=look.ink, lw=1)
         _rows(axes, apart, tones, look)
         axes.tick_params(axis="y", length=0)

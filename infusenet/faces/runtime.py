@@ -50,7 +50,8 @@ def providers_for(device: str) -> list[Any]:
         here = here and sees_gpu()
     elif not here:
         log.warning(
-            "Faces run on the CPU because the installed onnxruntime has no CUDA provider. onnxruntime-gpu has one."
+            "Face networks run on the CPU because the installed onnxruntime has no CUDA provider. onnxruntime-gpu has "
+            "one."
         )
     return [(CUDA, {"device_id": int(number or 0)}), CPU] if here else [CPU]
 

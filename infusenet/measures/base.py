@@ -102,7 +102,7 @@ class Reading:
             return None if self.similarity is not None else self.why
         if self.seen:
             return "the face gives no embedding"
-        unsure = "" if self.score is None else f" with confidence (the surest has {self.score:.2f})"
+        unsure = "" if self.score is None else f" with enough confidence (the most certain one has {self.score:.2f})"
         return f"no face was found in the picture{unsure}"
 
 

@@ -76,7 +76,8 @@ class PictureMeasure:
             embedding = fuse_embeddings(self.embed(pictures))
         except ValueError as error:
             raise PictureError(
-                f"{self.name} cannot encode the reference pictures ({error}) Use other pictures, or check its weights."
+                f"{self.name} cannot encode the reference pictures: their embeddings are not finite, or cancel out. "
+                "Use other pictures, or check its weights."
             ) from error
         crops = tuple(small(picture) for picture in pictures)
         return ReferenceData(embedding, crops, ReferenceInfo(len(pictures), source), self.blank(embedding))
@@ -177,7 +178,10 @@ class PromptMeasure(PictureMeasure):
         try:
             embedding = fuse_embeddings(embeddings.detach().float().cpu())
         except ValueError as error:
-            raise SettingsError(f"{self.name} cannot encode the prompt ({error})") from error
+            raise SettingsError(
+                f"{self.name} cannot encode the prompt: its embedding is not finite. Use another "
+                "prompt, or check the weights."
+            ) from error
         told = "; ".join(filter(None, (source or "prompt", note)))
         return ReferenceData(embedding, (), ReferenceInfo(0, told))
 

@@ -89,7 +89,9 @@ def _end(trace: Trace) -> Advice | None:
     end, start = trace.run.end, trace.run.start
     if end is None or end >= 1 or start or not trace.run.strength:
         return None
-    words = f"set end_percent in Apply InfuseNet Identity to 1 instead of {end:g}. Stopping it early costs likeness."
+    words = (
+        f"set end_percent in Apply InfuseNet Identity to 1 instead of {end:g}. Stopping InfuseNet early costs likeness."
+    )
     return Advice("end", words, {"end": 1.0})
 
 

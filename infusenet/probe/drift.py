@@ -66,7 +66,8 @@ def _nothing(trace: Trace) -> str:
     if trace.status == "failed":
         return f"The probe failed, so nothing was measured: {trace.reason}"
     if not trace.records:
-        return f"Nothing was measured because the run was {trace.status} before its first probed step."
+        ended = "was interrupted" if trace.status == "interrupted" else "ended"
+        return f"Nothing was measured because the run {ended} before its first probed step."
     if trace.wording.unadvised:  # of whole pictures
         return (
             f"None of the {len(trace.records)} probed predictions could be measured. They are empty, or contain "
@@ -156,7 +157,10 @@ def _notes(trace: Trace, figures: Drift) -> list[str]:
         items = ", ".join(map(str, left_out))
         notes.append(f"{trace.wording.left_out}: picture {items} of the batch of {trace.batch}.")
     if trace.rule is None:
-        notes.append("This was measured before rules were recorded, so do not compare it with anything measured since.")
+        notes.append(
+            "This was measured by an old version, which did not record its rule, so do not compare it with "
+            "newer measurements."
+        )
     if trace.run.final_decoder is not None and trace.run.final_decoder != trace.run.decoder:
         notes.append(
             "The steps were decoded with a smaller decoder than the finished picture, so small differences mean little."
@@ -169,5 +173,6 @@ def _notes(trace: Trace, figures: Drift) -> list[str]:
     if trace.run.pieces:
         notes.append(f"The run was sampled in {trace.run.pieces} passes, each continuing where the previous one ended.")
     if trace.status in ("interrupted", "failed") and figures.peak is not None:
-        notes.append(f"The run was {trace.status}: {trace.reason}" if trace.reason else f"The run was {trace.status}.")
+        ended = "The run failed" if trace.status == "failed" else "The run was interrupted"
+        notes.append(f"{ended}: {trace.reason}" if trace.reason else f"{ended}.")
     return [*notes, *trace.warnings]

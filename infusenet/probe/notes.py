@@ -26,6 +26,6 @@ def circular(measure: Measure, info: RunInfo) -> list[str]:
         return []
     network = "recognizer" if measure.rule.subject == "face" else "network"
     return [
-        f"The same {network} conditions and measures ({measure.name}), so the similarity looks better than it is. "
-        "Measure with another one."
+        f"The same {network} is used for conditioning and for measuring ({measure.name}), so the similarity looks "
+        f"better than it is. Measure with another {network}."
     ]

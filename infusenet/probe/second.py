@@ -25,14 +25,15 @@ def in_words(trace: Trace, other: Trace) -> list[str]:
     verdicts = above(trace), above(other)
     if None in verdicts:
         blind = [_name(one) for one, verdict in ((trace, verdicts[0]), (other, verdicts[1])) if verdict is None]
-        return [told, f"Whether the two agree is not known: {' and '.join(blind)} could not judge the end."]
+        return [told, f"Whether the two agree is not known: {' and '.join(blind)} could not judge the end of the run."]
     if verdicts[0] != verdicts[1]:
         sure, unsure = (_name(one) for one in ((trace, other) if verdicts[0] else (other, trace)))
         return [
             told,
-            f"The two disagree: the end is above the lines of {sure}, but not of {unsure}. Trust neither alone.",
+            f"The two disagree: the end of the run is above the lines of {sure}, but not above those of {unsure}. "
+            "Trust neither alone.",
         ]
-    return [told, f"The two agree: for both, the end is {'' if verdicts[0] else 'not '}above their lines."]
+    return [told, f"The two agree: for both, the end of the run is {'' if verdicts[0] else 'not '}above their lines."]
 
 
 def figures_of(trace: Trace, other: Trace) -> dict[str, Any]:

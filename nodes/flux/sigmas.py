@@ -41,8 +41,8 @@ class Sigmas(io.ComfyNode):
         return schema(
             "Sigmas",
             "FLUX Sigmas",
-            description="Outputs FLUX's exact schedule for SamplerCustomAdvanced, identical to the published "
-            "pipelines' bit for bit. dev or schnell is detected from the model itself.",
+            description="Outputs FLUX's exact schedule for SamplerCustomAdvanced, bit for bit the same as in the "
+            "published pipelines. dev or schnell is detected from the model itself.",
             search_aliases=["flux scheduler", "flux sigmas", "exact schedule"],
             inputs=[
                 io.Model.Input(

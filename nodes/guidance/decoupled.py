@@ -49,8 +49,8 @@ class FastFaceGuider(io.ComfyNode):
             "FastFace Guider",
             description="Guides text and identity separately, each with its own weight at each step (FastFace's "
             "decoupled guidance). For SamplerCustomAdvanced. A step costs up to 3 evaluations of the model (2 with "
-            "direction): with FastFace's weights, 4 steps take as long as 10. Made for few-step models, which run "
-            "without CFG.",
+            "kind = direction): with FastFace's weights, 4 steps take as long as 10 plain ones. Made for few-step "
+            "models, which run without CFG.",
             search_aliases=["fastface", "decoupled guidance", "identity guidance", "dcg", "faceid", "ip-adapter"],
             inputs=[
                 io.Model.Input(
@@ -64,7 +64,7 @@ class FastFaceGuider(io.ComfyNode):
                 io.Conditioning.Input(
                     "negative",
                     tooltip="The negative prompt, usually empty. With InfuseNet: from Apply InfuseNet Identity, which "
-                    "outputs an empty one by default. direction does not use it.",
+                    "outputs an empty one by default. Not used with kind = direction.",
                 ),
                 io.Combo.Input(
                     "kind",
@@ -93,15 +93,15 @@ class FastFaceGuider(io.ComfyNode):
                     min=0.0,
                     max=1.0,
                     step=0.01,
-                    tooltip="Removes the contrast that large weights add: 0 removes none of it, 1 all of it. Where a "
-                    "and b are 1 and rescale is 0, a step is the plain model's and costs 1 evaluation (except with "
-                    "separate).",
+                    tooltip="Removes the contrast that large weights add: 0 removes none of it, 1 all of it. A step in "
+                    "which a and b are 1 and rescale is 0 runs without guidance and costs 1 evaluation (except with "
+                    "kind = separate).",
                 ),
                 io.Model.Input(
                     "model_without_identity",
                     optional=True,
-                    tooltip="Only if the identity is in the model: the model that goes into the identity's node. Not "
-                    "needed with Apply InfuseNet Identity or Apply IP-Adapter.",
+                    tooltip="Only if another node adds the identity to the model: connect what goes into that node. "
+                    "Not needed with Apply InfuseNet Identity or Apply IP-Adapter.",
                 ),
             ],
             outputs=[io.Guider.Output("guider", display_name="guider", tooltip="For SamplerCustomAdvanced.")],

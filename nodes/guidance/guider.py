@@ -24,8 +24,8 @@ _CONDS: Mapping[Third, str] = {"full": "positive", "negative": "negative", "iden
 """The host's names of our branches: it shares what the positive carries with the others."""
 _ROUNDING = 1e-3  # of a prediction's spread
 _NO_DIFFERENCE = (
-    "The model predicted the same with and without the identity, so FastFace's guidance by identity did nothing. "
-    "Either the identity's strength is 0, or its method changes the network itself, so that both branches have it."
+    "The model predicted the same with and without the identity, so FastFace's guidance had no effect. Either the "
+    "identity's strength is 0, or its method changes the network itself and acts in both branches."
 )
 
 
@@ -192,8 +192,8 @@ def differ(guidance: Decoupled, denoised: Mapping[Third, Tensor]) -> bool:
 def cost(guidance: Decoupled, steps: int) -> str:
     """What a run costs, in evaluations of the model."""
     each = [len(needed(guidance, step)) for step in range(steps)]
-    listed = f"{each[0]} a step" if len(set(each)) <= 1 else "by step " + ", ".join(map(str, each))
-    return f"{sum(each)} evaluations of the model in {steps} steps ({listed}); without this guidance it takes {steps}."
+    listed = f"{each[0]} a step" if len(set(each)) <= 1 else "step by step: " + ", ".join(map(str, each))
+    return f"{sum(each)} evaluations of the model in {steps} steps ({listed}). Without this guidance: {steps}."
 
 
 def with_sides(model_options: dict[str, Any], identity: Sequence[bool]) -> dict[str, Any]:

@@ -25,12 +25,12 @@ class WithoutIdentity:
         if not patcher.is_clone(model):
             raise SettingsError(
                 "model and model_without_identity come from different loaders, so ComfyUI would hold two networks. "
-                "Connect model_without_identity to the same output that feeds the identity's node."
+                "Connect model_without_identity to the same output that feeds the node that adds the identity."
             )
         if patcher is model:
             raise SettingsError(
-                "model and model_without_identity are the same, so there is no identity to guide. Connect model "
-                "to the output of the identity's node, and model_without_identity to what goes into that node."
+                "model and model_without_identity are the same, so there is no identity to guide. Connect model to the "
+                "output of the node that adds the identity, and model_without_identity to what goes into that node."
             )
         self._patcher, self._model = patcher, model
         self._options: dict[str, Any] = {}

@@ -139,7 +139,7 @@ class InfuseNetControl(ControlNet):
         self._main = flux_sizes(model)
         if self._main.width != self.control_model.hidden_size:
             raise SettingsError(
-                f"This InfuseNet was made for a FLUX of width {self.control_model.hidden_size}, but the MODEL's "
+                f"This InfuseNet was made for a FLUX model of width {self.control_model.hidden_size}, but the MODEL's "
                 f"width is {self._main.width}. Use the miniature InfuseNet with a miniature backbone, and the "
                 "published one with FLUX.1 dev or schnell."
             )

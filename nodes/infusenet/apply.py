@@ -89,7 +89,7 @@ def check_mask(mask: Tensor | None) -> tuple[Tensor | None, list[str]]:
         )
     notices = []
     if low < -_ROUNDING or high > 1 + _ROUNDING:
-        notices.append(f"The mask's values ({low:g} to {high:g}) were clamped to 0 to 1.")
+        notices.append(f"The mask's values ({low:g} to {high:g}) were clamped to the range from 0 to 1.")
     if high <= 0:
         notices.append("The mask is black everywhere, so the identity has no effect. Paint white where it should act.")
     return mask.clamp(0, 1), notices
@@ -314,7 +314,7 @@ def check_fit(infusenet: InfuseNetControl, tokens: Tensor, vae: Any) -> None:
         )
     if tokens.shape[-1] != infusenet.token_width:
         raise SettingsError(
-            f"The identity and this InfuseNet do not match: the tokens are {tokens.shape[-1]} wide, and "
-            f"{infusenet.token_width} are expected. Load image_proj and InfuseNet as a pair: both miniature, or "
-            "both from the same InfiniteYou stage."
+            f"The identity and this InfuseNet do not match: the identity's tokens have width {tokens.shape[-1]}, but "
+            f"this InfuseNet expects width {infusenet.token_width}. Load image_proj and InfuseNet as a pair: both "
+            "miniature, or both from the same InfiniteYou stage."
         )

@@ -53,6 +53,6 @@ def manipulating(network: Any, manipulation: Manipulation | None, tokens: int) -
             hook.remove()
     if calls != len(blocks):
         raise SettingsError(
-            "InfuseNet's attention cannot be changed in this ComfyUI. Set attention to none, or use a version that "
-            "this pack was tested with."
+            "InfuseNet's attention cannot be changed in this version of ComfyUI. Set attention to none, or use a "
+            "ComfyUI version that this pack was tested with."
         )

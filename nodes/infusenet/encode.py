@@ -103,8 +103,8 @@ class FacePose(io.ComfyNode):
             "FacePose",
             "Face Pose Image",
             description="Draws the five landmarks of a photo's largest face on black, for pose_image of Apply "
-            "InfuseNet Identity. As in the original pipeline, the photo is first fitted to the size, then the face is "
-            "detected.",
+            "InfuseNet Identity. As in the original pipeline, the photo is fitted to width and height before the face "
+            "is detected.",
             search_aliases=["face keypoints", "landmarks", "draw kps"],
             inputs=[
                 EncoderSocket.Input("encoder", tooltip="From Load Identity Encoder. Its face detector is used."),

@@ -33,7 +33,8 @@ def never_active(window: tuple[float, float], gate: str) -> str | None:
         return None
     return (
         f"The identity was not active in any step of this run (start_percent {start:g}, end_percent {end:g}, gate "
-        f"{gate}). Move start and end further apart, unless another sampler does the steps it is meant for."
+        f"{gate}). Move start_percent and end_percent further apart. If another sampler runs the steps between them, "
+        "ignore this."
     )
 
 

@@ -51,8 +51,8 @@ def block_strengths(text: str, layers: Sequence[Layer]) -> list[float]:
             given[name] = math.nan
         if name not in (*_GROUPS, *blocks) or not math.isfinite(given[name]):
             raise SettingsError(
-                f'Apply IP-Adapter: block_weights must look like "down=1, mid=0, up=0.5"; got {part!r:.60}. Names '
-                f"are {', '.join((*_GROUPS, *blocks))}."
+                f'Apply IP-Adapter: block_weights must look like "down=1, mid=0, up=0.5"; got {part!r:.60}. Known '
+                f"names: {', '.join((*_GROUPS, *blocks))}."
             )
     groups = {block: given.get(group, 1.0) for group, block in _GROUPS.items()}
     return [given.get(f"{layer.block}_{layer.number}", groups[layer.block]) for layer in layers]
@@ -154,7 +154,7 @@ class ApplyIPAdapter(io.ComfyNode):
                     tooltip="FastFace's attention manipulation: changes how the picture attends to the person.\n"
                     "none: unchanged.\n"
                     "scale: makes strong attention stronger and weak attention weaker.\n"
-                    "soft mask: sharpens where the picture attends to the person at all.",
+                    "soft mask: turns attention into a mask with soft edges, one for each identity token.",
                 ),
                 io.ClipVision.Input(
                     "clip_vision",
@@ -165,8 +165,8 @@ class ApplyIPAdapter(io.ComfyNode):
                     "block_weights",
                     default="",
                     optional=True,
-                    tooltip='Factors that weight is multiplied by in parts of the model, such as "down=1, mid=1, '
-                    'up=0.5" or "output_0=0". Empty: 1 everywhere.',
+                    tooltip='Multiplies weight in parts of the model, for example "down=1, mid=1, up=0.5" or '
+                    '"output_0=0". Empty: 1 everywhere.',
                 ),
             ],
             outputs=[

@@ -63,7 +63,7 @@ def read_person(
         look, nothing = looks(clip_vision, np.stack([bgr_crop(*one, _LOOK) for one in found]))
         if look.shape[-1] != adapter.look:
             raise SettingsError(
-                f"{adapter.path.name} reads CLIP states {adapter.look} wide, but this clip_vision gives "
+                f"{adapter.path.name} expects CLIP features of width {adapter.look}, but this clip_vision gives width "
                 f"{look.shape[-1]}. Load CLIP-ViT-H-14 (laion2B), which FaceID plus v2 was trained with."
             )
     if fuse:

@@ -62,8 +62,8 @@ class IdentityProbe(io.ComfyNode):
                 io.Vae.Input(
                     "vae",
                     optional=True,
-                    tooltip="After the run, decodes the steps. Live, decodes the finished picture (and the steps, if "
-                    "it is a tiny VAE). If not connected, a small decoder is used: TAESD from models/vae_approx, else "
+                    tooltip="after the run: decodes the steps.\nlive: decodes the finished picture (and the steps, if "
+                    "it is a tiny VAE).\nIf not connected, a small decoder is used: TAESD from models/vae_approx, else "
                     "a rough preview.",
                 ),
                 strangers_input(),
@@ -82,7 +82,7 @@ class IdentityProbe(io.ComfyNode):
                     "second_recognizer",
                     optional=True,
                     tooltip="Another face recognizer that measures the same steps. Its curve is drawn beside the "
-                    "first, and the report says where the two disagree. It doubles the measuring.",
+                    "first, and the report says where the two disagree. It doubles the time for measuring.",
                 ),
             ],
             outputs=[
@@ -192,10 +192,10 @@ class StopAtPeak(io.ComfyNode):
         return schema(
             "StopAtPeak",
             "Stop at Identity Peak",
-            description="Cuts a run short after a share of its steps, once the face is seen and above the lines, and "
-            "removes the remaining noise in a few larger steps with the same sampler. A run that never shows the "
-            "person clearly is sampled to the end. On the miniature this gave nearly the picture of the whole run in "
-            "just over half the steps. On FLUX and real faces it is untried, so compare.",
+            description="Cuts a run short after a share of its steps and removes the remaining noise in a few larger "
+            "steps with the same sampler. It waits until the face is seen and its likeness is above the chart's lines. "
+            "A run that never shows the person clearly is sampled to the end. On the miniature this gave nearly the "
+            "picture of the whole run in just over half the steps. On FLUX and real faces it is untried, so compare.",
             search_aliases=["early stop", "identity peak", "likeness", "short tail"],
             inputs=[
                 io.Model.Input(

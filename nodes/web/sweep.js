@@ -13,7 +13,7 @@ function say(detail) {
 function act(node) {
     const changes = found.get(node);
     if (!changes) return say("There is no best value yet. Queue the sweep first.");
-    return say(changes.length ? use(node, changes) : "There is no best value that this page can set. The node's text says why.");
+    return say(changes.length ? use(node, changes) : "No best value can be set from here. See the text on the node.");
 }
 
 app.registerExtension({

@@ -35,11 +35,11 @@ def applied(run, mini, mini_infusenet, conditioned):
         ({"strength": NAN}, "Apply InfuseNet Identity: strength must be a number from 0 to 3, got nan"),
         ({"strength": 3.5}, "strength must be a number from 0 to 3, got 3.5"),
         ({"start_percent": None}, "start_percent must be a number from 0 to 1, got nothing"),
-        ({"gate": "steps"}, "gate must be one of: step, percent, got 'steps'"),
+        ({"gate": "steps"}, "gate must be one of \\(step, percent\\), got 'steps'"),
         ({"on_negative": "no"}, "on_negative must be true or false"),
         ({"positive": []}, "positive must be a CONDITIONING with at least one entry"),
         ({"positive": {"id_embedding": torch.zeros(1, 8, 96)}}, "ID embedding of another pack's InfiniteYou nodes"),
-        ({"identity": "somebody"}, "identity must be a INFUSENET_IDENTITY, got 'somebody'"),
+        ({"identity": "somebody"}, "identity must be an INFUSENET_IDENTITY, got 'somebody'"),
         ({"pose_image": torch.full((1, 128, 128, 3), NAN)}, "one with NaN or infinity"),
         ({"pose_image": torch.zeros(1, 128, 128, 2)}, r"got \[1, 128, 128, 2\]"),
         ({"pose_image": torch.zeros(128, 128, 3)}, "Expected an IMAGE of shape"),
@@ -77,7 +77,7 @@ def test_grey_poses_and_masks_a_little_outside_are_taken(applied):
 @pytest.mark.parametrize(
     ("node", "given", "words"),
     [
-        ("LoadInfuseNet", {"infusenet": "miniature", "weight_dtype": "fp4"}, "weight_dtype must be one of: default, "),
+        ("LoadInfuseNet", {"infusenet": "miniature", "weight_dtype": "fp4"}, "must be one of \\(default, "),
         ("LoadInfuseNet", {"infusenet": 3, "weight_dtype": "default"}, "infusenet must be the name of a file, got 3"),
         ("Sigmas", {"model": None, "latent": {"samples": FOUR}, "steps": 4, "denoise": 1.0}, "a MODEL, got nothing"),
         ("Sigmas", {"model": object(), "latent": {}, "steps": 4, "denoise": 1.0}, "LATENT of floats"),

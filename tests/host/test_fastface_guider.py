@@ -362,7 +362,7 @@ def test_wrong_graphs_are_refused_in_words(run, parts, mini, pack):
     inputs = {"model": parts.model, "positive": parts.text, "negative": parts.empty}
     with pytest.raises(Exception, match=r"no identity.*Apply InfuseNet Identity.*model_without_identity"):
         guider_of(run, **inputs)
-    with pytest.raises(Exception, match="the same.*to the output of the identity's node"):
+    with pytest.raises(Exception, match="the same.*to the output of the node that adds the identity"):
         guider_of(run, **inputs, model_without_identity=parts.model)
     with pytest.raises(Exception, match="different loaders"):
         guider_of(run, **inputs, model_without_identity=mini("mini-dev")[0])
@@ -391,15 +391,15 @@ def test_a_run_tells_what_it_costs_and_that_weights_go_on(run, parts, told):
     inputs = {"model": parts.model, "positive": parts.positive, "negative": parts.negative}
     sample(guider_of(run, **inputs, a="1, 2"), steps=6)
     assert len(told) == 1
-    assert "17 evaluations of the model in 6 steps (by step 2, 3, 3, 3, 3, 3)" in told[0] and "a has 2" in told[0]
+    assert "17 evaluations of the model in 6 steps (step by step: 2, 3, 3, 3, 3, 3)" in told[0] and "a has 2" in told[0]
 
 
 def test_a_guidance_that_does_nothing_is_told(run, parts, told):
     inputs = {"positive": parts.text, "negative": parts.empty, "model_without_identity": parts.model}
     sample(guider_of(run, model=parts.model.clone(), **inputs))
-    assert "did nothing" in told[-1]
+    assert "had no effect" in told[-1]
     sample(guider_of(run, model=faced(parts.model, 0.1), **inputs))
-    assert "did nothing" not in told[-1]
+    assert "had no effect" not in told[-1]
 
 
 # -- with the rest of the host ---------------------------------------------------------------------------------------

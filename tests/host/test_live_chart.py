@@ -410,7 +410,7 @@ def test_a_step_shows_its_face_and_a_click_hands_it_on(page):
     for kind in (PROBE, REPORT):
         hover(page, kind, 0.5)
         page.wait_for("document.querySelector('.infusenet-tip img').naturalWidth > 96")
-        choose(page, kind, "Point at a step: whole pictures")
+        choose(page, kind, "Show whole pictures at the pointer")
         hover(page, kind, 0.5)
         page.wait_for("document.querySelector('.infusenet-tip img').naturalWidth > 224")
         picture(page, "pointed-at")

@@ -84,7 +84,10 @@ def test_another_packs_method_that_reads_with_the_measuring_network_is_told(
         trace = traced(run, mini, renamed(recognizer, measuring), person, conditioned())
     assert trace.status == "complete", trace.reason
     assert trace.run.conditioning_recognizer == ("glintr100.onnx" if "2" in prompt else None)
-    assert any("same recognizer conditions and measures" in warning for warning in trace.warnings) is warned
+    assert (
+        any("same recognizer is used for conditioning and for measuring" in warning for warning in trace.warnings)
+        is warned
+    )
 
 
 @pytest.mark.parametrize("same", [False, True])
@@ -105,7 +108,10 @@ def test_our_own_apply_tells_what_read_the_identity(
     measures = renamed(recognizer, f"{reads} 0123456789ab (CPU)") if same else recognizer
     trace = traced(run, mini, measures, person, text)
     assert trace.run.conditioning_recognizer == reads and trace.run.strength == 1.0
-    assert any("same recognizer conditions and measures" in warning for warning in trace.warnings) is same
+    assert (
+        any("same recognizer is used for conditioning and for measuring" in warning for warning in trace.warnings)
+        is same
+    )
     another = ControlNet(None)  # after ours in the chain
     another.get_control = lambda *given: another.previous_controlnet.get_control(*given)
     another.get_models = lambda: another.previous_controlnet.get_models()

@@ -213,7 +213,7 @@ def test_the_network_that_conditions_is_named_a_network(measure: PictureMeasure)
     recorder.start([1.0, 0.0], run=RunInfo(conditioning_recognizer="net 0123456789ab"))
     recorder.on_step(1, 1.0, latents(1))
     (warning,) = recorder.finish().warnings
-    assert warning.startswith("The same network conditions and measures")
+    assert warning.startswith("The same network is used for conditioning and for measuring")
 
 
 def test_a_trace_is_saved_and_loaded(traced: Trace, tmp_path: Path) -> None:

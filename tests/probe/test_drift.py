@@ -220,8 +220,8 @@ def test_a_published_line_is_shown_as_what_it_is() -> None:
 
 
 def test_old_traces_say_which_rule_they_are_of() -> None:
-    assert said(trace_of(STEADY, rule=None))("measured before rules were recorded")
-    assert not said(trace_of(STEADY))("before rules were recorded")
+    assert said(trace_of(STEADY, rule=None))("by an old version, which did not record its rule")
+    assert not said(trace_of(STEADY))("did not record its rule")
 
 
 @pytest.mark.parametrize("curve", [[0.009, -0.02], [-0.09, -0.12]])

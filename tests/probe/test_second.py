@@ -31,8 +31,12 @@ def traced(name: str, *values: float | None, strangers: Baseline | None = OTHERS
 @pytest.mark.parametrize(
     "values, agree, words",
     [
-        ((0.3, 0.6), True, "The two agree: for both, the end is above their lines."),
-        ((0.3, 0.1), False, "The two disagree: the end is above the lines of one.onnx, but not of two.onnx."),
+        ((0.3, 0.6), True, "The two agree: for both, the end of the run is above their lines."),
+        (
+            (0.3, 0.1),
+            False,
+            "The two disagree: the end of the run is above the lines of one.onnx, but not above those of two.onnx.",
+        ),
     ],
 )
 def test_the_ends_are_compared_each_with_its_own_lines(values: tuple[float, ...], agree: bool, words: str) -> None:
@@ -45,7 +49,7 @@ def test_the_ends_are_compared_each_with_its_own_lines(values: tuple[float, ...]
 
 def test_both_below_their_lines_agree_too() -> None:
     low = traced("one.onnx", 0.1, 0.15), traced("two.onnx", 0.0, 0.1)
-    assert second.in_words(*low)[-1] == "The two agree: for both, the end is not above their lines."
+    assert second.in_words(*low)[-1] == "The two agree: for both, the end of the run is not above their lines."
 
 
 def test_a_network_without_lines_cannot_agree() -> None:

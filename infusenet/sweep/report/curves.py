@@ -66,7 +66,7 @@ def curve(figure: FigureSpec, frame: pd.DataFrame, levels: Levels) -> Rendering:
             lines_beside = [] if above else levels_of(levels, value)
             panels.append(Panel(what if several else panel, points, "" if several else what, papers, lines_beside))
             if figure.against is not None:
-                name = f"difference to {title(figure.x)} {number(figure.against)}"
+                name = f"difference from {title(figure.x)} {number(figure.against)}"
                 panels.append(Panel(f"{panel} {name}".strip(), beside, "", is_difference=True))
     caption = f"{rests_on} Each point comes from separate runs that start from the same noise.{intervals(frame)}"
     caption += PAPER * bool(figure.paper) + NORMS * any(value.startswith("stream_") for value in figure.values)
