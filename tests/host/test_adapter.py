@@ -8,41 +8,6 @@ import torch
 SIZE = 16  # latents a side
 
 
-@pytest.fixture(scope="module")
-def parts(mini, mini_infusenet):
-    """A backbone, its text, and identities of random tokens: what they are does not matter here."""
-    model, clip, vae, _, _ = mini("mini-dev")
-    with torch.inference_mode():
-        text = clip.encode_from_tokens_scheduled(clip.tokenize("a portrait of a person"))
-        empty = clip.encode_from_tokens_scheduled(clip.tokenize("empty"))
-    generator = torch.Generator().manual_seed(5)
-    tokens = torch.randn(4, 8, 96, generator=generator)
-    return SimpleNamespace(model=model, vae=vae, text=text, empty=empty, tokens=tokens, infusenet=mini_infusenet)
-
-
-@pytest.fixture
-def applied(run, parts):
-    """`applied(...)`: Apply with its defaults; the first identity unless `tokens` says otherwise."""
-
-    def call(positive=None, tokens=None, **changed):
-        inputs = {
-            "positive": parts.text if positive is None else positive,
-            "infusenet": parts.infusenet,
-            "identity": SimpleNamespace(
-                tokens=parts.tokens[:1] if tokens is None else tokens, recognizer=None, notices=()
-            ),
-            "vae": parts.vae,
-            "strength": 1.0,
-            "start_percent": 0.0,
-            "end_percent": 1.0,
-            "gate": "step",
-            "on_negative": False,
-        }
-        return run("Apply", **{**inputs, **changed})
-
-    return call
-
-
 def noise(batch, height=SIZE, width=SIZE):
     return torch.randn(batch, 16, height, width, generator=torch.Generator().manual_seed(1))
 
