@@ -105,7 +105,9 @@ def test_the_drawn_persons_are_those_of_their_seeds(tmp_path) -> None:
     shipped = sorted((FOLDER / "input").glob("*.png"))
     assert len(shipped) == 2
     for path in shipped:
-        assert np.array_equal(*(np.asarray(Image.open(folder / path.name)) for folder in (path.parent, tmp_path)))
+        was, now = (np.asarray(Image.open(folder / path.name), np.int16) for folder in (path.parent, tmp_path))
+        off = np.abs(was - now)  # one value in 49,152 was rounded the other way on one kind of CPU
+        assert off.max() <= 1 and (off > 0).mean() < 1e-3
 
 
 @pytest.mark.parametrize(("arguments", "words"), [(["nobody"], "no template nobody"), ([], "set COMFYUI_PATH")])

@@ -52,7 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
             print(f"  not found; looked for {', '.join(weights.patterns)}")
     print("\nFiles for the ComfyUI nodes, and the folders they go in")
     for file in catalogue.FILES.values():
-        print(f"\n  {file.path}{', ' * bool(file.size)}{file.size}\n  {file.address}\n  licence: {file.licence}")
+        print(f"\n  {file.path}, {file.size}\n  {file.address}\n  licence: {file.licence}")
     print("\nSwitching from dev to schnell lifts only FLUX.1 dev's terms. Those of the other files still apply.")
     return 0
 

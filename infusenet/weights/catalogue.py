@@ -35,14 +35,14 @@ class WeightFile:
         folder: the folder of ComfyUI's models folder that it belongs in.
         home: the address that its own name follows.
         licence: its licence and what that forbids.
-        size: as its page tells it; empty where that is not known.
+        size: as its page tells it.
     """
 
     name: str
     folder: str
     home: str
     licence: str
-    size: str = ""
+    size: str
 
     @property
     def path(self) -> PurePosixPath:
@@ -100,7 +100,8 @@ def _files() -> Iterable[WeightFile]:
         yield WeightFile(name, "opencv_zoo", f"{_HUB}/opencv/{repository}/resolve/main", licence, size)
     for name, size in (("ip-adapter-faceid-plusv2_sdxl.bin", "1.49 GB"), ("ip-adapter-faceid_sdxl.bin", "1.07 GB")):
         yield WeightFile(name, "ipadapter", f"{_HUB}/h94/IP-Adapter-FaceID/resolve/main", _FACEID_LICENCE, size)
-    yield WeightFile("taef1_decoder.pth", "vae_approx", f"{_GITHUB}/madebyollin/taesd/raw/main", "MIT")
+    # its page tells no size: the same tensors are 2,464,414 bytes in a safetensors file
+    yield WeightFile("taef1_decoder.pth", "vae_approx", f"{_GITHUB}/madebyollin/taesd/raw/main", "MIT", "2.5 MB")
 
 
 FILES: Mapping[str, WeightFile] = {file.name: file for file in _files()}
