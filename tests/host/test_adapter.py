@@ -447,7 +447,7 @@ def test_an_infusenet_of_another_width_is_refused_before_sampling(pack, run, fol
     pack.module("nodes.paths").register_folders()
     small = run("LoadInfuseNet", infusenet="infusenet_2x4", weight_dtype="default")[0]
     errors = pack.module("infusenet.errors")
-    with pytest.raises(errors.SettingsError, match="96 wide, and 40 are expected"):
+    with pytest.raises(errors.SettingsError, match="width 96, but this InfuseNet expects width 40"):
         applied(infusenet=small)
     positive, _ = applied(infusenet=small, tokens=torch.zeros(1, 8, 40))
     with pytest.raises(errors.SettingsError, match=r"width 48, but the MODEL's width is 144"):
