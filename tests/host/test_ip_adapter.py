@@ -424,7 +424,7 @@ def test_plus_reads_the_face_in_bgr_and_nobody_as_zeros(pack, plus, monkeypatch)
     torch.testing.assert_close(read.nobody, want)
     with pytest.raises(Exception, match="needs CLIP's view.*CLIP-ViT-H-14"):
         person.read_person(plus, reader, pictures)
-    with pytest.raises(Exception, match="16 wide, but this clip_vision gives 8"):
+    with pytest.raises(Exception, match="width 16, but this clip_vision gives width 8"):
         person.read_person(plus, reader, pictures, Vision(8))
 
 
