@@ -92,7 +92,8 @@ class LoadRecipe(io.ComfyNode):
                     "recipe",
                     options=[NONE, *paths.recipes()],
                     default=NONE,
-                    tooltip="A recipe file from ComfyUI's input or output folder. Its name must contain recipe.",
+                    tooltip="A recipe file from ComfyUI's input or output folder. Its name must contain the word "
+                    "recipe.",
                 ),
                 io.String.Input(
                     "text",

@@ -178,8 +178,8 @@ def other_people(recognizer: Any, people: Sequence[Reference], strangers: Any) -
     face = measure.rule.subject == "face"
     found, others = ("a face was found in", "people") if face else ("there is a value for", "pictures")
     return None, (
-        f"strangers: {found} {known} of {len(pictures)}, and {LEAST_IMPOSTORS} are needed. What other {others} "
-        "score is therefore unknown."
+        f"strangers: {found} {known} of {len(pictures)} pictures, but {LEAST_IMPOSTORS} are needed. What other "
+        f"{others} score is therefore unknown."
     )
 
 

@@ -68,12 +68,12 @@ class Score(io.ComfyNode):
                 io.Int.Output(
                     "best_index",
                     display_name="best_index",
-                    tooltip="Its position in images, from 0; -1 if none could be measured.",
+                    tooltip="Position of best in images, counted from 0; -1 if none could be measured.",
                 ),
                 io.Float.Output(
                     "best_similarity",
                     display_name="best_similarity",
-                    tooltip="Its likeness (cosine); NaN if undefined.",
+                    tooltip="Likeness of best (cosine); NaN if undefined.",
                 ),
                 io.Float.Output(
                     "scores",

@@ -163,7 +163,7 @@ def test_score_sorts_pictures_without_faces(run, pack, measure, clip_vision, thi
     assert json.loads(others[6])["impostor"]["count"] == 6 and "unknown" not in others[5]
     few = node.execute(**given, show="pictures", strangers=things(3, seed=9))
     (words,) = few.ui["text"]
-    assert "there is a value for 3 of 3, and 5 are needed. What other pictures score is therefore unknown" in words
+    assert "there is a value for 3 of 3 pictures, but 5 are needed. What other pictures score" in words
     assert of_faces(words.replace("strangers:", "")) == []
 
 

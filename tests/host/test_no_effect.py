@@ -87,7 +87,7 @@ def test_two_identities_of_which_one_has_no_effect(reported, shown, run, mini, m
 def test_strangers_without_a_face(reported, shown):
     report = reported(strangers=torch.zeros(5, 128, 128, 3))
     (text,) = (text for place, text in shown if place == "probe.probe")
-    assert "a face was found in 0 of 5, and 5 are needed" in text and text in report.splitlines()
+    assert "a face was found in 0 of 5 pictures, but 5 are needed" in text and text in report.splitlines()
 
 
 @pytest.fixture

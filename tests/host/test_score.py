@@ -111,7 +111,7 @@ def test_the_node_tells_what_was_missing(pack, recognizer, person, people, batch
     node = pack.nodes["Score"]
     output = node.execute(images=batch, recognizer=recognizer, reference=person, show="pictures", strangers=others)
     (words,) = output.ui["text"]
-    assert "a face was found in 4 of 6, and 5 are needed" in words and "Most alike: picture 4" in words
+    assert "a face was found in 4 of 6 pictures, but 5 are needed" in words and "Most alike: picture 4" in words
 
 
 def test_a_recognizer_with_files_of_its_own_knows_no_other_people(score, batch, recognizer):
