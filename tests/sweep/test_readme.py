@@ -66,7 +66,7 @@ def test_the_diff_runs_as_it_is_written() -> None:
 def test_its_commands_are_understood() -> None:
     parser = cli.parser()
     commands = re.findall(r"^(?:accelerate launch -m )?infusenet (sweep (?:.*\\\n)*.*)$", TEXT, re.MULTILINE)
-    assert len(commands) == 2
+    assert len(commands) == 3
     for command in commands:
         arguments = parser.parse_args(shlex.split(command.replace("\\\n", " ")))
-        assert arguments.spec in ("all", "main-table")
+        assert arguments.spec in ("all", "main-table", "fastface")
