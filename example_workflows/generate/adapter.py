@@ -42,7 +42,7 @@ def flux(name: str, title: str) -> Graph:
     graph = Graph(
         f"## {title}\n\nA photo in *Reference*, a scene in *Prompt*, and *Run*. For the other FLUX change *backbone* "
         f"and *diffusion_model* in *Backbone*: steps, guidance and schedule follow by themselves.\n\n{FILES_NOTE} "
-        f"Nothing is downloaded by itself.\n\n{LICENCES}"
+        f"Nothing is downloaded automatically.\n\n{LICENCES}"
     )
     backbone(graph, name)
     identity = person(graph)

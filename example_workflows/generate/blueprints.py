@@ -95,7 +95,7 @@ BLUEPRINTS = {
         _scene,
     ),
     "Probe and Report": Blueprint(
-        "Samples with the probe: the picture, and the step at which the person appeared.",
+        "Samples with the probe: the picture, and a chart of the likeness at each step.",
         ("face similarity", "identity drift", "likeness", "sampler"),
         {"model": "MODEL", "positive": "CONDITIONING", "latent": "LATENT", "vae": "VAE", "reference": "IMAGE"},
         (("Recognizer", "face_pack"), ("Noise", "noise_seed"), ("Schedule", "steps")),

@@ -57,10 +57,10 @@ def fastface_sdxl() -> Graph:
     graph = Graph(
         "## FastFace on SDXL\n\nSDXL in 4 steps with IP-Adapter FaceID. *Guider* is FastFace's own guidance with its "
         "published weights, *Plain* the same seed without it: *Scores* compares both (the guided one first). Results "
-        "vary a lot with the seed: try several.\n\nFastFace's other half: *attention* in *Apply*, scale or soft "
-        "mask. Its own *weight* is 0.8.\n\nIt runs on the small SDXL that comes with the pack. For SDXL itself: "
-        "*Load Checkpoint* and Hyper-SDXL's LoRA instead of *Backbone*, your files in *IP-Adapter*, "
-        "buffalo_l in *Face network*."
+        "vary a lot with the seed: try several.\n\nFastFace's other half is *attention* in *Apply*: scale or soft "
+        "mask. FastFace itself uses *weight* 0.8.\n\nIt runs on the small SDXL that comes with the pack. For SDXL "
+        "itself, use *Load Checkpoint* and Hyper-SDXL's LoRA instead of *Backbone*, *Load Face Recognizer* with "
+        "buffalo_l instead of *Face network*, and choose your file in *IP-Adapter*."
     )
     graph.add("Backbone", "InfuseNet_LoadMiniSDXL", "Models", few_steps=True)
     graph.add("IP-Adapter", "InfuseNet_LoadIPAdapter", "Models", ip_adapter="miniature")

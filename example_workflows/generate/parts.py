@@ -26,7 +26,7 @@ ENCODER_FILES = {
 }
 
 
-CONSENT = "Use a photo of someone who agrees."
+CONSENT = "Use a photo of someone who has agreed to it."
 YOURS = (
     f"As shipped, it runs on the miniature, on any machine. For FLUX choose your files in *Models*, and a face pack in "
     f"*Recognizer* that is not the one that carries the identity. {CONSENT}"

@@ -38,9 +38,9 @@ def head() -> Graph:
     """A face in one region of a photo, and the rest as it was."""
     graph = Graph(
         "## A face in a part of a photo\n\n*Face pose image* finds the face in any *Photo*. The person in *Reference* "
-        "is painted there and nowhere else. Let *Prompt* describe the photo.\n\n*expand* in *Around it* says how much "
-        "of the head: 26, 30, 34 and 40 pixels gave this person a likeness of 0.53, 0.62, 0.70 and 0.78. To paint the "
-        f"mask by hand, connect *Photo*'s mask instead of *Face*.\n\n{YOURS}"
+        "is painted there and nowhere else. Let *Prompt* describe the photo.\n\n*expand* in *Around it* sets how much "
+        "of the head is painted: 26, 30, 34 and 40 pixels gave this person a likeness of 0.53, 0.62, 0.70 and 0.78. To "
+        f"paint the mask by hand, connect *Photo*'s mask instead of *Face*.\n\n{YOURS}"
     )
     backbone(graph, "mini-schnell")
     identity = person(graph)

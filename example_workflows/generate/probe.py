@@ -24,9 +24,9 @@ from .parts import (
 def probe_schnell() -> Graph:
     """See the likeness at every step."""
     graph = Graph(
-        "## See the likeness at every step\n\n*Probe* measures each step against *Reference* and draws the curve while "
-        "it samples. The picture is the same with and without it.\n\n*Report* says where the likeness peaked and what "
-        f"to try next.\n\n{YOURS}"
+        "## See the likeness at every step\n\n*Probe* measures each step against *Reference* and draws the curve "
+        "during sampling. The picture is the same with and without it.\n\n*Report* says where the likeness peaked and "
+        f"what to try next.\n\n{YOURS}"
     )
     backbone(graph, "mini-schnell")
     identity = person(graph)

@@ -43,8 +43,8 @@ def checklist() -> Graph:
     graph.remark(
         "1 The photo",
         "Person",
-        "*What was read* must show one sharp, upright face, and the right one. If not: another photo, or another "
-        "*face* in *Identity*. Several photos of one person may come as a batch.",
+        "*What was read* must show one sharp, upright face, and the right one. If not, use another photo, or choose "
+        "another *face* in *Identity*. You can also give several photos of one person as a batch.",
     )
     graph.remark(
         "2 The stage",
@@ -55,20 +55,20 @@ def checklist() -> Graph:
     graph.remark(
         "3 Strength and window",
         "Prompt and identity",
-        "Start with *strength* 1 from 0 to 1. Ending early costs likeness: on the miniature 0.24, 0.35, 0.53 and 0.67 "
-        "for the first 4, 8, 16 and all 28 steps.",
+        "Start with *strength* 1, *start_percent* 0 and *end_percent* 1. Ending early costs likeness: on the miniature "
+        "it was 0.24, 0.35, 0.53 and 0.67 with the identity in the first 4, 8, 16 and all 28 steps.",
     )
     graph.remark(
         "4 The probe",
         "Probe",
-        "A curve above the grey band is the person. If it never gets there, go back to note 1. If it gets there and "
+        "A curve above the grey area shows the person. If it never gets there, go back to note 1. If it gets there and "
         "falls, *Report* says at which step, and what to try next.",
     )
     graph.remark(
         "5 Chance",
         "Sampling",
-        "One seed is one draw. Before you change a setting for good, try other seeds: template *The best of eight "
-        "pictures*.",
+        "One seed is one draw. Before you change a setting for good, try other seeds, for example with the template "
+        "*The best of eight pictures*.",
     )
     graph.opened.add("Identity")
     backbone(graph, "mini-schnell")

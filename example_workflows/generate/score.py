@@ -12,7 +12,7 @@ def score() -> Graph:
     graph = Graph(
         "## Pick the picture most like the person\n\n*Score* measures each picture of a batch against *Reference* and "
         "sorts them. *Best picture* keeps the first.\n\nIt needs no sampler: connect any pictures to *images*, from "
-        "*Load Image* or another pack. To know how high is high, connect 5 or more faces of other people to "
+        "*Load Image* or another pack. To compare with other people, connect 5 or more faces of them to "
         f"*strangers*.\n\n{YOURS}"
     )
     backbone(graph, "mini-schnell")
