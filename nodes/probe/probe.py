@@ -62,9 +62,9 @@ class IdentityProbe(io.ComfyNode):
                 io.Vae.Input(
                     "vae",
                     optional=True,
-                    tooltip="after the run: decodes the steps.\nlive: decodes the finished picture (and the steps, if "
-                    "it is a tiny VAE).\nIf not connected, a small decoder is used: TAESD from models/vae_approx, else "
-                    "a rough preview.",
+                    tooltip="when = after the run: decodes the steps.\nwhen = live: decodes the finished picture (and "
+                    "the steps, if it is a tiny VAE).\nIf not connected, a small decoder is used: TAESD from "
+                    "models/vae_approx, else a rough preview.",
                 ),
                 strangers_input(),
                 references_input(),

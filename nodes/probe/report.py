@@ -72,7 +72,8 @@ class DriftReport(io.ComfyNode):
                     max=100000,
                     optional=True,
                     tooltip="For nodes that sample several times (detailers, tiles, XY plots): which run, from 1.\n"
-                    "0 chooses: the run whose result is in the latent, else one of its size, else the largest picture.",
+                    "0: chosen automatically (the run whose result is in the latent, else one of its size, else the "
+                    "largest picture).",
                 ),
                 io.Int.Input(
                     "step",

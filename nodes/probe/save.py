@@ -64,7 +64,8 @@ class SaveResults(io.ComfyNode):
                     min=0,
                     max=100000,
                     optional=True,
-                    tooltip="Which run, if the node sampled several times. 0 chooses, as in Identity Drift Report.",
+                    tooltip="Which run, if the node sampled several times. 0: chosen automatically, as in Identity "
+                    "Drift Report.",
                 ),
             ],
             outputs=[io.String.Output("files", display_name="files", tooltip="The paths of the files, one per line.")],

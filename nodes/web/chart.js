@@ -238,7 +238,7 @@ export class Chart {
         const known = (run.advice ?? []).find(({ words }) => plain(words) === plain(text));
         if (!known) return row;
         const button = document.createElement("button");
-        Object.assign(button, { textContent: "Use this", title: "Sets it in the workflow. Undo with Ctrl+Z." });
+        Object.assign(button, { textContent: "Use this", title: "Applies it to the workflow. Undo with Ctrl+Z." });
         Object.assign(button.style, { marginLeft: "6px", padding: "0 7px", font: "inherit", color: INK, background: MENU,
             border: `1px solid ${GRID}`, borderRadius: "4px", cursor: "pointer" });
         button.addEventListener("click", (event) => {
