@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,8 @@ from .errors import SettingsError, WeightsError
 from .flux.networks import flux_config
 from .speed.compiled import Speed, check_speed, speed_up
 from .weights import Shapes, check, describe, load_checked, read_header, read_weights
+from .weights.lenders import part, texts
 from .weights.original import is_original, to_diffusers
-from .weights.pretrained import load_tokenizer, load_whole
 
 _FLUX = "a FLUX transformer"
 _SCHEDULE = ("use_dynamic_shifting", "shift", "base_shift", "max_shift", "base_image_seq_len", "max_image_seq_len")
@@ -108,10 +108,10 @@ def load_flux(
     transformer, spec = _transformer(folder, spec, expected, dtype, device)
     pipeline = InfuseNetPipeline(
         scheduler=_scheduler(folder, spec),
-        vae=load_network(AutoencoderKL, _part("vae", lenders), "a FLUX VAE", dtype=dtype, device=device),
+        vae=load_network(AutoencoderKL, part("vae", lenders, "FLUX"), "a FLUX VAE", dtype=dtype, device=device),
         transformer=transformer,
         controlnet=None,
-        **_texts(lenders, text_encoders, dtype, device),
+        **texts("T5EncoderModel", lenders, "FLUX", text_encoders, dtype, device),
     )
     pipeline._spec = spec
     return pipeline
@@ -151,7 +151,7 @@ def _transformer(
     path: Path, spec: BackboneSpec | None, expected: str | None, dtype: torch.dtype, device: torch.device
 ) -> tuple[Any, BackboneSpec]:
     """The transformer, once its weights are known to be of the right variant."""
-    source = _part("transformer", [path]) if path.is_dir() else path
+    source = part("transformer", [path], "FLUX") if path.is_dir() else path
     header = read_header(source)
     try:
         variant = variant_of(list(header))
@@ -190,26 +190,3 @@ def _scheduler(path: Path, spec: BackboneSpec) -> Any:
     if (path / "scheduler" / "scheduler_config.json").is_file():
         return FlowMatchEulerDiscreteScheduler.from_pretrained(path / "scheduler", local_files_only=True)
     return FlowMatchEulerDiscreteScheduler(**{name: getattr(spec, name) for name in _SCHEDULE})
-
-
-def _part(name: str, lenders: Sequence[Path]) -> Path:
-    """The first folder that has this part."""
-    for folder in lenders:
-        if (folder / name).is_dir():
-            return folder / name
-    raise WeightsError(
-        f"{name}/ was not found in {', '.join(map(str, lenders))}. Download the whole diffusers FLUX folder, or "
-        "pass components=, a folder that has it."
-    )
-
-
-def _texts(lenders: Sequence[Path], wanted: bool, dtype: torch.dtype, device: torch.device) -> dict[str, Any]:
-    """Text encoders and tokenizers, or None for each."""
-    from transformers import AutoTokenizer, CLIPTextModel, T5EncoderModel
-
-    encoders = {"text_encoder": CLIPTextModel, "text_encoder_2": T5EncoderModel}
-    tokenizers = ("tokenizer", "tokenizer_2")
-    if not wanted:
-        return dict.fromkeys((*encoders, *tokenizers))
-    texts = {name: load_whole(kind, _part(name, lenders), dtype, device) for name, kind in encoders.items()}
-    return texts | {name: load_tokenizer(AutoTokenizer, _part(name, lenders)) for name in tokenizers}

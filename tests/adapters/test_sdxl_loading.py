@@ -469,7 +469,7 @@ def test_another_backbone_is_refused(folder, tmp_path):
     with pytest.raises(WeightsError, match="predicts v_prediction, not noise"):
         loaded(wrong)
     shutil.rmtree(wrong / "vae")
-    with pytest.raises(WeightsError, match="with vae/, found none"):
+    with pytest.raises(WeightsError, match="vae/ was not found in"):
         loaded(wrong)
     with pytest.raises(WeightsError, match="no weights at"):
         loaded("nowhere", expected="sdxl")

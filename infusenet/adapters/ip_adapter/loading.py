@@ -17,7 +17,8 @@ from ... import miniature
 from ...backbones import BACKBONES, BackboneSpec, get_backbone
 from ...errors import SettingsError, WeightsError
 from ...weights import describe, load_module, read_header
-from ...weights.pretrained import config_of, load_tokenizer, load_whole
+from ...weights.lenders import part, texts
+from ...weights.pretrained import config_of
 from .lora import fuse, read_lora
 from .pipeline import SDXLPipeline
 
@@ -61,16 +62,17 @@ def load_sdxl(
     lenders = [Path(folder) for folder in (path, components) if folder is not None and Path(folder).is_dir()]
     if not lenders:
         raise SettingsError(f"{path} is a single file. Give components=, a diffusers SDXL folder with the other parts.")
-    unet = _unet(path if path.is_file() else _part("unet", lenders), _part("unet", lenders), dtype, device)
+    config = part("unet", lenders, "SDXL")
+    unet = _unet(path if path.is_file() else config, config, dtype, device)
     if lora is not None:
         fuse(unet, read_lora(Path(lora), unet))
     pipeline = SDXLPipeline(
-        vae=_network(AutoencoderKL, _part("vae", lenders), "SDXL's VAE", dtype, device),
+        vae=_network(AutoencoderKL, part("vae", lenders, "SDXL"), "SDXL's VAE", dtype, device),
         unet=unet,
-        scheduler=scheduler_of(spec, _part("scheduler", lenders)),
+        scheduler=scheduler_of(spec, part("scheduler", lenders, "SDXL")),
         force_zeros_for_empty_prompt=_zeros_for_empty(lenders),
         add_watermarker=False,
-        **_texts(lenders, text_encoders, dtype, device),
+        **texts("CLIPTextModelWithProjection", lenders, "SDXL", text_encoders, dtype, device),
     )
     side = unet.config.sample_size * pipeline.vae_scale_factor if not expected and spec.name == "sdxl" else None
     pipeline._spec = spec if side is None else replace(spec, width=side, height=side)
@@ -127,17 +129,6 @@ def _network(kind: Any, path: Path, what: str, dtype: torch.dtype, device: Any, 
     return torch.nn.Module.to(load_module(build, path, what), device=device, dtype=dtype)
 
 
-def _part(name: str, lenders: Sequence[Path]) -> Path:
-    """The first folder that has this part."""
-    for folder in lenders:
-        if (folder / name).is_dir():
-            return folder / name
-    raise WeightsError(
-        f"Expected a diffusers SDXL folder with {name}/, found none in {', '.join(map(str, lenders))}. "
-        "Download the whole folder, or give components=, a folder that has it."
-    )
-
-
 def _zeros_for_empty(lenders: Sequence[Path]) -> bool:
     """Whether no negative prompt means zeros, by the folder's index: so for SDXL base, not for Turbo."""
     for folder in lenders:
@@ -147,15 +138,3 @@ def _zeros_for_empty(lenders: Sequence[Path]) -> bool:
             continue
         return bool(index.get("force_zeros_for_empty_prompt", True))
     return True
-
-
-def _texts(lenders: Sequence[Path], wanted: bool, dtype: torch.dtype, device: torch.device) -> dict[str, Any]:
-    """Text encoders and tokenizers, or None for each."""
-    from transformers import AutoTokenizer, CLIPTextModel, CLIPTextModelWithProjection
-
-    encoders = {"text_encoder": CLIPTextModel, "text_encoder_2": CLIPTextModelWithProjection}
-    tokenizers = ("tokenizer", "tokenizer_2")
-    if not wanted:
-        return dict.fromkeys((*encoders, *tokenizers))
-    texts = {name: load_whole(kind, _part(name, lenders), dtype, device) for name, kind in encoders.items()}
-    return texts | {name: load_tokenizer(AutoTokenizer, _part(name, lenders)) for name in tokenizers}
