@@ -220,7 +220,7 @@ def _hint(path: Path) -> str:
     if start.lstrip().lower().startswith((b"<!doctype", b"<html")):
         return " but an HTML page"
     if start[4:8] == b"ftyp" and start[8:12] in (b"heic", b"heix", b"mif1", b"msf1"):
-        return " that Pillow can read but HEIC: convert it to JPEG or PNG"
+        return " that Pillow can read, but a HEIC file: convert it to JPEG or PNG"
     if start.startswith(b"%!PS"):
         return " but a drawing in PostScript: convert it to PNG"
     if start[8:9] == b"{":

@@ -202,7 +202,7 @@ def test_one_pixel_without_a_value_does_not_blacken_the_picture(tmp_path: Path) 
 
 def test_heic_is_named(tmp_path: Path) -> None:
     (tmp_path / "photo.heic").write_bytes(b"\0\0\0\x18ftypheic" + b"\0" * 64)
-    with pytest.raises(PictureError, match="HEIC: convert it"):
+    with pytest.raises(PictureError, match="HEIC file: convert it"):
         open_picture(tmp_path / "photo.heic")
 
 

@@ -25,8 +25,8 @@ def fastface() -> Graph:
     graph = Graph(
         "## FastFace: text and identity guided separately\n\n*Guider* gives the identity a weight of its own at each "
         "step. *Plain* is the same seed without it. *Scores* compares the two (the guided one first).\n\nHere *kind* "
-        "is direction: 2 evaluations in each of the last two steps. Try FastFace's own, identity, with *a* 1, 1.5, "
-        "1.5, 1, *b* 1, 3, 3, 1 and *rescale* 0.75: 10 evaluations instead of 6.\n\n" + YOURS
+        "is direction: 2 evaluations in each of the last two steps. Try FastFace's own, identity, with *a* = 1, 1.5, "
+        "1.5, 1; *b* = 1, 3, 3, 1; *rescale* = 0.75: 10 evaluations instead of 6.\n\n" + YOURS
     )
     backbone(graph, "mini-schnell")
     recognizer(graph)

@@ -10,7 +10,7 @@ def sweep() -> Graph:
     """The step count that suits one face."""
     graph = Graph(
         "## Find the best setting for a face\n\n*Sweep* samples once for each of its *values* and measures every "
-        "picture against *Reference*: the chart says which keeps this person best.\n\nSet *axis* to strength (try "
+        "picture against *Reference*: the chart shows which one keeps this person best.\n\nSet *axis* to strength (try "
         "0.25:1.5:0.25), guidance (with dev: 0, 1, 2, 3.5, 5) or seed (1:8:1). One run is one draw of noise: sweep the "
         f"seed before you trust a small difference.\n\n{YOURS}"
     )

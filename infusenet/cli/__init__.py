@@ -105,7 +105,7 @@ def _in_words(error: Exception) -> str:
     if isinstance(error, InfuseNetError):
         return str(error)
     try:
-        raise_if_in_want(error, "what was read")
+        raise_if_in_want(error, "The file that was read")
     except MachineError as want:
         return str(want)
     name, reason = getattr(error, "filename", None), getattr(error, "strerror", None)

@@ -20,7 +20,7 @@ examples:
     infusenet compare me.jpg --with renders --out out/compare
   several photos of the person make a more reliable reference; files and folders can be mixed:
     infusenet compare me1.jpg me2.jpg --with renders a.png b.png
-  what do other people score? Without them, you cannot tell how high is high. Needs at least five faces:
+  what do other people score? Without them, you cannot tell what counts as high. Needs at least five faces:
     infusenet compare me.jpg --with renders --others photos/friends
   what does a true photo score, and does a picture merely copy the photo it was made from?
     infusenet compare me.jpg --with renders --genuine photos/me --other-photo me-last-year.jpg

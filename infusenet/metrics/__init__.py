@@ -58,8 +58,8 @@ METRICS: dict[str, Metric] = {
             "similarity by a second recognizer",
             "cosine",
             "higher",
-            "cosine to the person, by a recognizer that neither conditions the pictures nor is the main one that "
-            "measures; empty: no such recognizer, or no face",
+            "cosine to the person, by a second recognizer, which takes no part in making the pictures and is not the "
+            "main one; empty: no such recognizer, or no face",
             lambda subject: subject["second"](subject.picture),
             needs=("second",),
         ),
@@ -68,7 +68,7 @@ METRICS: dict[str, Metric] = {
             "recognised",
             "share of pictures",
             "higher",
-            "1 where the second recognizer finds the picture more like its person than like anybody else of the sweep, "
+            "1 where the second recognizer finds the picture more like its person than like anybody else in the sweep, "
             "0 where it does not or sees no face; empty: no such recognizer, or nobody else",
             lambda subject: subject["nearest"](subject.picture),
             needs=("second", "nearest"),

@@ -275,7 +275,7 @@ def decode_times(networks: Networks, rounds: int) -> dict[str, float]:
 def table(found: Sequence[Timed]) -> str:
     """The ways as a table of Markdown, each against the first."""
     first = found[0].median
-    lines = ["| way | ms | x | GiB beside the weights |", "|---|---|---|---|"]
+    lines = ["| way | ms | x | GiB besides the weights |", "|---|---|---|---|"]
     lines += [
         f"| {one.way.title} | {one.median:.0f} | {first / one.median:.2f} | {one.working_gib:.1f} |" for one in found
     ]

@@ -96,7 +96,7 @@ class Method(Table):
         if self.start > self.end:
             refuse(f"{self.start:g} or more (the start)", self.end, key="end")
         if self.decoupled != NONE and set(self.axes.get("true_cfg", (1,))) != {1}:
-            refuse("no true CFG beside it, because it replaces it", self.decoupled, key="decoupled")
+            refuse("no decoupled guidance together with true CFG, which it replaces", self.decoupled, key="decoupled")
         fewest, last = min(self.axes["steps"]), max(self.axes.get("first_steps", (0,)))
         if last > fewest:
             refuse(f"at most the {fewest} steps", last, key="first_steps")

@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 _ABSENT = {
     "lpips": "no VGG16 weights were given (--lpips PATH)",
     "second": "no second recognizer was given (--second-recognizer DIR)",
-    "nearest": "there is nobody else to take the person for",
+    "nearest": "there is nobody else to compare the person with",
     "prompt_fit": "no CLIP was given (--clip DIR)",
 }
 

@@ -86,7 +86,8 @@ def headline(found: Found) -> list[str]:
         nearest = min(found.race.entries, key=lambda entry: entry.standing.shortfall(found.request.target, DOUBT))
         lacks = " and ".join(TITLES.get(name, name) for name in nearest.standing.misses(found.request.target, DOUBT))
         return [
-            f"No way meets the target: the nearest, {nearest.way.name}, misses {lacks}. Ask for less, or try more ways."
+            f"None of the ways meets the target: the nearest, {nearest.way.name}, misses {lacks}. "
+            "Ask for less, or try more ways."
         ]
     if chosen == reference or found.verified is None:
         return [f"Nothing faster than {reference.name} meets the target."]

@@ -89,7 +89,7 @@ class Found:
 
 _NEEDS = {
     "identity": "likeness",
-    "prompt": "how well a picture obeys its prompt (give --clip DIR)",
+    "prompt": "how well a picture follows its prompt (give --clip DIR)",
     "sharpness": "sharpness",
 }
 

@@ -86,7 +86,7 @@ SDXL_ENTRIES = (
         ("buffalo_l/w600k_r50.onnx",),
         True,
         "InsightFace's model zoo (buffalo_l.zip)",
-        "non-commercial research only, as every InsightFace model pack",
+        "non-commercial research only, like every InsightFace model pack",
         ("det_*.onnx",),
     ),
     CatalogueEntry(

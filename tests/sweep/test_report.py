@@ -258,7 +258,7 @@ def test_the_page_holds_everything(folder: Path) -> None:
     assert page.count('media="screen and (prefers-color-scheme: dark)"') == 14
     assert "Small &amp; fine" in page
     assert "Means &lt;of all&gt;" in page
-    assert "16 of 16 pictures are made; 0 failed; in 2 no face was found." in page
+    assert "16 of 16 pictures were made; 0 failed; in 2 no face was found." in page
     for text in ("judge.onnx 1234", "mini-dev x", "torch 9", "infusenet sweep small.toml"):
         assert page.count(text) >= 8, text  # below every figure
     assert len(list((folder / "figures").glob("[0-9]*.png"))) == len(list((folder / "figures").glob("*.csv"))) == 14
@@ -296,7 +296,7 @@ def test_a_sweep_that_has_not_begun_has_a_page_too(folder: Path) -> None:
     for path in (folder / "results").iterdir():
         path.unlink()
     assert "0 of 16 pictures made, 0 failed, 16 missing" in report(folder)
-    assert "0 of 16 pictures are made" in (folder / "report.html").read_text()
+    assert "0 of 16 pictures were made" in (folder / "report.html").read_text()
 
 
 def test_a_figure_of_which_nothing_is_known_says_so_whatever_its_kind(folder: Path) -> None:

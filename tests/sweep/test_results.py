@@ -103,7 +103,7 @@ def test_a_picture_that_is_gone_or_cut_off_is_made_again(swept: tuple[SweepPlan,
     summary = report(out)
     assert "11 of 12 pictures made, 0 failed, 1 missing." in summary
     assert "1 measured, but the picture is missing or damaged" in summary
-    assert "11 of 12 pictures are made" in (out / "report.html").read_text()
+    assert "11 of 12 pictures were made" in (out / "report.html").read_text()
     assert resumed(plan, out) == [plan.jobs[3].id]
     assert path.read_bytes() == whole
     assert "12 of 12 pictures made, 0 failed, 0 missing." in report(out)

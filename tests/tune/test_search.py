@@ -159,7 +159,7 @@ def test_a_way_that_does_not_hold_up_is_told(tmp_path: Path) -> None:
 def test_where_nothing_meets_the_target_there_is_no_recipe(tmp_path: Path) -> None:
     (tmp_path / "recipe.json").write_text("an older one")
     told = write(search(asked(tmp_path, target=Target(identity=1.9)), Camera(tmp_path)))
-    assert told.startswith("No way meets the target: the nearest, ") and "misses likeness" in told
+    assert told.startswith("None of the ways meets the target: the nearest, ") and "misses likeness" in told
     assert not (tmp_path / "recipe.json").exists()
     assert "Use it" not in (tmp_path / "tune.html").read_text(encoding="utf-8")
 

@@ -40,7 +40,7 @@ def beside_the_paper(folder: Path) -> str:
         "",
         f"Verdicts on {len(found)} statements, the paper's and some that follow from it: {'; '.join(counts)}.",
         "Intervals are over people. Written by `python -m infusenet.miniature.evaluation.beside DIR` from",
-        "`infusenet sweep all --out DIR`. The page of the step budget says why likeness falls over steps.",
+        "`infusenet sweep all --out DIR`. The step-budget page says why likeness falls over steps.",
         "",
         *(f"- **{WORDS[one.status]}**: {one.says} {one.found} ({one.source})" for one in in_order(found)),
         "",

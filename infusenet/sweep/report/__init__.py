@@ -124,7 +124,7 @@ def _state(results: Results, points: pd.DataFrame) -> str:
     pictured = int((~done["job"].isin(results.unpictured)).sum())
     unseen, failed = int(done["similarity"].isna().sum()), int((points["status"] == "failed").sum())
     lack = "no face was found" if unseen_in_words(points) == "without a face" else "likeness is undefined"
-    text = f"{pictured} of {len(points)} pictures are made; {failed} failed; in {unseen} {lack}."
+    text = f"{pictured} of {len(points)} pictures were made; {failed} failed; in {unseen} {lack}."
     if failed or unseen:
         text += " They count as missing, never as 0."
     dropped = results.record.dropped

@@ -140,7 +140,7 @@ def drift_bars(figure: FigureSpec, frame: pd.DataFrame, levels: Levels) -> Rende
     early = f"{title(figure.x)} {number(figure.early)}"
     caption = (
         f"{counted(frame, figure.value)} Bars: the value at {early} minus the value at the end, paired by person, "
-        "with both points chosen beforehand. Squares: the same, but from a peak chosen by other people and other "
+        "with both points chosen beforehand. Squares: the same, but from a peak chosen on other people and other "
         "noises, because any peak lies above the end by chance. Grey area: how far above the end such a peak lies in "
         f"95 of 100 cases where nothing is lost.{intervals(frame)}"
     )

@@ -185,7 +185,7 @@ def _plane(figure: FigureSpec, frame: pd.DataFrame, levels: Levels) -> Rendering
             label = name.removeprefix(f"{next(iter(groups))}, ")  # what it changes; the first one is named whole
             places.append(Place(label, tones[name], point(0, across), point(0, up)))
     caption = f"{counted(frame, figure.value)}{intervals(frame)} "
-    caption += "The line joins the methods that no other one beats in both."
+    caption += "The line joins the methods that no other method beats on both axes."
     y, x = (title(value) for value in figure.values)
     return Rendering(lambda theme: plane_figure(places, x, y, theme), rows if places else [], caption)
 
