@@ -228,7 +228,7 @@ def test_a_method_may_have_fastface(write: Callable[..., Path], plan_of: Callabl
     for wrong, said in (
         ('decoupled = "sideways"', "decoupled: expected decoupled guidance as"),
         ('attention = "hard mask 1"', "attention: unknown attention 'hard mask'"),
-        ('decoupled = "identity"\ntrue_cfg = 2', "decoupled: expected no true CFG"),
+        ('decoupled = "identity"\ntrue_cfg = 2', "decoupled: expected no decoupled guidance together with true CFG"),
     ):
         with pytest.raises(SpecError, match=said):
             read_spec(write(("steps = [1, 2]", f"steps = 1\n{wrong}")))
