@@ -36,6 +36,27 @@ class Mistake:
 
 MISTAKES = (
     Mistake(
+        "live: steps that were dropped share a batch",
+        "infusenet/probe/background.py",
+        "session.live, session.one_by_one = False, True",
+        "session.live = False",
+        ("tests/probe/test_background.py",),
+    ),
+    Mistake(
+        "rank-1: the crowd is not part of a job",
+        "infusenet/sweep/jobs.py",
+        'f"{name} {crowd}" if name.startswith("rank_1") else name for name in named',
+        "named",
+        ("tests/sweep/test_jobs.py",),
+    ),
+    Mistake(
+        "rank-1: a tie is won",
+        "infusenet/measures/instruments.py",
+        "other is None or own > other",
+        "other is None or own >= other",
+        ("tests/measures/test_instruments.py",),
+    ),
+    Mistake(
         "refresh: every k-th step is every k+1st",
         "infusenet/speed/refresh.py",
         "return now.step - last.step >= self.steps",

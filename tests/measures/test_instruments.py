@@ -45,6 +45,8 @@ def test_a_picture_is_recognised_among_others_or_not() -> None:
     assert [measured(instruments, "rank_1", drawn_again(number))[0] for number in range(5)] == [0, 0, 0, 1, 0]
     assert measured(instruments, "rank_1", np.full((128, 128, 3), 127, np.uint8)) == (0.0, None), "no face: a failure"
     assert instruments.notes(["rank_1"])["rank_1_with"].endswith("; among 6 people")
+    twin = Instruments(second=miniature.JUDGING_RECOGNIZER, crowd={"twin": crowd["drawn:3"]})
+    assert measured(twin, "rank_1", drawn_again(3)) == (0.0, None), "a tie is no success"
     alone = Instruments(second=miniature.JUDGING_RECOGNIZER, crowd={"drawn:3": crowd["drawn:3"]})
     assert measured(alone, "rank_1") == (None, "there is no nearest")
 

@@ -55,6 +55,18 @@ def test_an_id_depends_on_every_field(name: str) -> None:
     assert replace(JOB, **{name: OTHER[name]}).id != JOB.id
 
 
+def test_whom_a_face_is_recognised_among_is_part_of_a_job(
+    write: Callable[..., Path], plan_of: Callable[[Path], SweepPlan]
+) -> None:
+    ids = {}
+    for metric in ("rank_1", "second_similarity"):
+        asked = ('title = "Small"', f'title = "Small"\nmetrics = ["{metric}"]')
+        few, more = (plan_of(write(asked, ("drawn = 2", f"drawn = {count}"))).jobs[0] for count in (2, 3))
+        assert few.identity == more.identity
+        ids[metric] = few.id == more.id
+    assert ids == {"rank_1": False, "second_similarity": True}
+
+
 def test_what_takes_longer_costs_more() -> None:
     changes: list[dict[str, Any]] = [{"steps": 5}, {"true_cfg": 2.0}, {"metrics": ("streams",)}]
     changes += [{"metrics": ("trajectory",)}, {"metrics": ("streams", "trajectory")}, {"branches": "both"}]
