@@ -45,7 +45,7 @@ MISTAKES = (
     Mistake(
         "rank-1: the crowd is not part of a job",
         "infusenet/sweep/jobs.py",
-        'f"{name} {crowd}" if name.startswith("rank_1") else name for name in named',
+        'f"{name} {crowd}" if name.split()[0] == "rank_1" else name for name in named',
         "named",
         ("tests/sweep/test_jobs.py",),
     ),

@@ -25,7 +25,10 @@ class Place:
 
 
 def undominated(places: Sequence[Place]) -> list[Place]:
-    """Those that no other one beats in both values, where more is better, from left to right."""
+    """Those to which no other is at least as good in both values, where more is better, and better in one.
+
+    From left to right.
+    """
     best: list[Place] = []
     for place in sorted(places, key=lambda place: (-_mean(place.across), -_mean(place.up))):
         if not best or _mean(place.up) > _mean(best[-1].up):

@@ -71,7 +71,7 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
         type=_named,
         metavar="NAME|PATH",
         help="mini-schnell, mini-dev, flux-schnell, flux-dev, or a path; with --adapter ip-adapter-faceid, "
-        "mini-sdxl-4step, sdxl-lcm, sdxl-hyper, sdxl-lightning, sdxl-turbo, or a path",
+        "mini-sdxl, mini-sdxl-4step, sdxl, sdxl-lcm, sdxl-hyper, sdxl-lightning, sdxl-turbo, or a path",
     )
     need.add_argument(
         "--face",

@@ -33,7 +33,7 @@ class Instruments:
     prompt_fit: Path | None = None
     device: str = "cpu"
     crowd: Mapping[str, Callable[[], Sequence[Pixels]]] = field(default_factory=dict)
-    _persons: dict[str, ReferenceData] = field(default_factory=dict)
+    _persons: dict[str, ReferenceData | str] = field(default_factory=dict)  # or why there is none
 
     def weights(self, metric: str) -> Path | None:
         """The weights that a metric depends on, None where it needs or has none."""
@@ -122,23 +122,26 @@ class Instruments:
             return FaceMeasure(miniature.judging_recognizer(device=self.device))
         return FaceMeasure(FaceRecognizer.from_pack(self.second, device=self.device))
 
-    def _person(self, person: str, pictures: Sequence[Pixels]) -> ReferenceData:
+    def _person(self, person: str, pictures: Callable[[], Sequence[Pixels]]) -> ReferenceData:
         if person not in self._persons:
             try:
-                self._persons[person] = self.recognizer.reference(pictures)
+                self._persons[person] = self.recognizer.reference(pictures())
             except FaceError as error:  # its detector may be another one: the first has seen a face
-                raise Undefined(str(error)) from error
-        return self._persons[person]
+                self._persons[person] = str(error)
+        known = self._persons[person]
+        if isinstance(known, str):
+            raise Undefined(known)
+        return known
 
     def _second_similarity(self, person: str, pictures: Sequence[Pixels], picture: Pixels) -> float:
-        return _value(self.recognizer.read([picture], self._person(person, pictures))[0])
+        return _value(self.recognizer.read([picture], self._person(person, lambda: pictures))[0])
 
     def _is_nearest(self, person: str, pictures: Sequence[Pixels], picture: Pixels) -> float:
         """Whether a picture is more like its person than like anybody else: 1 or 0, and 0 without a face."""
-        known = [self._person(person, pictures)]
+        known = [self._person(person, lambda: pictures)]
         for other, shown in self.crowd.items():
             with suppress(Undefined):  # whoever the second detector misses cannot be taken for the person
-                known += [] if other == person else [self._person(other, shown())]
+                known += [] if other == person else [self._person(other, shown)]
         own, *others = [reading.similarity for (reading,) in self.recognizer.against([picture], known)]
         return float(own is not None and all(other is None or own > other for other in others))
 

@@ -72,8 +72,9 @@ class PictureMeasure:
         """
         if not len(pictures):
             raise PictureError("This measure needs a reference picture to compare with, but there is none. Choose one.")
+        rows = self.embed(pictures)
         try:
-            embedding = fuse_embeddings(self.embed(pictures))
+            embedding = fuse_embeddings(rows)
         except ValueError as error:
             raise PictureError(
                 f"{self.name} cannot encode the reference pictures: their embeddings are not finite, or cancel out. "
@@ -179,8 +180,8 @@ class PromptMeasure(PictureMeasure):
             embedding = fuse_embeddings(embeddings.detach().float().cpu())
         except ValueError as error:
             raise SettingsError(
-                f"{self.name} cannot encode the prompt: its embedding is not finite. Use another "
-                "prompt, or check the weights."
+                f"{self.name} cannot encode the prompt: its embedding is not finite, or several cancel "
+                "out. Use another prompt, or check the weights."
             ) from error
         told = "; ".join(filter(None, (source or "prompt", note)))
         return ReferenceData(embedding, (), ReferenceInfo(0, told))

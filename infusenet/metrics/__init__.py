@@ -69,7 +69,8 @@ METRICS: dict[str, Metric] = {
             "share of pictures",
             "higher",
             "1 where the second recognizer finds the picture more like its person than like anybody else in the sweep, "
-            "0 where it does not or sees no face; empty: no such recognizer, or nobody else",
+            "0 where it does not or sees no face; empty: no such recognizer, nobody else, or no face in the person's "
+            "own picture",
             lambda subject: subject["nearest"](subject.picture),
             needs=("second", "nearest"),
         ),

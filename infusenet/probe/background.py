@@ -21,9 +21,10 @@ WAITING = 2  # steps that may wait; a further one drops the oldest
 class BackgroundRecorder(ProbeRecorder):
     """A live `ProbeRecorder` that only copies in the loop; a thread measures, and `finish` what it dropped.
 
-    The trace does not depend on timing, to the last bit: from the first dropped step on, everything is measured again
-    in order, each step by itself. The values are those of an evaluation after the run to rounding, where steps share a
-    batch. `on_record` is called from the thread. `when` must be "live".
+    The trace does not depend on timing, on a CPU to the last bit: from the first dropped step on, everything is
+    measured again in order, each step by itself (which takes longer than some at a time). The values are those of an
+    evaluation after the run to rounding, where steps share a batch. `on_record` is called from the thread. `when` must
+    be "live".
     """
 
     def start(self, *args: Any, **settings: Any) -> None:

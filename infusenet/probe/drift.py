@@ -173,6 +173,6 @@ def _notes(trace: Trace, figures: Drift) -> list[str]:
     if trace.run.pieces:
         notes.append(f"The run was sampled in {trace.run.pieces} passes, each continuing where the previous one ended.")
     if trace.status in ("interrupted", "failed") and figures.peak is not None:
-        ended = "The run failed" if trace.status == "failed" else "The run was interrupted"
+        ended = "The run or the probe failed" if trace.status == "failed" else "The run was interrupted"
         notes.append(f"{ended}: {trace.reason}" if trace.reason else f"{ended}.")
     return [*notes, *trace.warnings]

@@ -115,9 +115,16 @@ class FigureSpec(Table):
         which, _, count = self.people.partition(" ")
         if self.people != "all" and (which not in ("first", "top") or not count.isdecimal() or int(count[:9]) == 0):
             refuse("all, first N or top N, such as top 10", self.people, key="people")
-        if (self.kind == "plane") != (len(self.values) == 2) and self.kind not in ("curve", "trajectory"):
-            needed = "two values (up, across)" if self.kind == "plane" else "one value"
-            refuse(f"{needed}, unless the kind is curve or trajectory", [*self.values], key="values")
+        if self.kind == "plane":
+            rising = ["similarity", *(name for name, metric in METRICS.items() if metric.better == "higher")]
+            if len(self.values) != 2 or not set(self.values) <= set(rising):
+                refuse(
+                    f"two values (up, across) of which more is better: {', '.join(rising)}",
+                    [*self.values],
+                    key="values",
+                )
+        elif len(self.values) > 1 and self.kind not in ("curve", "trajectory"):
+            refuse("one value, unless the kind is curve or trajectory", [*self.values], key="values")
         if self.panels and (self.kind not in ("curve", "people") or self.split != "method" or len(self.values) > 1):
             refuse("a curve or people with one value and no other split", self.panels, key="panels")
         if self.kind == "blocks" and self.value not in (known := (STREAMS[0], STREAMS[-1])):

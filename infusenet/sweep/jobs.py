@@ -158,7 +158,7 @@ def expand(
     people = list(people)
     crowd = hashlib.sha256("".join(sorted(person.digest for person in people)).encode()).hexdigest()[:16]
     named = spec.metrics if metrics is None else metrics
-    asked = tuple(sorted(f"{name} {crowd}" if name.startswith("rank_1") else name for name in named))
+    asked = tuple(sorted(f"{name} {crowd}" if name.split()[0] == "rank_1" else name for name in named))
     same: dict[str, Any] = {"size": spec.size, "threads": spec.threads, "metrics": asked, "measure": measure}
     whose = list(product(people, spec.prompts.items(), spec.seeds))
     for method in spec.methods:

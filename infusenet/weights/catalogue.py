@@ -35,7 +35,7 @@ class WeightFile:
         folder: the folder of ComfyUI's models folder that it belongs in.
         home: the address that its own name follows.
         licence: its licence and what that forbids.
-        size: as its page tells it.
+        size: as its page tells it, where it does.
     """
 
     name: str

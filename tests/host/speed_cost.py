@@ -2,9 +2,9 @@
 
     COMFYUI_PATH=~/comfy/ComfyUI-0.33 python tests/host/speed_cost.py --out FOLDER [--tiny]
 
-Through what a user has: UNETLoader (fp8_e4m3fn_fast for 8-bit products), TorchCompileModel, Load InfuseNet (compile,
-weight_dtype), Apply InfuseNet Identity (refresh), the host's sampler and VAE. No switch of the host compiles a VAE: its
-decoder is compiled by torch here. The ways take turns; sampling and decoding are timed, text encoding is not.
+Through what a user has: UNETLoader (fp8_e4m3fn_fast for 8-bit products), TorchCompileModel, Load InfuseNet Adapter
+(compile, weight_dtype), Apply InfuseNet Identity (refresh), the host's sampler and VAE. No host switch compiles a
+VAE: its decoder is compiled by torch here. The ways take turns; sampling and decoding are timed, text encoding is not.
 --tiny runs the miniature on the CPU, to try the script. Needs about 90 GiB on the GPU.
 """
 
@@ -102,7 +102,7 @@ def draw(module):
 
 
 class Networks:
-    """Each network once a precision, shared by the ways."""
+    """FLUX once a precision, InfuseNet once a speed, shared by the ways."""
 
     def __init__(self, pack, run, tiny):
         self.run, self.tiny, self.kept = run, tiny, {}
@@ -308,6 +308,7 @@ def main():
         held = report["alternating"]["held_gib"]
         print(f"held after run 10 and the last: {held[min(9, len(held) - 1)]:.2f}, {held[-1]:.2f} GiB")
         print(f"slowest run over the median of its way: {report['alternating']['slowest_over_median']:.2f}")
+    sys.stdout.flush()
     os._exit(0)  # the host's threads need no farewell
 
 

@@ -158,7 +158,7 @@ def test_one_value_against_another(folder: Path) -> None:
 
 
 def test_the_best_trade_offs_are_those_that_no_other_one_beats() -> None:
-    at = {"a": (0.9, 0.2), "b": (0.8, 0.5), "c": (0.7, 0.4), "d": (0.3, 0.6), "e": (0.9, 0.1)}
+    at = {"a": (0.9, 0.2), "b": (0.8, 0.5), "c": (0.7, 0.4), "d": (0.3, 0.6), "e": (0.9, 0.1), "f": (0.5, 0.5)}
     places = [Place(name, Tone(0), *(Point(0, mean, None, None) for mean in means)) for name, means in at.items()]
     assert [place.label for place in undominated(places)] == ["d", "b", "a"]
 

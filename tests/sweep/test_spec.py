@@ -119,7 +119,18 @@ def test_errors_of_figures_name_the_place(write: Write, text: str, place: str, s
     ("kind", "text", "said"),
     [
         ("map", "values = ['similarity', 'contrast']", "one value, unless the kind is curve or trajectory"),
-        ("plane", "", "two values (up, across), unless the kind is curve or trajectory"),
+        (
+            "map",
+            "values = ['similarity', 'contrast', 'sharpness']",
+            "one value, unless the kind is curve or trajectory",
+        ),
+        ("plane", "", "two values (up, across) of which more is better"),
+        (
+            "plane",
+            "values = ['similarity', 'sharpness', 'sharpness']",
+            "two values (up, across) of which more is better",
+        ),
+        ("plane", "values = ['similarity', 'seconds']", "two values (up, across) of which more is better"),
         ("blocks", "values = ['contrast']", "stream_ratio or residual_ratio"),
         ("trajectory", "", 'metrics = ["trajectory"]'),
         ("trajectory", "values = ['seconds']", "one of similarity"),

@@ -104,12 +104,16 @@ def _table(figure: FigureSpec, frame: pd.DataFrame, levels: Levels) -> Rendering
 def _ratio(name: str, own: pd.DataFrame, base: pd.DataFrame, value: str) -> Row:
     """How many times the base's value this one's is, on the same person, prompt and noise, with an interval."""
     logs = [
-        {key: math.log(found) if found else None for key, found in paired_values(side, value).items()}
+        {
+            key: math.log(found) if found is not None and found > 0 else None
+            for key, found in paired_values(side, value).items()
+        }
         for side in (base, own)
     ]
     found = paired(*reversed(logs))
     ends = {"": found.mean, " low": found.low, " high": found.high}
-    return {f"{name}{end}": None if log is None else math.exp(log) for end, log in ends.items()}
+    row: Row = {f"{name}{end}": None if log is None else math.exp(log) for end, log in ends.items()}
+    return {**row, f"{name} pairs": found.n}
 
 
 def _pairs(figure: FigureSpec, frame: pd.DataFrame, levels: Levels) -> Rendering:
@@ -184,8 +188,10 @@ def _plane(figure: FigureSpec, frame: pd.DataFrame, levels: Levels) -> Rendering
         if up.mean is not None and across.mean is not None:
             label = name.removeprefix(f"{next(iter(groups))}, ")  # what it changes; the first one is named whole
             places.append(Place(label, tones[name], point(0, across), point(0, up)))
-    caption = f"{counted(frame, figure.value)}{intervals(frame)} "
-    caption += "The line joins the methods that no other method beats on both axes."
+    caption = (
+        f"{counted(frame, figure.value)}{intervals(frame)} The line joins the methods to which no other one is at "
+    )
+    caption += "least as good on both axes and better on one, by the means alone: the intervals may overlap."
     y, x = (title(value) for value in figure.values)
     return Rendering(lambda theme: plane_figure(places, x, y, theme), rows if places else [], caption)
 
