@@ -18,6 +18,7 @@ import importlib
 import importlib.util
 import json
 import os
+import shutil
 import statistics
 import sys
 import tempfile
@@ -89,6 +90,7 @@ def write_files(pack):
     files.header_only(home / "infinite_you" / "infusenet.safetensors", shapes)
     for kind, name in (("diffusion_models", "unet"), ("vae", "vae"), ("infinite_you", "infinite_you")):
         folder_paths.add_model_folder_path(kind, str(home / name), is_default=True)
+    return home
 
 
 def draw(module):
@@ -107,7 +109,7 @@ class Networks:
     def __init__(self, pack, run, tiny):
         self.run, self.tiny, self.kept = run, tiny, {}
         if not tiny:
-            write_files(pack)
+            self.home = write_files(pack)
 
     def _once(self, key, make):
         if key not in self.kept:
@@ -308,6 +310,8 @@ def main():
         held = report["alternating"]["held_gib"]
         print(f"held after run 10 and the last: {held[min(9, len(held) - 1)]:.2f}, {held[-1]:.2f} GiB")
         print(f"slowest run over the median of its way: {report['alternating']['slowest_over_median']:.2f}")
+        if not given.tiny:
+            shutil.rmtree(networks.home, ignore_errors=True)
     sys.stdout.flush()
     os._exit(0)  # the host's threads need no farewell
 

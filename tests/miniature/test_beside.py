@@ -25,5 +25,9 @@ def test_it_tells_the_statements_of_the_papers_sweeps_alone(tmp_path: Path) -> N
     told_of = [line for line in text.splitlines() if line.startswith("- **")]
     assert len(told_of) == count and f"Verdicts on {count} statements" in text
     assert "contradicts" in told_of[0] and "agrees" in told_of[-1]
-    assert f"Verdicts on {count} statements" in CARD.read_text(encoding="utf-8"), "the card tells as many"
+    card = CARD.read_text(encoding="utf-8").partition("## Beside the paper")[2]
+    assert f"Verdicts on {count} statements" in card, "the card tells as many"
+    said = [line.partition("**: ")[2] for line in card.splitlines() if line.startswith("- **")]
+    known = {line.partition("**: ")[2].partition(" here 0")[0] for line in told_of}
+    assert len(said) == count and [line for line in said if not line.startswith(tuple(known))] == []
     assert not re.search(r"\((fastface|speed)\)", text)

@@ -19,7 +19,7 @@ from ...sweep.request import order_of_reading
 
 CARD = Path(__file__).parents[1] / "MODEL_CARD.md"
 _HEAD = "## Beside the paper"
-_ELSEWHERE = ("fastface", "speed")  # their statements are not the paper's; their own pages and help tell them
+_ELSEWHERE = ("fastface", "speed")  # mostly statements of our own and of FastFace, which their own pages tell
 
 
 def beside_the_paper(folder: Path) -> str:
