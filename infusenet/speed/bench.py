@@ -27,6 +27,7 @@ from ..adapters.infusenet.model import InfuseNetModel
 from ..adapters.infusenet.pipeline import InfuseNetPipeline
 from ..backbones import BACKBONES
 from ..files import write_atomically
+from ..guidance.notation import NONE, parse_attention
 from .compiled import Speed, speed_up
 
 log = logging.getLogger(__name__)
@@ -60,11 +61,13 @@ class Way:
     speed: Speed | None = None
     refresh: str = "every step"
     identity: bool = True
+    attention: str = NONE  # to the identity, see `guidance.notation.parse_attention`
 
     @property
     def title(self) -> str:
         """As the table has it."""
         parts = [f"{self.backbone} {self.steps}", self.refresh if self.identity else "without InfuseNet"]
+        parts += [] if self.attention == NONE else [f"attention {self.attention}"]
         return ", ".join([*parts, {None: "eager", "compile": "compiled", "fp8": "fp8, compiled"}[self.speed]])
 
 
@@ -74,6 +77,7 @@ _TWO = [Way("schnell", 2, None, refresh) for refresh in ("every step", "1")]
 WAYS: tuple[Way, ...] = (
     *[replace(way, speed=speed) for speed in (None, "compile", "fp8") for way in (*_DEV, *_SCHNELL, *_TWO)],
     Way("schnell", 4, identity=False),
+    *[Way("schnell", 4, attention=attention) for attention in ("scale 1.55", "soft mask 1.55")],
 )
 """The first is what the others are compared with."""
 
@@ -211,6 +215,7 @@ def picture(networks: Networks, way: Way, inputs: dict[str, Tensor]) -> Tensor:
         height=size.height,
         num_inference_steps=way.steps,
         refresh=way.refresh,
+        attention=parse_attention(way.attention),
         output_type="pt",
     ).images
     return images

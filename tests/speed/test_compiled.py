@@ -109,14 +109,14 @@ def test_the_bench_runs_small_and_names_what_it_ran_on(tmp_path, capsys, monkeyp
 
     from infusenet.speed import bench
 
-    monkeypatch.setattr(
-        bench, "WAYS", (bench.Way("schnell", 2), bench.Way("schnell", 1, refresh="1"), bench.Way("dev", 1))
-    )
+    few = bench.Way("schnell", 1, refresh="1"), bench.Way("schnell", 1, attention="scale 1.55"), bench.Way("dev", 1)
+    monkeypatch.setattr(bench, "WAYS", (bench.Way("schnell", 2), *few))
     arguments = ["--tiny", "--rounds", "1", "--device", "cpu", "--without", "compile", "fp8", "--out", str(tmp_path)]
     assert bench.main(arguments) == 0
     report = json.loads((tmp_path / "bench.json").read_text())
     assert report["card"] == "cpu" and [way["title"] for way in report["ways"]] == [
-        "schnell 2, every step, eager", "schnell 1, 1, eager", "dev 1, every step, eager",
+        "schnell 2, every step, eager", "schnell 1, 1, eager", "schnell 1, every step, attention scale 1.55, eager",
+        "dev 1, every step, eager",
     ]  # fmt: skip
     assert "| schnell 2, every step, eager |" in (tmp_path / "bench.md").read_text() == capsys.readouterr().out
 
