@@ -62,8 +62,7 @@ class WeightFile:
         return self.address.replace("/resolve/", "/blob/").replace("/raw/", "/blob/")
 
     def __str__(self) -> str:
-        told = "; ".join(filter(None, (self.size, self.licence)))
-        return f"{self.path.name} ({told}) from {self.page} into {self.path.parent}"
+        return f"{self.path.name} ({self.size}; {self.licence}) from {self.page} into {self.path.parent}"
 
 
 def _files() -> Iterable[WeightFile]:

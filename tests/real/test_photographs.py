@@ -16,6 +16,8 @@ from PIL import Image
 from infusenet.errors import WeightsError
 from infusenet.faces import FaceDetector, FaceRecognizer, norm_crop, upright
 from infusenet.files import open_picture
+from infusenet.measures.instruments import Instruments
+from infusenet.metrics import METRICS, Subject
 
 Photos = dict[str, np.ndarray]
 PEOPLE = {  # photographs of the same person
@@ -113,6 +115,21 @@ def test_same_and_different_people(detector: FaceDetector, sface: FaceRecognizer
     assert max(other) < 0.40
     assert sface.published_line == 0.363
     assert min(same) > sface.published_line > max(other)
+
+
+def test_a_photograph_is_recognised_among_others(zoo: Path, photos: Photos) -> None:
+    """Every further photograph of a person, among the first ones of all, and taken for somebody else."""
+    crowd = {who: (lambda name=names[0]: [photos[name]]) for who, names in PEOPLE.items()}
+    instruments, found = Instruments(second=zoo, crowd=crowd), {}
+    for who, names in PEOPLE.items():
+        for name in names[1:]:
+            for claimed in PEOPLE:
+                resources = instruments.resources(["rank_1"], claimed, crowd[claimed](), "")
+                found[name, who == claimed] = found.get((name, who == claimed), 0) + METRICS["rank_1"](
+                    Subject(photos[name], resources)
+                )
+    assert {value for (_, own), value in found.items() if own} == {1} and len(found) == 10
+    assert {value for (_, own), value in found.items() if not own} == {0}
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
