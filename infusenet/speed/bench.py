@@ -76,8 +76,14 @@ _DEV = [Way("dev", 28, None, refresh) for refresh in ("every step", "every 4")]
 _TWO = [Way("schnell", 2, None, refresh) for refresh in ("every step", "1")]
 WAYS: tuple[Way, ...] = (
     *[replace(way, speed=speed) for speed in (None, "compile", "fp8") for way in (*_DEV, *_SCHNELL, *_TWO)],
-    Way("schnell", 4, identity=False),
-    *[Way("schnell", 4, attention=attention) for attention in ("scale 1.55", "soft mask 1.55")],
+    *[
+        replace(way, speed=speed)
+        for speed in (None, "compile")
+        for way in (
+            Way("schnell", 4, identity=False),
+            *[Way("schnell", 4, attention=attention) for attention in ("scale 1.55", "soft mask 1.55")],
+        )
+    ],
 )
 """The first is what the others are compared with."""
 
@@ -296,12 +302,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--tiny", action="store_true", help="small networks, to try the command itself")
     parser.add_argument("--without", nargs="*", default=[], choices=("compile", "fp8"), help="leave these ways out")
+    parser.add_argument(
+        "--only", nargs="*", default=[], metavar="TEXT", help="beside the first way, only those with this in their name"
+    )
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     given = parser.parse_args(arguments)
     device = torch.device(given.device)
     dtype = torch.float32 if device.type == "cpu" else torch.bfloat16
     networks = Networks(TINY if given.tiny else TRUE, device, dtype)
     ways = [way for way in WAYS if way.speed not in given.without]
+    ways = [way for way in ways if way is ways[0] or not given.only or any(text in way.title for text in given.only)]
     found = bench(networks, ways, given.rounds, lambda line: sys.stderr.write(f"{line}\n"))
     decode = decode_times(networks, given.rounds) if "compile" not in given.without else {}
     card = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type

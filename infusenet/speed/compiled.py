@@ -8,14 +8,16 @@ and soon reach the limit beyond which torch compiles no more. So each network's 
 from __future__ import annotations
 
 import logging
+import sys
 import types
 from collections.abc import Iterable
+from importlib.util import find_spec
 from typing import Any, Literal, get_args
 
 import torch
 from torch import nn
 
-from ..errors import SettingsError
+from ..errors import PackageError, SettingsError, pip_command
 from .fp8 import check_card, to_fp8
 
 log = logging.getLogger(__name__)
@@ -35,6 +37,7 @@ def speed_up(pipeline: Any, speed: Speed, device: torch.device) -> None:
 
     Raises:
         SettingsError: another word, networks that are no FLUX, or a card that cannot multiply in 8 bits.
+        PackageError: torch has nothing to compile with here.
     """
     check_speed(speed, device)
     found = [getattr(pipeline, name, None) for name in ("transformer", "controlnet")]
@@ -54,8 +57,18 @@ def check_speed(speed: str, device: torch.device) -> None:
     """Raise SettingsError unless this way is known and the device can go it."""
     if speed not in SPEEDS:
         raise SettingsError(f"Expected speed from {', '.join(SPEEDS)}, or None, got {speed!r}.")
+    check_compiler(device)
     if speed == "fp8":
         check_card(device)
+
+
+def check_compiler(device: torch.device) -> None:
+    """Raise PackageError if a card's programs cannot be compiled here: torch writes them for Triton."""
+    if device.type == "cuda" and find_spec("triton") is None:
+        package = "triton-windows" if sys.platform == "win32" else "triton"
+        raise PackageError(
+            f"Compiling needs the package {package}. Run: {pip_command('install', package)}, or turn compiling off."
+        )
 
 
 def blocks_of(network: nn.Module) -> list[nn.Module]:

@@ -128,9 +128,16 @@ def _plain(key: str) -> str:
     return key.removesuffix(".scale").removesuffix(".weight") if "_norm." in key else key
 
 
-def load_model(path: Path, dtype: torch.dtype | None, **settings: Any) -> Any:
-    """A checked FLUX transformer as the host's MODEL; `settings` are the host's when it loads it afresh."""
-    settings["model_options"] = {} if dtype is None else {"dtype": dtype}
+def load_model(path: Path, dtype: torch.dtype | None, fast: bool = False, **settings: Any) -> Any:
+    """A checked FLUX transformer as the host's MODEL.
+
+    Args:
+        path: its file or folder.
+        dtype: what the weights are stored in; None = as the host prefers.
+        fast: weights in 8 bits are multiplied in 8 bits.
+        settings: the host's, when it loads the model afresh.
+    """
+    settings["model_options"] = {} if dtype is None else {"dtype": dtype, "fp8_optimizations": fast}
     if path.is_dir():
         model = comfy.sd.load_diffusion_model_state_dict(read_weights(path / "transformer"), **settings)
     else:
@@ -140,7 +147,7 @@ def load_model(path: Path, dtype: torch.dtype | None, **settings: Any) -> Any:
             f"ComfyUI does not recognise {path}. Expected a FLUX.1 transformer, but it seems to be "
             f"{describe(path)}. Choose another file."
         )
-    reloadable(model, load_model, path, dtype)
+    reloadable(model, load_model, path, dtype, fast)
     return model
 
 

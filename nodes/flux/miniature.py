@@ -40,24 +40,28 @@ def check_shipped() -> None:
         )
 
 
-def load_model(spec: BackboneSpec, dtype: torch.dtype | None) -> Any:
+def load_model(spec: BackboneSpec, dtype: torch.dtype | None, fast: bool = False) -> Any:
     """A miniature backbone as the host's MODEL.
 
     Args:
         spec: which.
         dtype: what the weights are stored in; None = as the host prefers on this machine.
+        fast: weights in 8 bits are multiplied in 8 bits.
     """
     check_shipped()
-    return build_model(BACKBONES[spec.name] / "transformer", spec.title, dtype)
+    return build_model(BACKBONES[spec.name] / "transformer", spec.title, dtype, fast)
 
 
-def build_model(path: Path, title: str, dtype: torch.dtype | None, disable_dynamic: bool = False) -> Any:
+def build_model(
+    path: Path, title: str, dtype: torch.dtype | None, fast: bool = False, disable_dynamic: bool = False
+) -> Any:
     """A FLUX transformer of any size as the host's MODEL.
 
     Args:
         path: its diffusers folder or file.
         title: what it is, for errors.
         dtype: what the weights are stored in; None = as the host prefers on this machine.
+        fast: weights in 8 bits are multiplied in 8 bits.
         disable_dynamic: keep the weights at rest on hosts that stream them.
 
     Raises:
@@ -75,6 +79,7 @@ def build_model(path: Path, title: str, dtype: torch.dtype | None, disable_dynam
             model_params=0, supported_dtypes=supported, weight_dtype=torch.bfloat16
         )
     model_config.set_inference_dtype(dtype, comfy.model_management.unet_manual_cast(dtype, device, supported))
+    model_config.optimizations = {**model_config.optimizations, "fp8": fast}
     model = model_config.get_model({}, "")
     fill(model.diffusion_model, state, dtype)
     model.diffusion_model.eval()
@@ -82,7 +87,7 @@ def build_model(path: Path, title: str, dtype: torch.dtype | None, disable_dynam
     if not disable_dynamic:
         kind = getattr(comfy.model_patcher, "CoreModelPatcher", kind)
     patcher = kind(model, load_device=device, offload_device=comfy.model_management.unet_offload_device())
-    reloadable(patcher, build_model, path, title, dtype)
+    reloadable(patcher, build_model, path, title, dtype, fast)
     return patcher
 
 

@@ -7,14 +7,16 @@ from pathlib import Path
 
 import comfy.ldm.flux.controlnet
 import comfy.model_management
+import comfy.model_patcher
 import comfy.ops
 import comfy.supported_models
 import comfy.utils
 import torch
 
 from ...infusenet.flux.networks import expected_tensors, flux_config
-from ...infusenet.speed.compiled import compile_alike
+from ...infusenet.speed.compiled import check_compiler, compile_alike
 from ...infusenet.weights import check, read_header, read_weights
+from ..flux.compiled import attend_by_cudnn, prefers_cudnn
 from ..flux.layout import fill, host_config
 from .adapter import InfuseNetControl
 
@@ -58,10 +60,18 @@ def load_infusenet(path: Path, dtype: torch.dtype | None = None, compiled: bool 
     fill(network, state, dtype)
     # one residual for each of its own blocks: which of the backbone's blocks get it, is told when that is known
     network.main_model_double, network.main_model_single = config["num_layers"], config["num_single_layers"]
-    if compiled:
-        compile_alike([*network.double_blocks, *network.single_blocks])
     log.info("InfuseNet %s: %s, computed in %s", path.name, dtype, manual_cast or dtype)
-    return InfuseNetControl(network.eval(), load_device=device, manual_cast_dtype=manual_cast)
+    control = InfuseNetControl(network.eval(), load_device=device, manual_cast_dtype=manual_cast)
+    if compiled:
+        check_compiler(device)
+        blocks = [*network.double_blocks, *network.single_blocks]
+        compile_alike(blocks)
+        if prefers_cudnn(device):
+            attend_by_cudnn(blocks)
+        offload = comfy.model_management.unet_offload_device()
+        # weights that the host streams while it computes cannot be compiled: here they rest
+        control.control_model_wrapped = comfy.model_patcher.ModelPatcher(network, device, offload)
+    return control
 
 
 def is_fp8(dtype: torch.dtype | None) -> bool:

@@ -2,17 +2,16 @@
 
     COMFYUI_PATH=~/comfy/ComfyUI-0.33 python tests/host/speed_cost.py --out FOLDER [--tiny]
 
-Through what a user has: UNETLoader (fp8_e4m3fn_fast for 8-bit products), TorchCompileModel, Load InfuseNet Adapter
-(compile, weight_dtype), Apply InfuseNet Identity (refresh), the host's sampler and VAE. No host switch compiles a
-VAE: its decoder is compiled by torch here. The ways take turns; sampling and decoding are timed, text encoding is not.
---tiny runs the miniature on the CPU, to try the script. Needs about 90 GiB on the GPU.
+Through what a user has: Load FLUX Backbone (compile, and fp8_e4m3fn_fast for 8-bit products), Load InfuseNet Adapter
+(compile), Apply InfuseNet Identity (refresh), the host's sampler and VAE. The ways take turns; sampling and decoding
+are timed, text encoding is not. --tiny runs the miniature on the CPU, to try the script. --streamed switches the
+host's dynamic VRAM on, its default where there is any, and leaves dev out. Needs about 95 GiB on the GPU (50 streamed).
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import copy
 import gc
 import importlib
 import importlib.util
@@ -47,14 +46,16 @@ def ways():
         yield from ((*way, speed) for way in (*dev, *schnell))
 
 
-def start(tiny):
+def start(tiny, streamed=False):
     """The host with our pack in it, in the process of this script."""
     held = sibling("conftest")
     sys.path[:] = [str(held.HOST), *(path for path in sys.path if path not in (str(held.REPOSITORY), "", str(HERE)))]
-    sys.argv = ["main.py", *(["--cpu"] if tiny else ["--highvram"])]
+    sys.argv = ["main.py", *(["--cpu"] if tiny else [])]
     import comfy.options
 
     comfy.options.enable_args_parsing()
+    if streamed:
+        stream()
     import comfy.model_management
 
     import nodes
@@ -75,26 +76,43 @@ def start(tiny):
     return pack, run
 
 
-def write_files(pack):
-    """Published layouts, without data; the weights are drawn where they lie."""
+def stream():
+    """Dynamic VRAM on, as the host's main.py does it."""
+    import comfy_aimdo.control
+
+    comfy_aimdo.control.init()
+    import comfy.memory_management
+    import comfy.model_management
+    import comfy.model_patcher
+
+    devices = ((device.index, 0) for device in comfy.model_management.get_all_torch_devices())
+    if not comfy_aimdo.control.init_devices(devices):
+        raise SystemExit("No working comfy-aimdo here: leave --streamed out.")
+    comfy.model_patcher.CoreModelPatcher = comfy.model_patcher.ModelPatcherDynamic
+    comfy.memory_management.aimdo_enabled = True
+
+
+def write_files(pack, streamed):
+    """Published layouts, most of them without data. What is streamed is read again and again: its data are written."""
     import folder_paths
 
     files, home = sibling("true_files"), Path(tempfile.mkdtemp())
-    for backbone in ("dev", "schnell"):
-        files.header_only(
-            home / "unet" / f"flux1-{backbone}.safetensors", files.flux_shapes(pack, backbone == "dev")[1]
-        )
-    files.header_only(home / "vae" / "ae.safetensors", files.vae_shapes())
+    shapes = {f"unet/flux1-{name}": files.flux_shapes(pack, name == "dev")[1] for name in ("dev", "schnell")}
     config = files.PUBLISHED | {"num_layers": 4, "num_single_layers": 10, "guidance_embeds": True}
-    shapes = pack.module("infusenet.flux.networks").expected_tensors(config, controlnet=True)
-    files.header_only(home / "infinite_you" / "infusenet.safetensors", shapes)
+    shapes["infinite_you/infusenet"] = pack.module("infusenet.flux.networks").expected_tensors(config, controlnet=True)
+    shapes["vae/ae"] = files.vae_shapes()
+    for name, tensors in shapes.items():
+        files.header_only(home / f"{name}.safetensors", tensors)
+        if streamed and not name.endswith("dev"):
+            fill(home / f"{name}.safetensors")
+    fill(home / "infinite_you" / "infusenet.safetensors")  # zeros are refused there
     for kind, name in (("diffusion_models", "unet"), ("vae", "vae"), ("infinite_you", "infinite_you")):
         folder_paths.add_model_folder_path(kind, str(home / name), is_default=True)
     return home
 
 
 def draw(module):
-    """Random weights of a usual size: zeros would multiply faster."""
+    """Random weights of a usual size where they lie: zeros would multiply faster."""
     import torch
 
     for weight in module.parameters():
@@ -103,13 +121,27 @@ def draw(module):
             weight.data.copy_(values)
 
 
+def fill(path, part=1 << 26):
+    """Write random bfloat16 of a usual size over a file's data, the same few again and again."""
+    import torch
+
+    values = torch.empty(part // 2, dtype=torch.bfloat16).normal_(std=0.02).view(torch.uint8).numpy().tobytes()
+    with path.open("r+b") as file:
+        start = 8 + int.from_bytes(file.read(8), "little")
+        left = file.seek(0, os.SEEK_END) - start
+        file.seek(start)
+        while left > 0:
+            left -= file.write(values[:left])
+
+
 class Networks:
     """FLUX once a precision, InfuseNet once a speed, shared by the ways."""
 
-    def __init__(self, pack, run, tiny):
-        self.run, self.tiny, self.kept = run, tiny, {}
+    def __init__(self, pack, run, tiny, streamed):
+        self.run, self.tiny, self.streamed, self.kept = run, tiny, streamed, {}
+        self.compiled = pack.module("nodes.flux.compiled")
         if not tiny:
-            self.home = write_files(pack)
+            self.home = write_files(pack, streamed)
 
     def _once(self, key, make):
         if key not in self.kept:
@@ -119,12 +151,12 @@ class Networks:
     def _drawn(self, patcher):
         import comfy.model_management
 
-        if not self.tiny:
+        if not self.streamed:
             comfy.model_management.load_models_gpu([patcher])
             draw(patcher.model)
 
     def model(self, backbone, speed):
-        """The MODEL, with TorchCompileModel behind it where that is asked for."""
+        """The MODEL, compiled as Load FLUX Backbone does where that is asked for."""
         stored = "fp8_e4m3fn_fast" if speed == "fp8" else "default"
 
         def plain():
@@ -138,24 +170,21 @@ class Networks:
         model = self._once(("model", backbone, stored), plain)
         if speed == "eager":
             return model
-        compiled = lambda: self.run("TorchCompileModel", model=model, backend="inductor")[0]  # noqa: E731
-        return self._once(("compiled", backbone, stored), compiled)
+        return self._once(("compiled", backbone, stored), lambda: self.compiled.compiled_model(model))
 
     def infusenet(self, speed):
         """InfuseNet, its blocks compiled where that is asked for."""
 
+        compiled = speed != "eager"
+
         def make():
             name = "miniature" if self.tiny else "infusenet.safetensors"
-            stored = "fp8_e4m3fn" if speed == "fp8" and not self.tiny else "default"
-            made = self.run("LoadInfuseNet", infusenet=name, weight_dtype=stored, compile=speed != "eager")[0]
-            self._drawn(made.control_model_wrapped)
-            return made
+            return self.run("LoadInfuseNet", infusenet=name, weight_dtype="default", compile=compiled)[0]
 
-        return self._once(("infusenet", speed), make)
+        return self._once(("infusenet", compiled), make)
 
     def vae(self, speed):
         """The VAE; another one with a compiled decoder."""
-        import torch
 
         def plain():
             if self.tiny:
@@ -166,17 +195,7 @@ class Networks:
             return made
 
         vae = self._once(("vae",), plain)
-        if speed == "eager":
-            return vae
-
-        def compiled():
-            other = copy.copy(vae)
-            other.first_stage_model = copy.copy(vae.first_stage_model)
-            other.first_stage_model._modules = dict(vae.first_stage_model._modules)
-            other.first_stage_model.decoder = torch.compile(vae.first_stage_model.decoder, dynamic=False)
-            return other
-
-        return self._once(("vae", "compiled"), compiled)
+        return vae if speed == "eager" else self._once(("vae", "compiled"), lambda: self.compiled.compiled_vae(vae))
 
 
 def picture(networks, pack, way):
@@ -243,7 +262,7 @@ def decoding(networks, rounds):
     import torch
 
     side = (16, 16) if networks.tiny else (144, 108)
-    latents, found = {"samples": torch.randn(1, 16, *side)}, {}
+    latents, found = {"samples": torch.randn(1, 16, *side)}, {}  # [height, width] / 8
     for speed in ("eager", "compiled"):
         taken = []
         for _ in range(rounds + 2):
@@ -277,15 +296,16 @@ def main():
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--tiny", action="store_true")
     parser.add_argument("--runs", type=int, default=50, help="of alternating ways, to see the memory")
+    parser.add_argument("--streamed", action="store_true", help="with the host's dynamic VRAM")
     parser.add_argument("--without", nargs="*", default=[], choices=("compiled", "fp8"))
     given = parser.parse_args()
-    pack, run = start(given.tiny)
+    pack, run = start(given.tiny, given.streamed)
     import comfyui_version
     import torch
 
     with torch.inference_mode():
-        networks = Networks(pack, run, given.tiny)
-        chosen = [way for way in ways() if way[3] not in given.without]
+        networks = Networks(pack, run, given.tiny, given.streamed)
+        chosen = [way for way in ways() if way[3] not in given.without and not (given.streamed and way[0] == "dev")]
         found = measure(networks, pack, chosen, given.rounds)
         first = statistics.median(found[chosen[0]]["ms"])
         rows = [
@@ -296,6 +316,7 @@ def main():
             "card": torch.cuda.get_device_name() if torch.cuda.is_available() and not given.tiny else "cpu",
             "comfyui": comfyui_version.__version__,
             "torch": torch.__version__,
+            "streamed": given.streamed,
             "ways": rows,
             "decode_ms": decoding(networks, given.rounds) if "compiled" not in given.without else None,
         }

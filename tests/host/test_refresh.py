@@ -290,3 +290,90 @@ def test_a_compiled_infusenet_is_the_infusenet(run, pack, applied, parts, monkey
     assert all("forward" in vars(block) for block in blocks)
     assert not any("forward" in vars(block) for block in parts.infusenet.control_model.double_blocks)
     assert torch.equal(sample(parts, applied(infusenet=network)[0]), sample(parts, applied()[0]))
+
+
+@pytest.mark.exact
+def test_a_compiled_backbone_is_the_backbone(run, pack, applied, parts, monkeypatch):
+    """Likewise FLUX's blocks and the VAE's decoder; the networks that others hold are left alone."""
+    monkeypatch.setattr(pack.module("infusenet.speed.compiled"), "BACKEND", "eager")
+    none = dict.fromkeys(["diffusion_model", "text_encoder_1", "text_encoder_2", "vae"], "none")
+    chosen = {"backbone": "mini-dev", **none, "weight_dtype": "default"}
+    plain, _, vae, *_ = run("LoadBackbone", **chosen)
+    compiled, _, compiled_vae, *_ = run("LoadBackbone", **chosen, compile=True)
+    again = run("LoadBackbone", **chosen, compile=True)
+    assert again[0] is compiled and again[2] is compiled_vae, "compiled once"
+    assert compiled.model is plain.model, "the weights are there once"
+    wanted = sample(parts, applied()[0], model=plain)
+    traced = torch._dynamo.utils.counters["frames"]["ok"]
+    got = sample(parts, applied()[0], model=compiled)
+    assert torch._dynamo.utils.counters["frames"]["ok"] >= traced + 2, "both kinds of block are traced"
+    assert torch.equal(got, wanted)
+    once = torch._dynamo.utils.counters["frames"]["ok"]
+    sample(parts, applied()[0], model=compiled)
+    assert torch._dynamo.utils.counters["frames"]["ok"] == once, "not traced anew at every run"
+    network = plain.model.diffusion_model
+    assert not any("forward" in vars(block) for block in [*network.double_blocks, *network.single_blocks])
+    before = torch._dynamo.utils.counters["frames"]["ok"]
+    decoded = compiled_vae.decode(got)
+    assert torch._dynamo.utils.counters["frames"]["ok"] > before
+    assert torch.equal(decoded, vae.decode(got))
+    assert "forward" not in vars(vae.first_stage_model.decoder)
+
+
+def test_products_in_8_bits_need_a_card(run):
+    import comfy.model_management
+
+    if comfy.model_management.supports_fp8_compute(comfy.model_management.get_torch_device()):
+        pytest.skip("this card multiplies in 8 bits")
+    none = dict.fromkeys(["diffusion_model", "text_encoder_1", "text_encoder_2", "vae"], "none")
+    with pytest.raises(Exception, match="fp8_e4m3fn_fast needs a card that multiplies in 8 bits"):
+        run("LoadBackbone", backbone="mini-dev", **none, weight_dtype="fp8_e4m3fn_fast")
+
+
+def test_the_attention_of_compiled_blocks_is_the_hosts(pack):
+    """With a mask, in another layout or by another kernel than torch's, the host's own answers."""
+    compiled = pack.module("nodes.flux.compiled")
+    q, k, v = torch.randn(3, 2, 4, 9, 8, generator=torch.Generator().manual_seed(3)).unbind()
+    usual = compiled._PYTORCH
+    want = usual(q, k, v, 4, skip_reshape=True)
+    calls = []
+
+    def counted(*given, **named):
+        calls.append(named)
+        return usual(*given, **named)
+
+    torch.testing.assert_close(compiled.attend(usual, q, k, v, 4, skip_reshape=True, transformer_options={}), want)
+    assert torch.equal(compiled.attend(counted, q, k, v, 4, skip_reshape=True), want) and len(calls) == 1
+    mask = torch.ones(9, 9, dtype=torch.bool).tril()
+    masked = compiled.attend(usual, q, k, v, 4, mask=mask, skip_reshape=True)
+    assert torch.equal(masked, usual(q, k, v, 4, mask=mask, skip_reshape=True)) and not torch.allclose(masked, want)
+    flat = [x.transpose(1, 2).flatten(2) for x in (q, k, v)]
+    assert torch.equal(compiled.attend(usual, *flat, 4), usual(*flat, 4))
+
+
+def test_compiled_blocks_attend_by_it_where_torch_would(run, pack, applied, parts, monkeypatch):
+    """As on a card from Hopper on; the picture is the same but for rounding."""
+    compiled = pack.module("nodes.flux.compiled")
+    wanted = sample(parts, applied()[0])
+    monkeypatch.setattr(pack.module("infusenet.speed.compiled"), "BACKEND", "eager")
+    for module in ("nodes.flux.compiled", "nodes.infusenet.load"):
+        monkeypatch.setattr(pack.module(module), "prefers_cudnn", lambda device: True)
+    seen = []
+    attend = compiled.attend
+
+    def noted(usual, *given, **named):
+        seen.append(named["transformer_options"])
+        return attend(usual, *given, **named)
+
+    monkeypatch.setattr(compiled, "attend", noted)
+    # the loaded networks of other tests are not these
+    monkeypatch.setattr(pack.module("nodes.loaders"), "load_once", lambda load, *key: load())
+    none = dict.fromkeys(["diffusion_model", "text_encoder_1", "text_encoder_2", "vae"], "none")
+    model = run("LoadBackbone", backbone="mini-dev", **none, weight_dtype="default", compile=True)[0]
+    network = run("LoadInfuseNet", infusenet="miniature", weight_dtype="default", compile=True)[0]
+    with torch._dynamo.config.patch(disable=True):
+        got = sample(parts, applied(infusenet=network)[0], model=model)
+    blocks = [*model.model.diffusion_model.double_blocks, *model.model.diffusion_model.single_blocks]
+    own = [*network.control_model.double_blocks, *network.control_model.single_blocks]
+    assert len(seen) == 4 * (len(blocks) + len(own))
+    torch.testing.assert_close(got, wanted, rtol=0, atol=1e-4 * float(wanted.abs().max()))

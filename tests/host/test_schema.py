@@ -11,7 +11,7 @@ CONTRACT = {
     "LoadBackbone": (
         "Load FLUX Backbone",
         "backbone COMBO, diffusion_model COMBO, text_encoder_1 COMBO, text_encoder_2 COMBO, vae COMBO, "
-        "weight_dtype COMBO",
+        "weight_dtype COMBO, compile BOOLEAN",
         "model MODEL, clip CLIP, vae VAE, steps INT, guidance FLOAT",
     ),
     "Sigmas": (
@@ -123,6 +123,7 @@ CONTRACT = {
 OPTIONAL = {
     "Apply": ["negative", "pose_image", "mask", "refresh", "attention", "attention_scale"],
     "Sigmas": ["keep", "last_steps"],
+    "LoadBackbone": ["compile"],
     "LoadInfuseNet": ["compile"],
     "DecoupledGuider": ["model_without_identity"],
     "ApplyIPAdapter": ["attention", "clip_vision", "block_weights"],
@@ -160,7 +161,7 @@ DEFAULTS = {
 }
 CHOICES = {
     ("LoadBackbone", "backbone"): ["mini-schnell", "mini-dev", "flux-schnell", "flux-dev"],
-    ("LoadBackbone", "weight_dtype"): ["default", "fp8_e4m3fn", "fp8_e5m2"],
+    ("LoadBackbone", "weight_dtype"): ["default", "fp8_e4m3fn", "fp8_e5m2", "fp8_e4m3fn_fast"],
     ("LoadInfuseNet", "weight_dtype"): ["default", "fp8_e4m3fn", "fp8_e5m2"],
     ("LoadIdentityEncoder", "device"): ["auto", "cpu", "cuda"],
     ("EncodeIdentity", "batch"): ["fuse", "one per image"],

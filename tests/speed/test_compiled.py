@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from infusenet.errors import SettingsError
+from infusenet.errors import PackageError, SettingsError
 from infusenet.loading import load_pipeline
 from infusenet.speed import compiled
 from infusenet.speed.fp8 import Fp8Linear, check_card, row_scaled, to_fp8
@@ -101,7 +101,14 @@ def test_who_cannot_is_told_what_to_do(monkeypatch):
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (9, 0))
     check_card(torch.device("cuda"))
     with pytest.raises(SettingsError, match="speed= is for FLUX and InfuseNet, not for Linear"):
-        compiled.speed_up(SimpleNamespace(transformer=nn.Linear(2, 2), controlnet=None, vae=None), "compile", "cpu")
+        odd = SimpleNamespace(transformer=nn.Linear(2, 2), controlnet=None, vae=None)
+        compiled.speed_up(odd, "compile", torch.device("cpu"))
+    monkeypatch.setattr(compiled, "find_spec", lambda name: None)
+    compiled.check_compiler(torch.device("cpu"))
+    for platform, package in (("linux", "triton"), ("win32", "triton-windows")):
+        monkeypatch.setattr(compiled.sys, "platform", platform)
+        with pytest.raises(PackageError, match=f"needs the package {package}. Run: .*pip install {package},"):
+            compiled.check_compiler(torch.device("cuda"))
 
 
 def test_the_bench_runs_small_and_names_what_it_ran_on(tmp_path, capsys, monkeypatch):
