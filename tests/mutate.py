@@ -101,15 +101,15 @@ MISTAKES = (
     Mistake(
         "joint attention: scores without the division by sqrt(d)",
         "infusenet/guidance/joint.py",
-        "mT.float() / query.shape[-1] ** 0.5\n    attention",
-        "mT.float()\n    attention",
+        "wide(key[:, :, :tokens]) / query.shape[-1] ** 0.5",
+        "wide(key[:, :, :tokens])",
         ("tests/guidance/test_joint.py",),
     ),
     Mistake(
         "joint attention: what was there before is not taken off",
         "infusenet/guidance/joint.py",
-        "_PART, step) - attention @ identity",
-        "_PART, step)",
+        "torch.sub(weights.mT, attention.mT, out=change[:, :, :tokens])",
+        "change[:, :, :tokens] = weights.mT",
         ("tests/guidance/test_joint.py",),
     ),
     Mistake(
@@ -129,9 +129,8 @@ MISTAKES = (
     Mistake(
         "joint attention: the identity's own queries are changed too",
         "infusenet/guidance/joint.py",
-        """    scores = query[:, :, tokens:].float()""",
-        """    out[:, :, :tokens] *= 2
-    scores = query[:, :, tokens:].float()""",
+        "    keys = wide(key",
+        "    out[:, :, :tokens] *= 2\n    keys = wide(key",
         ("tests/guidance/test_joint.py",),
     ),
     Mistake(
@@ -555,7 +554,7 @@ MISTAKES = (
         "fastface: the edge is a quantile of the map once it is normed",
         "infusenet/guidance/attention.py",
         "_threshold(seen, quantile",
-        "_threshold(normed, quantile",
+        "_threshold((seen - low) / span, quantile",
         ("tests/guidance/test_attention.py",),
     ),
     Mistake(
@@ -568,15 +567,15 @@ MISTAKES = (
     Mistake(
         "fastface: other pictures always count in minima and maxima",
         "infusenet/guidance/attention.py",
-        'over = (1, 2) if across == "picture" else (0, 1, 2)',
-        "over = (0, 1, 2)",
+        'first = 1 if across == "picture" else 0',
+        "first = 0",
         ("tests/guidance/test_attention.py",),
     ),
     Mistake(
         "fastface: other pictures never count in minima and maxima",
         "infusenet/guidance/attention.py",
-        'over = (1, 2) if across == "picture" else (0, 1, 2)',
-        "over = (1, 2)",
+        'first = 1 if across == "picture" else 0',
+        "first = 1",
         ("tests/guidance/test_attention.py",),
     ),
     Mistake(
@@ -603,9 +602,23 @@ MISTAKES = (
     Mistake(
         "fastface: what is gathered keeps its own moments",
         "infusenet/guidance/manipulation.py",
-        "return match_moments(changed @ values, attention @ values, self.blend)",
-        "return changed @ values",
+        "return match_products(match_moments(changed, attention, self.blend), attention, values, self.blend)",
+        "return match_moments(changed, attention, self.blend), None",
         ("tests/adapters/test_reshaped_attention.py",),
+    ),
+    Mistake(
+        "fastface: what the identity's channels have in common counts as their spread",
+        "infusenet/guidance/attention.py",
+        "centred = values - mean\n",
+        "centred = values\n",
+        ("tests/guidance/test_joint.py",),
+    ),
+    Mistake(
+        "fastface: in a joint attention the gathered moments lose their mean",
+        "infusenet/guidance/joint.py",
+        "change[:, :, tokens:] = offset.mT",
+        "change[:, :, tokens:] = 0",
+        ("tests/guidance/test_joint.py",),
     ),
     Mistake(
         "fastface: the middle block is changed too",

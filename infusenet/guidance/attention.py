@@ -7,6 +7,7 @@ come in the input's dtype. Unlike the original's, a column without contrast give
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Literal
 
@@ -18,6 +19,8 @@ from ..errors import SettingsError
 Across = Literal["picture", "batch"]
 
 _LEAST_CONTRAST = 1e-6  # a column that spans less is constant but for rounding
+_LEAST_SPREAD = 1e-6  # added to a standard deviation that is divided by
+_RIDGE = 8  # roundings that a variance has more, so that these cannot take all of it where tokens cancel out
 
 
 def scale_power(attention: Tensor, scale: float, power: float = 1.3, cap: float = 10) -> Tensor:
@@ -37,7 +40,7 @@ def scale_power(attention: Tensor, scale: float, power: float = 1.3, cap: float 
     """
     for name, value in (("scale", scale), ("power", power), ("cap", cap)):
         _check_positive(value, name)
-    return (scale * wide(attention) ** power).clamp(max=cap).to(attention.dtype)
+    return (wide(attention) ** power).mul_(scale).clamp_(max=cap).to(attention.dtype)
 
 
 def soft_mask(
@@ -75,18 +78,27 @@ def soft_mask(
         SettingsError: another shape, or a value outside what is said here.
     """
     _check_mask(attention, sharpness, quantile, scale, invert, across, cap)
-    inverted = torch.zeros(attention.shape[-1], dtype=torch.bool)
-    inverted[list(invert)] = True
-    inverted = inverted.to(attention.device)
-    raw = wide(attention)
-    seen = torch.where(inverted, 1 - raw, raw)
-    over = (1, 2) if across == "picture" else (0, 1, 2)
-    normed, contrast = _minmax(seen, over)
-    edge = 0.5 if quantile is None else _threshold(seen, quantile, round_quantile)
-    mask, edged = _minmax(torch.sigmoid(sharpness * (normed - edge)), over)
-    mask = (scale * mask).clamp(max=cap)
-    mask = torch.where(inverted, mask.amax(dim=2, keepdim=True) - mask, mask)
-    return torch.where(contrast & edged, mask, (scale * raw).clamp(max=cap)).to(attention.dtype)
+    raw = seen = wide(attention)
+    inverted = _marked(invert, raw) if invert else None
+    if inverted is not None:
+        seen = torch.where(inverted, 1 - raw, raw)
+    first = 1 if across == "picture" else 0
+    ends = torch.cat(list(seen.aminmax(dim=2, keepdim=True)), dim=2)  # [B, heads, 2, tokens], as of two queries
+    low, span = _reach(ends, first)
+    edge = span.new_full((), 0.5) if quantile is None else _threshold(seen, quantile, round_quantile)
+    shift = edge * -sharpness
+
+    def edged(values: Tensor) -> Tensor:
+        """Rising in each head, so that what it makes of a map spans what it makes of the map's ends."""
+        return torch.addcdiv(shift, values - low, span, value=sharpness).sigmoid_()
+
+    least, height = _reach(edged(ends), first)
+    masked = torch.minimum(span, height) > _LEAST_CONTRAST  # not where either is NaN, as 0 / 0
+    mask = torch.where(masked, edged(seen) - least, raw)
+    mask.mul_(torch.where(masked, scale / height, scale)).clamp_(0, cap)
+    if inverted is not None:
+        mask = torch.where(inverted & masked, mask.amax(dim=2, keepdim=True) - mask, mask)
+    return mask.to(attention.dtype)
 
 
 def match_moments(values: Tensor, like: Tensor, weight: float = 0.7, dim: int | Sequence[int] = -1) -> Tensor:
@@ -111,12 +123,40 @@ def match_moments(values: Tensor, like: Tensor, weight: float = 0.7, dim: int | 
         raise SettingsError(f"Expected both to have the same shape, got {tuple(values.shape)} and {tuple(like.shape)}.")
     if not 0 <= weight <= 1:
         raise SettingsError(f"Expected a weight between 0 and 1, got {weight}.")
+    if weight == 1:
+        return values  # to the last bit
     dims = (dim,) if isinstance(dim, int) else tuple(dim)
-    changed, before = wide(values), wide(like)
-    ratio = _deviation(before, dims) / (_deviation(changed, dims) + 1e-6)
-    centred = changed - changed.mean(dims, keepdim=True)
-    moved = centred * ratio + before.mean(dims, keepdim=True)
-    return (weight * changed + (1 - weight) * moved).to(values.dtype)
+    changed = wide(values)
+    (spread, mean), (spread_before, mean_before) = _moments(changed, dims), _moments(wide(like), dims)
+    mean_after = torch.lerp(mean_before, mean, weight)
+    return torch.addcmul(mean_after, changed - mean, _gain(spread, spread_before, weight)).to(values.dtype)
+
+
+def match_products(changed: Tensor, like: Tensor, values: Tensor, weight: float = 0.7) -> tuple[Tensor, Tensor | None]:
+    """What `match_moments` makes of changed @ values against like @ values over the channels, before either is made.
+
+    It is W @ values + t. A query's mean over the channels is a . mean(V), its variance a C a with the tokens'
+    covariance C over the channels: both come from the few weights a that it gives the tokens.
+
+    Args:
+        changed: a map after a change, [B, heads, queries, tokens].
+        like: the map before it.
+        values: V, [B, heads, tokens, channels].
+        weight: 0..1, the share that stays as it is.
+
+    Returns:
+        W [B, heads, queries, tokens] as `changed`; t [B, heads, queries, 1] in float32 at least, or None for zeros.
+    """
+    if weight == 1:
+        return changed, None
+    channels, mean, form = _covariance(wide(values))
+    both = torch.cat([wide(changed).mT, wide(like).mT], dim=-1)  # [B, heads, tokens, 2 queries]
+    product = torch.cat([form, mean.mT], dim=-2) @ both
+    spreads = (product[..., :-1, :] * both).sum(-2, keepdim=True).clamp_(min=0).sqrt_()
+    (spread, spread_before), (mean, mean_before) = spreads.mT.chunk(2, -2), product[..., -1:, :].mT.chunk(2, -2)
+    gain = _gain(spread, spread_before, weight, _LEAST_SPREAD * channels**0.5)
+    shift = torch.addcmul(torch.lerp(mean_before, mean, weight), gain, mean, value=-1)
+    return (changed * gain).to(changed.dtype), shift
 
 
 def wide(values: Tensor) -> Tensor:
@@ -124,27 +164,57 @@ def wide(values: Tensor) -> Tensor:
     return values.float() if values.dtype.itemsize < 4 else values
 
 
-def _minmax(values: Tensor, over: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-    """Values brought to 0..1 over some axes, and where they had a contrast to do so."""
-    low, high = values.amin(over, keepdim=True), values.amax(over, keepdim=True)
-    contrast = high - low > _LEAST_CONTRAST
-    return (values - low) / torch.where(contrast, high - low, 1.0), contrast
+def _marked(tokens: Sequence[int], like: Tensor) -> Tensor:
+    """True at some tokens. Nothing is copied to the device, which would have to be waited for."""
+    marked = torch.zeros(like.shape[-1], dtype=torch.bool, device=like.device)
+    for token in tokens:
+        marked[token] = True
+    return marked
+
+
+def _reach(ends: Tensor, first: int) -> tuple[Tensor, Tensor]:
+    """The least of some values over the axes from `first` to the queries, and how far they reach above it."""
+    low, high = ends.flatten(first, 2).aminmax(dim=first, keepdim=True)
+    return low.unsqueeze(first), (high - low).unsqueeze(first)
 
 
 def _threshold(values: Tensor, quantile: float, rounded: bool) -> Tensor:
-    """The quantile over the queries, [B, heads, 1, tokens], above 0. By item: torch's has a largest input."""
-    edge = torch.stack([item.quantile(quantile, dim=-2, keepdim=True) for item in values])
+    """The quantile over the queries, [B, heads, 1, tokens], above 0, as torch's, which sorts and has a largest input.
+
+    The two values between which it lies are the least two of those from its rank on. `kthvalue` would do as well, but
+    PyTorch refuses it where algorithms have to be deterministic, and on Apple's GPUs.
+    """
+    rank = float(
+        torch.tensor(quantile, dtype=values.dtype, device="cpu") * (values.shape[-2] - 1)
+    )  # as rounded in torch
+    below = int(rank)
+    upper = values.mT.topk(values.shape[-2] - below, sorted=False).values
+    pair = upper.topk(min(2, upper.shape[-1]), largest=False).values
+    edge = torch.lerp(pair[..., :1], pair[..., -1:], rank - below).mT
     if rounded:
         return edge.half().clamp(min=1e-6).to(values.dtype)  # the least value is rounded too
-    return edge.clamp(min=1e-6)
+    return edge.clamp_(min=1e-6)
 
 
-def _deviation(values: Tensor, dims: tuple[int, ...]) -> Tensor:
-    """Unbiased standard deviation; of a single value 0."""
-    count = 1
-    for dim in dims:
-        count *= values.shape[dim]
-    return values.std(dims, correction=min(1, count - 1), keepdim=True)
+def _moments(values: Tensor, dims: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+    """Unbiased standard deviation, of a single value 0, and mean."""
+    count = math.prod(values.shape[dim] for dim in dims)
+    variance, mean = torch.var_mean(values, dims, correction=min(1, count - 1), keepdim=True)
+    return variance.sqrt_(), mean
+
+
+def _covariance(values: Tensor) -> tuple[int, Tensor, Tensor]:
+    """Of tokens over the channels: a number n, means [.., tokens, 1], n times the covariance [.., tokens, tokens]."""
+    mean = values.mean(-1, keepdim=True)
+    centred = values - mean
+    form = centred @ centred.mT
+    form.diagonal(dim1=-2, dim2=-1).mul_(1 + _RIDGE * torch.finfo(form.dtype).eps)
+    return max(1, values.shape[-1] - 1), mean, form
+
+
+def _gain(spread: Tensor, before: Tensor, weight: float, least: float = _LEAST_SPREAD) -> Tensor:
+    """What deviations from the mean are multiplied by, where `weight` of them stays as it is."""
+    return (before / (spread + least)).mul_(1 - weight).add_(weight)
 
 
 def _check_positive(value: float, name: str) -> None:

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..errors import SettingsError
+from .attention import wide
 from .manipulation import Manipulation, Part, ScalePower, SoftMask
 
 
@@ -31,8 +32,9 @@ class SoftMaskOfShare(SoftMask):
     """
 
     def _changed(self, attention: Tensor, part: Part, step: int) -> Tensor:
-        largest = attention.amax((1, 2), keepdim=True).clamp(min=torch.finfo(attention.dtype).tiny)
-        return super()._changed(attention / largest, part, step) * largest
+        largest = attention.amax(2, keepdim=True).amax(1, keepdim=True)  # two short reductions: one long is slower
+        largest = largest.clamp_(min=torch.finfo(attention.dtype).tiny)
+        return super()._changed(attention / largest, part, step).mul_(largest)
 
 
 ATTENTIONS: Mapping[str, Callable[[float], Manipulation]] = {
@@ -82,11 +84,36 @@ def manipulated_attention(
         [B, heads, tokens + image tokens, d]. The identity's own rows are those of plain attention.
     """
     out, logsumexp = attention_with_logsumexp(query, key, value)
-    scores = query[:, :, tokens:].float() @ key[:, :, :tokens].mT.float() / query.shape[-1] ** 0.5
-    attention = (scores - logsumexp[:, :, tokens:, None]).exp()
-    identity = value[:, :, :tokens].float()
-    out[:, :, tokens:] += manipulation.gather(attention, identity, _PART, step) - attention @ identity
+    keys = wide(key[:, :, :tokens]) / query.shape[-1] ** 0.5
+    scores = keys @ wide(query[:, :, tokens:]).mT  # [B, heads, tokens, image tokens]: queries lie side by side
+    attention = scores.sub_(logsumexp[:, :, None, tokens:]).exp_().mT
+    identity = value[:, :, :tokens]
+    weights, offset = manipulation.weights(attention, identity, _PART, step)
+    _add_change(out[:, :, tokens:], weights, attention, identity, offset)
     return out
+
+
+@torch.no_grad()
+def _add_change(out: Tensor, weights: Tensor, attention: Tensor, values: Tensor, offset: Tensor | None) -> None:
+    """out += (weights - attention) @ values + offset, multiplied in the values' dtype, in one pass over out.
+
+    The offset is what the queries pay to one more token, of ones. There are no gradients: changing a fused kernel's
+    output forbids them anyway, and without them the difference is rounded where it is written.
+
+    Args:
+        out: [B, heads, queries, d], in any layout.
+        weights, attention: [B, heads, queries, tokens].
+        values: [B, heads, tokens, d].
+        offset: [B, heads, queries, 1], or None for zeros.
+    """
+    batch, heads, queries, tokens = weights.shape
+    change = values.new_empty(batch, heads, tokens + (offset is not None), queries)
+    torch.sub(weights.mT, attention.mT, out=change[:, :, :tokens])
+    if offset is not None:
+        change[:, :, tokens:] = offset.mT
+        values = F.pad(values, (0, 0, 0, 1), value=1.0)
+    for item in range(batch):  # batch and heads lie as one axis in some layouts only
+        out[item].baddbmm_(change[item].mT, values[item])
 
 
 def attention_with_logsumexp(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:

@@ -12,7 +12,7 @@ from typing import Literal
 from torch import Tensor
 
 from ..errors import SettingsError
-from .attention import Across, match_moments, scale_power, soft_mask
+from .attention import Across, match_moments, match_products, scale_power, soft_mask
 from .schedules import as_weights
 
 Part = Literal["down", "up"]
@@ -73,11 +73,19 @@ class Manipulation:
         Returns:
             [B, heads, queries, channels].
         """
+        weights, offset = self.weights(attention, values, part, step)
+        gathered = weights @ values
+        return gathered if offset is None else gathered + offset.to(gathered.dtype)
+
+    def weights(self, attention: Tensor, values: Tensor, part: Part, step: int) -> tuple[Tensor, Tensor | None]:
+        """W [B, heads, queries, tokens] and t [B, heads, queries, 1], or None for zeros, of which `gather` is W V + t.
+
+        Args as of `gather`.
+        """
         changed = self.map(attention, part, step)
         if self.blend is None:
-            return changed @ values
-        changed = match_moments(changed, attention, self.blend)
-        return match_moments(changed @ values, attention @ values, self.blend)
+            return changed, None
+        return match_products(match_moments(changed, attention, self.blend), attention, values, self.blend)
 
     def _changed(self, attention: Tensor, part: Part, step: int) -> Tensor:
         raise NotImplementedError

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from infusenet.errors import SettingsError
+from infusenet.guidance import attention
 from infusenet.guidance.attention import match_moments, scale_power, soft_mask
 
 
@@ -148,3 +149,26 @@ def test_the_smaller_ones_check_too():
         match_moments(soft(), soft(batch=1))
     with pytest.raises(SettingsError, match="between 0 and 1, got 2"):
         match_moments(soft(), soft(), 2)
+
+
+@pytest.mark.parametrize("tied", [False, True], ids=["all different", "tied"])
+@pytest.mark.parametrize("queries", [1, 2, 35, 501])
+@pytest.mark.parametrize("quantile", [0.0, 0.333, 0.6, 0.65, 1.0])
+def test_the_threshold_is_torchs_quantile(quantile, queries, tied):
+    values = torch.rand(2, 3, queries, 4, generator=torch.Generator().manual_seed(queries)) + 0.1
+    values = (5 * values).floor() / 5 + 0.1 if tied else values
+    want = values.quantile(quantile, dim=-2, keepdim=True)
+    torch.testing.assert_close(attention._threshold(values, quantile, False), want, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.7, 1.0])
+@pytest.mark.parametrize("offset", [0.0, 3.0])
+def test_the_moments_of_products_follow_from_the_weights(offset, weight):
+    generator = torch.Generator().manual_seed(11)
+    changed, like = torch.rand(2, 2, 3, 40, 8, generator=generator).unbind()
+    values = torch.randn(2, 3, 8, 32, generator=generator) + offset
+    weights, shift = attention.match_products(changed, like, values, weight)
+    got = weights @ values + (0 if shift is None else shift)
+    want = match_moments(changed @ values, like @ values, weight)
+    torch.testing.assert_close(got, want, rtol=1e-4, atol=1e-4)
+    assert (shift is None) == (weight == 1)

@@ -46,11 +46,11 @@ def ways():
         yield from ((*way, speed) for way in (*dev, *schnell))
 
 
-def start(tiny, streamed=False):
+def start(tiny, streamed=False, more=()):
     """The host with our pack in it, in the process of this script."""
     held = sibling("conftest")
     sys.path[:] = [str(held.HOST), *(path for path in sys.path if path not in (str(held.REPOSITORY), "", str(HERE)))]
-    sys.argv = ["main.py", *(["--cpu"] if tiny else [])]
+    sys.argv = ["main.py", *(["--cpu"] if tiny else []), *more]
     import comfy.options
 
     comfy.options.enable_args_parsing()
