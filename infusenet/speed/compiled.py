@@ -86,13 +86,13 @@ def blocks_of(network: nn.Module) -> list[nn.Module]:
 
 def compile_alike(modules: Iterable[nn.Module]) -> None:
     """Compile the forward of modules; those of one class share one code, which nobody else has."""
-    codes: dict[type, types.FunctionType] = {}
+    compiled: dict[type, Any] = {}
     for module in modules:
         kind = type(module)
-        if kind not in codes:
-            codes[kind] = _own_code(kind.forward)
-        bound = types.MethodType(codes[kind], module)
-        module.forward = torch.compile(bound, backend=BACKEND)  # hooks on the module stay outside
+        if kind not in compiled:
+            compiled[kind] = torch.compile(_own_code(kind.forward), backend=BACKEND)
+        # hooks on the module stay outside; a method, so that a deep copy of the module is its own
+        module.forward = types.MethodType(compiled[kind], module)
 
 
 def _own_code(function: Any) -> types.FunctionType:

@@ -13,7 +13,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from copy import copy
+from inspect import signature
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 import torch.nn.functional as F
@@ -29,7 +31,7 @@ from ...infusenet.speed.compiled import check_compiler, compile_alike
 _KINDS = ("double_blocks", "single_blocks")
 _OVERRIDE = "optimized_attention_override"
 _PYTORCH = getattr(attention_pytorch, "__wrapped__", attention_pytorch)
-_PREFERS_CUDNN = (9, 0)  # compute capability from which on torch does
+_PREFER_CUDNN = ((9, 0), (10, 0))  # the compute capabilities at which torch does, too
 _ORDER = [
     SDPBackend.CUDNN_ATTENTION,
     SDPBackend.FLASH_ATTENTION,
@@ -49,24 +51,43 @@ def compiled_model(model: Any) -> Any:
     """
     check_compiler(model.load_device)
     model = at_rest(model)
-    network = model.model.diffusion_model
-    blocks = {
-        f"diffusion_model.{kind}.{index}": copy(block)
-        for kind in _KINDS
-        for index, block in enumerate(getattr(network, kind))
-    }
-    compile_alike(blocks.values())
     model.remove_wrappers_with_key(WrappersMP.APPLY_MODEL, COMPILE_KEY)  # another compilation of it
-    model.add_wrapper_with_key(WrappersMP.APPLY_MODEL, COMPILE_KEY, apply_torch_compile_factory(blocks))
+    model.add_wrapper_with_key(WrappersMP.APPLY_MODEL, COMPILE_KEY, _Compiled())
     if prefers_cudnn(model.load_device):
         options = model.model_options = {**model.model_options}
         options["transformer_options"] = {_OVERRIDE: attend, **options.get("transformer_options", {})}
     return model
 
 
+class _Compiled:
+    """Puts compiled blocks in the place of a model's while it computes; a copy on another device gets its own."""
+
+    def __init__(self) -> None:
+        self._wrappers: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
+
+    def __call__(self, executor: Any, *given: Any, **named: Any) -> Any:
+        model = executor.class_obj
+        if model not in self._wrappers:
+            self._wrappers[model] = apply_torch_compile_factory(_compiled_blocks(model))
+        return self._wrappers[model](executor, *given, **named)
+
+
+def _compiled_blocks(model: Any) -> dict[str, nn.Module]:
+    """A model's blocks once more, compiled, of the same weights; by the place that they take."""
+    blocks = {
+        f"diffusion_model.{kind}.{index}": copy(block)
+        for kind in _KINDS
+        for index, block in enumerate(getattr(model.diffusion_model, kind))
+    }
+    compile_alike(blocks.values())
+    return blocks
+
+
 def prefers_cudnn(device: torch.device) -> bool:
-    """Whether torch, left alone, would attend by cuDNN on a device."""
-    return device.type == "cuda" and torch.cuda.get_device_capability(device) >= _PREFERS_CUDNN
+    """Whether torch, left alone, would attend by cuDNN on a device; and can be told to."""
+    if device.type != "cuda" or torch.version.hip or "set_priority" not in signature(sdpa_kernel).parameters:
+        return False
+    return torch.cuda.get_device_capability(device) in _PREFER_CUDNN
 
 
 def attend_by_cudnn(blocks: Iterable[nn.Module]) -> None:

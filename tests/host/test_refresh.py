@@ -377,3 +377,51 @@ def test_compiled_blocks_attend_by_it_where_torch_would(run, pack, applied, part
     own = [*network.control_model.double_blocks, *network.control_model.single_blocks]
     assert len(seen) == 4 * (len(blocks) + len(own))
     torch.testing.assert_close(got, wanted, rtol=0, atol=1e-4 * float(wanted.abs().max()))
+
+
+@pytest.mark.exact
+def test_a_compiled_backbone_on_another_card_computes_with_the_weights_there(run, pack, applied, parts, monkeypatch):
+    """The host loads it afresh for Select Model Device and MultiGPU CFG Split, with all that is wrapped around it."""
+    import comfy.model_patcher
+
+    if not hasattr(comfy.model_patcher.ModelPatcher, "deepclone_multigpu"):
+        pytest.skip("this ComfyUI computes on one card")
+    monkeypatch.setattr(pack.module("infusenet.speed.compiled"), "BACKEND", "eager")
+    monkeypatch.setattr(pack.module("nodes.loaders"), "load_once", lambda load, *key: load())
+    none = dict.fromkeys(["diffusion_model", "text_encoder_1", "text_encoder_2", "vae"], "none")
+    model = run("LoadBackbone", backbone="mini-dev", **none, weight_dtype="default", compile=True)[0]
+    wanted = sample(parts, applied()[0], model=model)
+    other = model.deepclone_multigpu(new_load_device=torch.device("cpu"))
+    for weight in model.model.diffusion_model.parameters():
+        weight.data.zero_()
+    traced = torch._dynamo.utils.counters["frames"]["ok"]
+    assert torch.equal(sample(parts, applied()[0], model=other), wanted)
+    assert torch._dynamo.utils.counters["frames"]["ok"] >= traced + 2, "compiled there too"
+
+
+@pytest.mark.exact
+def test_a_live_probe_through_a_compiled_vae_has_weights_of_its_own(run, pack, monkeypatch):
+    """It looks through a copy where FLUX samples; the VAE itself may be somewhere else meanwhile."""
+    monkeypatch.setattr(pack.module("infusenet.speed.compiled"), "BACKEND", "eager")
+    monkeypatch.setattr(pack.module("nodes.loaders"), "load_once", lambda load, *key: load())
+    none = dict.fromkeys(["diffusion_model", "text_encoder_1", "text_encoder_2", "vae"], "none")
+    model, _, vae, *_ = run("LoadBackbone", backbone="mini-dev", **none, weight_dtype="default", compile=True)
+    decoder = pack.module("nodes.probe.decoders").small_decoder(vae, model.model, torch.device("cpu"))
+    wanted = decoder.decode(noise())
+    for weight in vae.first_stage_model.decoder.parameters():
+        weight.data.zero_()
+    assert torch.equal(decoder.decode(noise()), wanted)
+
+
+@pytest.mark.parametrize(
+    ("capability", "hip", "chosen"),
+    [((9, 0), None, True), ((10, 0), None, True), ((8, 9), None, False), ((12, 0), None, False), ((9, 0), "6", False)],
+)
+def test_cudnn_is_preferred_where_torch_prefers_it(pack, monkeypatch, capability, hip, chosen):
+    """Not on an RTX 40 or 50, nor on AMD's cards, which have such numbers too; nor where torch cannot be told."""
+    compiled, card = pack.module("nodes.flux.compiled"), torch.device("cuda")
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    monkeypatch.setattr(torch.version, "hip", hip)
+    assert compiled.prefers_cudnn(card) is chosen and not compiled.prefers_cudnn(torch.device("cpu"))
+    monkeypatch.setattr(compiled, "sdpa_kernel", lambda backends: None)  # torch 2.5
+    assert not compiled.prefers_cudnn(card)

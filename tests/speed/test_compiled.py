@@ -1,5 +1,6 @@
 """Compiled and 8-bit networks: the same picture, code of their own, and who is refused."""
 
+import copy
 from types import SimpleNamespace
 
 import pytest
@@ -50,27 +51,38 @@ def test_layers_of_norms_and_odd_sides_stay():
 
 def test_networks_of_one_class_have_code_of_their_own(monkeypatch):
     asked = []
-    monkeypatch.setattr(torch, "compile", lambda bound, backend: asked.append(bound) or bound)
+    monkeypatch.setattr(torch, "compile", lambda function, backend: asked.append(function) or function)
     first, second = [Block(), Block()], [Block()]
     compiled.compile_alike(first)
     compiled.compile_alike(second)
-    codes = [bound.__func__.__code__ for bound in asked]
-    assert codes[0] is codes[1] and codes[0] is not codes[2] is not Block.forward.__code__
-    assert [bound.__self__ for bound in asked] == [*first, *second]
+    codes = [function.__code__ for function in asked]
+    assert len(codes) == 2 and codes[0] is not codes[1] is not Block.forward.__code__
+    assert [block.forward.__func__ for block in (*first, *second)] == [asked[0], asked[0], asked[1]]
     x = torch.randn(3, 32)
     assert torch.equal(first[0](x), first[0].ff(x))
+
+
+def test_a_deep_copy_of_a_compiled_network_computes_with_its_own_weights(monkeypatch):
+    """The host makes one for a second card, and the live probe of a tiny VAE."""
+    monkeypatch.setattr(compiled, "BACKEND", "eager")
+    network = nn.Sequential(Block(), Block()).requires_grad_(False)
+    compiled.compile_alike(network)
+    other, x = copy.deepcopy(network), torch.randn(3, 32)
+    want = network(x)
+    for weight in network.parameters():
+        weight.data.zero_()
+    assert torch.equal(other(x), want) and not torch.equal(network(x), want)
 
 
 def test_a_pipeline_s_blocks_and_decoder_are_compiled(monkeypatch):
     """By torch's tracer without its code generator, which takes minutes; the blocks' hooks stay outside."""
     monkeypatch.setattr(compiled, "BACKEND", "eager")
-    counted = []
-    real = torch.compile
-    monkeypatch.setattr(torch, "compile", lambda bound, **given: counted.append(bound.__self__) or real(bound, **given))
     pipeline = load_pipeline("mini-schnell", speed="compile")
+    networks = [pipeline.transformer, pipeline.controlnet, pipeline.vae]
+    counted = [module for network in networks for module in network.modules() if "forward" in vars(module)]
     kinds = {type(module).__name__ for module in counted}
     assert kinds == {"FluxTransformerBlock", "FluxSingleTransformerBlock", "Decoder"}
-    networks = [pipeline.transformer, pipeline.controlnet]
+    networks = networks[:2]
     assert len(counted) == sum(len(compiled.blocks_of(network)) for network in networks) + 1
 
 
