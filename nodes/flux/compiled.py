@@ -107,13 +107,14 @@ def attend(usual: Any, q: Tensor, k: Tensor, v: Tensor, heads: int, *rest: Any, 
         usual: the host's attention.
         q, k, v: [B, heads, tokens, d].
         heads: how many.
-        rest, named: the host's further arguments; with a mask, or another layout, the usual attention answers.
+        rest, named: the host's further arguments; with a mask, a scale, fewer heads of keys, or another layout, the
+            usual attention answers.
 
     Returns:
         [B, tokens, heads * d].
     """
-    masked = bool(rest) or named.get("mask") is not None
-    if usual is not _PYTORCH or masked or not named.get("skip_reshape") or named.get("skip_output_reshape"):
+    special = bool(rest) or any(named.get(name) is not None for name in ("mask", "scale", "enable_gqa"))
+    if usual is not _PYTORCH or special or not named.get("skip_reshape") or named.get("skip_output_reshape"):
         return usual(q, k, v, heads, *rest, **named)
     with sdpa_kernel(_ORDER, set_priority=True):
         return F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)

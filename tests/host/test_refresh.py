@@ -330,7 +330,7 @@ def test_products_in_8_bits_need_a_card(run):
         run("LoadBackbone", backbone="mini-dev", **none, weight_dtype="fp8_e4m3fn_fast")
 
 
-def test_the_attention_of_compiled_blocks_is_the_hosts(pack):
+def test_the_attention_of_compiled_blocks_is_the_hosts(pack, monkeypatch):
     """With a mask, in another layout or by another kernel than torch's, the host's own answers."""
     compiled = pack.module("nodes.flux.compiled")
     q, k, v = torch.randn(3, 2, 4, 9, 8, generator=torch.Generator().manual_seed(3)).unbind()
@@ -349,6 +349,11 @@ def test_the_attention_of_compiled_blocks_is_the_hosts(pack):
     assert torch.equal(masked, usual(q, k, v, 4, mask=mask, skip_reshape=True)) and not torch.allclose(masked, want)
     flat = [x.transpose(1, 2).flatten(2) for x in (q, k, v)]
     assert torch.equal(compiled.attend(usual, *flat, 4), usual(*flat, 4))
+    monkeypatch.setattr(compiled, "_PYTORCH", counted)
+    for special in ({"scale": 0.5}, {"enable_gqa": True}):
+        calls.clear()
+        compiled.attend(counted, q, k, v, 4, skip_reshape=True, **special)
+        assert len(calls) == 1, "the host's own answers"
 
 
 def test_compiled_blocks_attend_by_it_where_torch_would(run, pack, applied, parts, monkeypatch):
