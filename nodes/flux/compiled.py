@@ -19,6 +19,7 @@ from weakref import WeakKeyDictionary
 
 import torch
 import torch.nn.functional as F
+from comfy.ldm.flux.layers import DoubleStreamBlock, SingleStreamBlock
 from comfy.ldm.modules.attention import attention_pytorch
 from comfy.patcher_extension import WrappersMP
 from comfy_api.torch_helpers.torch_compile import COMPILE_KEY, apply_torch_compile_factory
@@ -28,7 +29,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from ...infusenet.errors import SettingsError
 from ...infusenet.speed.compiled import check_compiler, compile_alike
 
-_KINDS = ("double_blocks", "single_blocks")
+_KINDS, _CLASSES = ("double_blocks", "single_blocks"), (DoubleStreamBlock, SingleStreamBlock)
 _OVERRIDE = "optimized_attention_override"
 _PYTORCH = getattr(attention_pytorch, "__wrapped__", attention_pytorch)
 _PREFER_CUDNN = ((9, 0), (10, 0))  # the compute capabilities at which torch does, too
@@ -60,27 +61,27 @@ def compiled_model(model: Any) -> Any:
 
 
 class _Compiled:
-    """Puts compiled blocks in the place of a model's while it computes; a copy on another device gets its own."""
+    """Puts compiled blocks in the place of a model's own while it computes; those that others have put there stay.
+
+    Of the host's copy of the model on another device, they are that copy's.
+    """
 
     def __init__(self) -> None:
-        self._wrappers: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
+        self._copies: WeakKeyDictionary[nn.Module, nn.Module] = WeakKeyDictionary()
 
     def __call__(self, executor: Any, *given: Any, **named: Any) -> Any:
-        model = executor.class_obj
-        if model not in self._wrappers:
-            self._wrappers[model] = apply_torch_compile_factory(_compiled_blocks(model))
-        return self._wrappers[model](executor, *given, **named)
-
-
-def _compiled_blocks(model: Any) -> dict[str, nn.Module]:
-    """A model's blocks once more, compiled, of the same weights; by the place that they take."""
-    blocks = {
-        f"diffusion_model.{kind}.{index}": copy(block)
-        for kind in _KINDS
-        for index, block in enumerate(getattr(model.diffusion_model, kind))
-    }
-    compile_alike(blocks.values())
-    return blocks
+        network = executor.class_obj.diffusion_model
+        blocks = {
+            f"diffusion_model.{kind}.{index}": block
+            for kind in _KINDS
+            for index, block in enumerate(getattr(network, kind))
+            if type(block) in _CLASSES and "forward" not in vars(block)
+        }
+        new = {block: copy(block) for block in blocks.values() if block not in self._copies}
+        compile_alike(new.values())
+        self._copies.update(new)
+        compiled = {place: self._copies[block] for place, block in blocks.items()}
+        return apply_torch_compile_factory(compiled)(executor, *given, **named)
 
 
 def prefers_cudnn(device: torch.device) -> bool:

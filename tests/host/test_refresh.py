@@ -430,3 +430,36 @@ def test_cudnn_is_preferred_where_torch_prefers_it(pack, monkeypatch, capability
     assert compiled.prefers_cudnn(card) is chosen and not compiled.prefers_cudnn(torch.device("cpu"))
     monkeypatch.setattr(compiled, "sdpa_kernel", lambda backends: None)  # torch 2.5
     assert not compiled.prefers_cudnn(card)
+
+
+@pytest.mark.exact
+def test_blocks_that_another_node_has_changed_are_left_to_it(run, pack, applied, parts, monkeypatch):
+    """A block in the place of FLUX's, or another forward of it: at work while it is there, gone when it is gone."""
+
+    class Doubled(torch.nn.Module):
+        def __init__(self, block):
+            super().__init__()
+            self.block = block
+
+        def forward(self, *given, **named):
+            return self.block(*given, **named) * 2
+
+    monkeypatch.setattr(pack.module("infusenet.speed.compiled"), "BACKEND", "eager")
+    monkeypatch.setattr(pack.module("nodes.loaders"), "load_once", lambda load, *key: load())
+    none = dict.fromkeys(["diffusion_model", "text_encoder_1", "text_encoder_2", "vae"], "none")
+    chosen = {"backbone": "mini-dev", **none, "weight_dtype": "default"}
+    wanted = {}
+    for compiled in (False, True):
+        model = run("LoadBackbone", **chosen, compile=compiled)[0]
+        block = model.model.diffusion_model.single_blocks[0]
+        patched = model.clone()
+        patched.add_object_patch("diffusion_model.single_blocks.0", Doubled(block))
+        got = [sample(parts, applied()[0], model=one) for one in (patched, model)]
+        usual = block.forward
+        block.forward = lambda *given, usual=usual, **named: usual(*given, **named) * 2
+        got.append(sample(parts, applied()[0], model=model))
+        del block.forward
+        got.append(sample(parts, applied()[0], model=model))
+        assert torch.equal(got[0], got[2]) and torch.equal(got[1], got[3]) and not torch.equal(got[0], got[1])
+        wanted[compiled] = got
+    assert all(torch.equal(*pair) for pair in zip(wanted[False], wanted[True], strict=True))
