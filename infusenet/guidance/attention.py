@@ -79,7 +79,7 @@ def soft_mask(
     """
     _check_mask(attention, sharpness, quantile, scale, invert, across, cap)
     raw = seen = wide(attention)
-    inverted = _marked(invert, raw) if invert else None
+    inverted = _marked(invert, raw) if len(invert) else None
     if inverted is not None:
         seen = torch.where(inverted, 1 - raw, raw)
     first = 1 if across == "picture" else 0
