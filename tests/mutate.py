@@ -94,8 +94,8 @@ MISTAKES = (
     Mistake(
         "compile: InfuseNet and FLUX share their code",
         "infusenet/speed/compiled.py",
-        "codes[kind] = _own_code(kind.forward)",
-        "codes[kind] = kind.forward",
+        "torch.compile(_own_code(kind.forward), backend=BACKEND)",
+        "torch.compile(kind.forward, backend=BACKEND)",
         ("tests/speed/test_compiled.py",),
     ),
     Mistake(
