@@ -137,7 +137,9 @@ def load_model(path: Path, dtype: torch.dtype | None, fast: bool = False, **sett
         fast: weights in 8 bits are multiplied in 8 bits.
         settings: the host's, when it loads the model afresh.
     """
-    settings["model_options"] = {} if dtype is None else {"dtype": dtype, "fp8_optimizations": fast}
+    settings["model_options"] = {} if dtype is None else {"dtype": dtype}
+    if fast:
+        settings["model_options"]["fp8_optimizations"] = True
     if path.is_dir():
         model = comfy.sd.load_diffusion_model_state_dict(read_weights(path / "transformer"), **settings)
     else:
