@@ -50,6 +50,7 @@ def backbone(graph: Graph, name: str) -> None:
         backbone=name,
         **(none if mini else {**FILES[name], **COMMON_FILES}),
         weight_dtype="default",
+        compile=False,
     )
     infusenet = "miniature" if mini else INFUSENET_FILE
     graph.add(

@@ -103,7 +103,15 @@ def probe_ksampler() -> Graph:
         "them."
     )
     none = dict.fromkeys(["diffusion_model", *COMMON_FILES], "none")
-    graph.add("Backbone", "InfuseNet_LoadBackbone", "Models", backbone="mini-schnell", **none, weight_dtype="default")
+    graph.add(
+        "Backbone",
+        "InfuseNet_LoadBackbone",
+        "Models",
+        backbone="mini-schnell",
+        **none,
+        weight_dtype="default",
+        compile=False,
+    )
     graph.add("Reference", "LoadImage", "Person", image=REFERENCE)
     graph.add(
         "Prompt",
